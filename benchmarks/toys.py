@@ -1,0 +1,100 @@
+"""How near flows come to toy densities whose optimum is known.
+
+For each toy: fit to 100,000 draws, score 100,000 fresh ones. The mean of log q - log p is minus the
+Kullback-Leibler divergence: 0 at best, and above 0 only by chance.
+
+    python benchmarks/toys.py [NAME ...]
+
+Writes benchmarks/results/toys.md.
+"""
+
+import argparse
+import platform
+import time
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from flowkit.flows import Flow, maf, nsf
+from flowkit.training import fit
+from tabular_data import TOYS
+
+ROWS = 100_000
+RESULTS = Path(__file__).parent / "results"
+
+
+class Recipe(NamedTuple):
+    """A flow for a toy. Columns are divided by `scale` first; a bound is in those units."""
+
+    toy: str
+    label: str
+    make: Callable[[], Flow]
+    scale: tuple[float, float]
+    steps: int
+    learning_rate: float
+
+
+def _nsf(bound: float) -> Flow:
+    return nsf(2, hidden=(64, 64), bins=12, bound=bound)
+
+
+RECIPES = {
+    "parabola-maf": Recipe(
+        "parabola", "maf, order x1, x2", lambda: maf(2, hidden=(64, 64)), (2, 2), 2000, 2e-3
+    ),
+    "parabola": Recipe("parabola", "nsf", lambda: _nsf(8.0), (2, 2), 4000, 3e-3),
+    "eight_gaussians": Recipe("eight_gaussians", "nsf", lambda: _nsf(4.0), (1.4, 1.4), 4000, 3e-3),
+    "checkerboard": Recipe("checkerboard", "nsf", lambda: _nsf(4.0), (1.15, 1.15), 4000, 3e-3),
+    "funnel": Recipe("funnel", "nsf", lambda: _nsf(5.0), (3, 40), 4000, 3e-3),
+}
+
+
+def divergence(recipe: Recipe, seed: int = 0) -> tuple[float, float]:
+    """Fit and score; return the mean of log q - log p on fresh draws, and its standard error."""
+    toy, rng = TOYS[recipe.toy], np.random.default_rng(seed)
+    scale = torch.tensor(recipe.scale, dtype=torch.float64)
+    train, test = (torch.tensor(toy.sample(ROWS, rng)) / scale for _ in range(2))
+    torch.manual_seed(seed)
+    flow = recipe.make()
+    options = {"steps": recipe.steps, "learning_rate": recipe.learning_rate}
+    fit(flow, train.float(), seed=seed, **options)
+    with torch.no_grad():
+        log_q = flow.log_prob(test.float()).double() - scale.log().sum()
+    difference = log_q.numpy() - toy.log_prob((test * scale).numpy())
+    return float(difference.mean()), float(difference.std() / ROWS**0.5)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(RECIPES)}")
+    names = parser.parse_args().names or list(RECIPES)
+    lines = [
+        "# Toy densities: nats from the optimum",
+        "",
+        f"{date.today()}, seed 0, torch {torch.__version__}, {torch.get_num_threads()} threads,",
+        f"{platform.machine()} {platform.system()}. Made by `benchmarks/toys.py`.",
+        "",
+        "| density | flow | optimum | mean of log q - log p | standard error | seconds |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for name in names:
+        recipe = RECIPES[name]
+        start = time.perf_counter()
+        mean, error = divergence(recipe)
+        seconds = time.perf_counter() - start
+        optimum = TOYS[recipe.toy].optimum
+        lines.append(
+            f"| {recipe.toy} | {recipe.label} | {optimum:.4f} | {mean:.4f} | {error:.4f} "
+            f"| {seconds:.0f} |"
+        )
+        print(lines[-1], flush=True)
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / "toys.md").write_text("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,30 @@
+"""flowkit: normalizing-flow density estimation in PyTorch.
+
+Importing the package is free: torch is loaded when a flow is first asked for.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from flowkit.flows import Flow
+
+# Public names that live in a room of the library, loaded on first use.
+_LAZY = {"Flow": "flowkit.flows"}
+_ROOMS = ("errors", "flows", "nets", "testing", "training", "transforms")
+
+__all__ = ["Flow", "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(importlib.import_module(_LAZY[name]), name)
+    if name in _ROOMS:
+        return importlib.import_module(f"flowkit.{name}")
+    raise AttributeError(f"module 'flowkit' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*__all__, *_ROOMS})

@@ -1,0 +1,75 @@
+"""Checks of arguments, each written once. They read shapes and dtypes, never a tensor's values."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor
+
+from flowkit.errors import ArgumentError, ContextError, DtypeError, ShapeError
+
+
+def check_count(argument: str, value: object, minimum: int = 1) -> int:
+    """Return ``value`` if it is an integer of at least ``minimum``."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
+        raise ArgumentError(argument, f"an integer of at least {minimum}", repr(value))
+    return value
+
+
+def check_positive(argument: str, value: object) -> float:
+    """Return ``value`` as a float if it is positive and finite."""
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int | float)
+        or not 0 < value < float("inf")
+    ):
+        raise ArgumentError(argument, "a positive finite number", repr(value))
+    return float(value)
+
+
+def check_widths(argument: str, widths: Any) -> tuple[int, ...]:
+    """Return ``widths`` as a tuple if it is a non-empty sequence of positive integers."""
+    if isinstance(widths, int) or not isinstance(widths, Sequence) or len(widths) == 0:
+        raise ArgumentError(argument, "a non-empty sequence of widths, e.g. (64, 64)", repr(widths))
+    return tuple(check_count(argument, width) for width in widths)
+
+
+def check_permutation(argument: str, order: Any, features: int | None = None) -> tuple[int, ...]:
+    """Return ``order`` as a tuple if it is a permutation of ``0 .. features - 1``."""
+    try:
+        indices = tuple(int(i) for i in order)
+    except (TypeError, ValueError):
+        indices = ()
+    n = len(indices) if features is None else features
+    if not indices or sorted(indices) != list(range(n)):
+        raise ArgumentError(argument, f"a permutation of 0 .. {max(n, 1) - 1}", order)
+    return indices
+
+
+def check_choice(argument: str, value: Any, choices: Sequence[str]) -> str:
+    """Return ``value`` if it is one of ``choices``."""
+    if value not in choices:
+        raise ArgumentError(argument, "one of " + ", ".join(map(repr, choices)), repr(value))
+    return str(value)
+
+
+def check_event(argument: str, x: Any, event_shape: tuple[int, ...]) -> None:
+    """Check that ``x`` is a floating-point tensor of shape ``(*batch, *event_shape)``."""
+    if not isinstance(x, Tensor):
+        raise DtypeError(argument, "a torch.Tensor", type(x).__name__)
+    if not x.is_floating_point():
+        raise DtypeError(argument, "a floating-point dtype", x.dtype)
+    n = len(event_shape)
+    if x.dim() < n or x.shape[x.dim() - n :] != event_shape:
+        expected = ", ".join(map(str, ("*batch", *event_shape)))
+        raise ShapeError(argument, f"a tensor of shape ({expected})", f"shape {tuple(x.shape)}")
+
+
+def check_context(context: Any, context_features: int) -> None:
+    """Check that ``context`` is ``(*batch, context_features)``, given exactly when asked for."""
+    if context_features == 0:
+        if context is not None:
+            raise ContextError("context", "None, as context_features is 0", type(context).__name__)
+    elif context is None:
+        raise ContextError("context", f"a tensor of shape (*batch, {context_features})", None)
+    else:
+        check_event("context", context, (context_features,))

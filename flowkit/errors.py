@@ -1,0 +1,47 @@
+"""The errors of flowkit: one small hierarchy, and one wording for all of them.
+
+Every message names the argument, says what was expected and what came:
+``x: expected a tensor of shape (*batch, 6), got shape (10, 5)``.
+"""
+
+
+class FlowkitError(Exception):
+    """Anything that flowkit raises on purpose."""
+
+
+class ArgumentError(FlowkitError, ValueError):
+    """An argument has a value that cannot be used.
+
+    Args:
+        argument: the argument's name.
+        expected: what would have been right.
+        got: what it was.
+
+    Example:
+        >>> raise ArgumentError("bins", "an integer of at least 2", 1)
+        Traceback (most recent call last):
+        ...
+        flowkit.errors.ArgumentError: bins: expected an integer of at least 2, got 1
+
+    """
+
+    def __init__(self, argument: str, expected: str, got: object) -> None:
+        super().__init__(f"{argument}: expected {expected}, got {got}")
+        self.argument = argument
+        self.expected = expected
+        self.got = got
+
+    def __reduce__(self) -> tuple[type, tuple[str, str, object]]:
+        return type(self), (self.argument, self.expected, self.got)
+
+
+class ShapeError(ArgumentError):
+    """A tensor has the wrong shape."""
+
+
+class DtypeError(ArgumentError, TypeError):
+    """A tensor has the wrong dtype, or something is no tensor at all."""
+
+
+class ContextError(ArgumentError):
+    """Context is missing where it was asked for, or given where it was not."""

@@ -1,0 +1,178 @@
+"""A flow: a transform and a base distribution."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from flowkit._checks import check_context, check_count, check_event
+from flowkit.errors import ContextError, DtypeError, ShapeError
+from flowkit.flows.bases import Base
+from flowkit.flows.distribution import FlowDistribution
+from flowkit.transforms import Transform
+
+
+class Flow(nn.Module):
+    """The distribution of ``x`` whose image under the transform follows the base.
+
+    ``log p(x) = log p_base(z) + log|det dz/dx|`` with ``z, logabsdet = transform(x)``.
+
+    Args:
+        transform: maps data to latent.
+        base: a distribution over the latent.
+        embedding: a module that the context goes through first, once per row; its output has the
+            transform's ``context_features``.
+
+    ``log_prob`` costs the transform's ``forward``, ``sample`` its ``inverse``.
+
+    Raises:
+        ShapeError: transform and base differ in event shape.
+        ContextError: transform and base ask for contexts of different widths, or there is an
+            embedding for a context that nobody asks for.
+
+    Example:
+        >>> from flowkit.flows import StandardNormal
+        >>> from flowkit.transforms import LULinear
+        >>> flow = Flow(LULinear(2), StandardNormal(2))
+        >>> flow.log_prob(torch.zeros(5, 2)).shape
+        torch.Size([5])
+        >>> flow.sample((10, 3)).shape
+        torch.Size([10, 3, 2])
+
+    """
+
+    def __init__(
+        self, transform: Transform, base: Base, *, embedding: nn.Module | None = None
+    ) -> None:
+        super().__init__()
+        if transform.event_shape != base.event_shape:
+            raise ShapeError(
+                "base", f"event shape {tuple(transform.event_shape)}", tuple(base.event_shape)
+            )
+        asked = {transform.context_features, base.context_features} - {0}
+        if len(asked) > 1:
+            raise ContextError("base", f"context_features of {transform.context_features}", asked)
+        if embedding is not None and not asked:
+            raise ContextError("embedding", "a transform or base with context_features", "none")
+        self.transform = transform
+        self.base = base
+        self.embedding = embedding
+
+    @property
+    def event_shape(self) -> torch.Size:
+        """Shape of one point."""
+        return self.transform.event_shape
+
+    @property
+    def features(self) -> int:
+        """Number of scalars in one point."""
+        return self.transform.features
+
+    @property
+    def context_features(self) -> int:
+        """Width of the (embedded) context that the flow asks for, 0 for none."""
+        return self.transform.context_features or self.base.context_features
+
+    def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Return the log-density of ``x`` in nats.
+
+        Args:
+            x: ``(*batch, *event_shape)``.
+            context: ``(*batch, context_features)`` or broadcasting with ``x``; given exactly
+                when the flow asks for it.
+
+        Returns:
+            ``(*batch,)``.
+
+        Raises:
+            ShapeError, DtypeError, ContextError: ``x`` or ``context`` does not fit.
+
+        """
+        return self._log_prob(x, self._embed(context))
+
+    def sample(
+        self,
+        sample_shape: int | Sequence[int] = (),
+        context: Tensor | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Draw points, with gradients to the parameters and the context.
+
+        Args:
+            sample_shape: how many draws, for each row of the context.
+            context: ``(*context_batch, context_features)``, when the flow asks for it.
+            generator: where to draw from; torch's global one by default.
+
+        Returns:
+            ``(*sample_shape, *context_batch, *event_shape)``.
+
+        """
+        return self._sample(sample_shape, self._embed(context), generator)[0]
+
+    def sample_and_log_prob(
+        self,
+        sample_shape: int | Sequence[int] = (),
+        context: Tensor | None = None,
+        generator: torch.Generator | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Draw points as `sample` does, and return their log-densities for no further pass."""
+        context = self._embed(context)
+        x, z, logabsdet = self._sample(sample_shape, context, generator)
+        return x, self._base_log_prob(z, context) - logabsdet
+
+    def as_distribution(
+        self, context: Tensor | None = None, *, validate_args: bool | None = None
+    ) -> FlowDistribution:
+        """Return the flow, given the context, as a `torch.distributions.Distribution`.
+
+        Its batch shape is that of ``context``, its event shape that of the flow;
+        ``validate_args`` is torch's.
+        """
+        return FlowDistribution(self, self._embed(context), validate_args=validate_args)
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """`log_prob`, under the name that wrappers of modules call."""
+        return self.log_prob(x, context)
+
+    # Below, `context` has been through the embedding.
+
+    def _embed(self, context: Tensor | None) -> Tensor | None:
+        if self.embedding is not None:
+            if context is None:
+                raise ContextError("context", "a tensor for the embedding", None)
+            context = self.embedding(context)
+        check_context(context, self.context_features)
+        return context
+
+    def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
+        self._check_point(x)
+        z, logabsdet = self.transform(x, context if self.transform.context_features else None)
+        log_prob: Tensor = self._base_log_prob(z, context) + logabsdet
+        return log_prob
+
+    def _sample(
+        self,
+        sample_shape: int | Sequence[int],
+        context: Tensor | None,
+        generator: torch.Generator | None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        sizes = (sample_shape,) if isinstance(sample_shape, int) else sample_shape
+        shape = tuple(check_count("sample_shape", size, minimum=0) for size in sizes)
+        if self.base.context_features:
+            z = self.base.sample(shape, context, generator)
+        else:
+            batch = () if context is None else context.shape[:-1]
+            z = self.base.sample((*shape, *batch), None, generator)
+        context = context if self.transform.context_features else None
+        x, logabsdet = self.transform.inverse(z, context)
+        return x, z, logabsdet
+
+    def _base_log_prob(self, z: Tensor, context: Tensor | None) -> Tensor:
+        log_prob: Tensor = self.base.log_prob(z, context if self.base.context_features else None)
+        return log_prob
+
+    def _check_point(self, x: Tensor) -> None:
+        check_event("x", x, self.event_shape)
+        parameter = next(self.parameters(), None)
+        if parameter is not None and parameter.dtype != x.dtype:
+            raise DtypeError("x", f"the dtype of the flow, {parameter.dtype}", x.dtype)

@@ -1,0 +1,7 @@
+"""Conditioners: networks that know nothing of flows."""
+
+from flowkit.nets.made import MADE
+from flowkit.nets.mlp import MLP
+from flowkit.nets.resnet import ResNet
+
+__all__ = ["MADE", "MLP", "ResNet"]

@@ -1,0 +1,69 @@
+"""The one linear layer of every conditioner, and the activations they choose from."""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from flowkit._checks import check_choice
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": F.relu,
+    "tanh": torch.tanh,
+    "elu": F.elu,
+    "silu": F.silu,
+    "gelu": F.gelu,
+}
+
+
+def activation_named(name: str) -> Callable[[Tensor], Tensor]:
+    """Return the activation called ``name``: relu, tanh, elu, silu or gelu."""
+    return ACTIVATIONS[check_choice("activation", name, tuple(ACTIVATIONS))]
+
+
+class Linear(nn.Linear):
+    """A linear layer that may carry a mask: ``y = (mask * W) x + b``.
+
+    Args:
+        in_features: width of the input.
+        out_features: width of the output.
+        bias: whether to add ``b``.
+        mask: booleans of shape ``(out_features, in_features)``; False cuts a connection.
+
+    Each row of ``W`` starts uniform within ``1 / sqrt(number of its open connections)``, so that
+    a unit which sees three inputs speaks as loudly as one which sees three hundred.
+
+    """
+
+    mask: Tensor | None
+
+    def __init__(
+        self, in_features: int, out_features: int, *, bias: bool = True, mask: Tensor | None = None
+    ) -> None:
+        super().__init__(in_features, out_features, bias=bias)
+        if mask is not None:
+            open_connections = mask.sum(dim=1, keepdim=True).clamp(min=1)
+            with torch.no_grad():
+                self.weight.mul_(mask * (in_features / open_connections).sqrt())
+            mask = mask.to(self.weight.dtype)
+        # Not in the state dict: a mask follows from the configuration.
+        self.register_buffer("mask", mask, persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(*batch, in_features)`` to ``(*batch, out_features)``."""
+        weight = self.weight if self.mask is None else self.mask * self.weight
+        return F.linear(x, weight, self.bias)
+
+    def zero_(self) -> None:
+        """Set the weights and the bias to zero."""
+        nn.init.zeros_(self.weight)
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
+
+
+def context_layers(context_features: int, widths: tuple[int, ...]) -> nn.ModuleList:
+    """Return one bias-free layer per width, to add the context in; none without a context."""
+    if context_features == 0:
+        return nn.ModuleList()
+    return nn.ModuleList(Linear(context_features, width, bias=False) for width in widths)

@@ -1,0 +1,133 @@
+"""MADE: a network whose outputs for a feature see only the features before it."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from flowkit._checks import check_count, check_permutation, check_widths
+from flowkit.nets.linear import Linear
+from flowkit.nets.mlp import MLP
+from flowkit.nets.resnet import ResNet
+
+
+class MADE(nn.Module):
+    """A masked autoencoder for distribution estimation.
+
+    A feature's *degree* is its place in the order, 1 to ``features``. A hidden unit of degree
+    ``d`` sees the features of degree at most ``d``; the outputs of a feature see the hidden units
+    of a smaller degree than its own. So a feature's outputs depend on the features before it, and
+    on nothing else.
+
+    Two things differ from the usual recipe (``degree = index % (features - 1)``). Hidden units
+    are sorted by degree and the degrees are spread evenly, which makes every mask a staircase of
+    contiguous blocks. And where a hidden layer is too narrow to hold every degree, the paper's
+    direct connections from input to output, masked, carry the dependencies that would be lost
+    without a word. Context reaches every hidden layer unmasked; units of degree 0, which
+    only a conditional MADE has, carry it to the first feature.
+
+    Args:
+        features: number of features D.
+        parameters: number of outputs per feature P.
+        hidden: widths of the hidden layers; with ``residual``, the equal widths of the blocks.
+        context_features: width of the context, 0 for none.
+        order: the features in the order in which they are conditioned: ``order[0]`` depends on
+            none, ``order[1]`` on ``order[0]``, ... Default: 0, 1, ..., D - 1.
+        residual: residual blocks instead of plain layers.
+        activation: "relu", "tanh", "elu", "silu" or "gelu".
+
+    Raises:
+        ArgumentError: non-positive sizes, or an order that is no permutation.
+
+    Reference: Germain, Gregor, Murray and Larochelle, *MADE*, 2015, equations 8 to 13.
+
+    Example:
+        >>> import torch
+        >>> made = MADE(4, parameters=2, hidden=(32, 32), order=(3, 2, 1, 0))
+        >>> made(torch.randn(10, 4)).shape
+        torch.Size([10, 4, 2])
+
+    """
+
+    def __init__(
+        self,
+        features: int,
+        parameters: int = 1,
+        hidden: Sequence[int] = (64, 64),
+        *,
+        context_features: int = 0,
+        order: Sequence[int] | None = None,
+        residual: bool = False,
+        activation: str = "relu",
+    ) -> None:
+        super().__init__()
+        self.features = check_count("features", features)
+        self.outputs_per_feature = check_count("parameters", parameters)
+        self.context_features = check_count("context_features", context_features, minimum=0)
+        self.order = check_permutation(
+            "order", range(features) if order is None else order, features
+        )
+        widths = check_widths("hidden", hidden)
+
+        degrees = torch.empty(features, dtype=torch.long)
+        degrees[list(self.order)] = torch.arange(1, features + 1)
+        output_degrees = degrees.repeat_interleave(parameters)
+        lowest = 0 if context_features else 1
+        hidden_degrees = [_spread(lowest, features - 1, width) for width in widths]
+
+        layer_degrees = [degrees, *hidden_degrees]
+        masks = [_sees(a, b) for a, b in pairwise(layer_degrees)]
+        if residual:  # a block keeps its width, so all its layers share one mask
+            masks = [masks[0], *(_sees(d, d) for d in hidden_degrees)]
+        masks.append(_sees(hidden_degrees[-1], output_degrees, strictly=True))
+
+        body = ResNet if residual else MLP
+        self.net = body(
+            features,
+            features * parameters,
+            widths,
+            context_features=context_features,
+            activation=activation,
+            masks=masks,
+        )
+        self.direct: Linear | None = None
+        self.direct_context: Linear | None = None
+        if min(widths) < features - lowest:
+            mask = _sees(degrees, output_degrees, strictly=True)
+            self.direct = Linear(features, features * parameters, bias=False, mask=mask)
+            if context_features:
+                self.direct_context = Linear(context_features, features * parameters, bias=False)
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Map ``(*batch, features)`` to ``(*batch, features, parameters)``.
+
+        ``context`` is ``(*batch, context_features)``, or broadcasts to it.
+        """
+        out: Tensor = self.net(x, context)  # (*batch, D * P)
+        if self.direct is not None:
+            out = out + self.direct(x)
+        if self.direct_context is not None:
+            out = out + self.direct_context(context)
+        # (*batch, D * P) -> (*batch, D, P)
+        return torch.unflatten(out, -1, (self.features, self.outputs_per_feature))
+
+    def zero_output_(self) -> None:
+        """Make the output zero whatever the input, until training moves it."""
+        self.net.zero_output_()
+        for layer in (self.direct, self.direct_context):
+            if layer is not None:
+                layer.zero_()
+
+
+def _spread(lowest: int, highest: int, width: int) -> Tensor:
+    """Return ``width`` sorted degrees, spread evenly over ``lowest .. highest``."""
+    count = max(highest - lowest + 1, 1)
+    return lowest + (2 * torch.arange(width) + 1) * count // (2 * width)
+
+
+def _sees(from_degrees: Tensor, to_degrees: Tensor, *, strictly: bool = False) -> Tensor:
+    """Return the mask ``(to, from)``: a unit sees those of at most (strictly: below) its degree."""
+    if strictly:
+        return to_degrees[:, None] > from_degrees
+    return to_degrees[:, None] >= from_degrees

@@ -1,0 +1,204 @@
+"""The contract of a transform, and the three that need nothing else: Identity, Inverse, Chain."""
+
+import math
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+
+from flowkit._checks import check_context, check_count, check_event
+from flowkit.errors import ArgumentError
+
+
+class Transform(nn.Module, ABC):
+    """An invertible map that returns its value and its exact log-determinant in one call.
+
+    ``forward`` goes from data to latent, the direction of densities; ``inverse`` from latent to
+    data, the direction of sampling. A subclass writes both and promises that
+
+    - ``x`` is ``(*batch, *event_shape)`` with any number of batch dimensions, none included; the
+      value has the same shape, ``logabsdet`` is ``(*batch,)``;
+    - ``context`` is ``(*batch, context_features)`` or broadcasts with it; it is given exactly when
+      ``context_features`` is not zero, and ignored by layers that need none;
+    - the ``logabsdet`` of ``inverse`` is the inverse map's own: the negative of ``forward``'s;
+    - dtype and device follow the input and the parameters;
+    - checks read shapes, dtypes and devices, never values, and nothing depends on values in
+      shape or in number of steps, so that ``torch.compile(fullgraph=True)`` works;
+    - a row with a NaN gives NaN in that row only; in ``eval()`` a row's result does not depend on
+      the rows beside it.
+
+    `flowkit.testing.check_transform` verifies these promises, for your transforms too.
+
+    Args:
+        event_shape: shape of one point; an integer for a vector.
+        context_features: width of the context, 0 for none.
+        constant_logabsdet: whether the log-determinant is the same for every ``x``.
+
+    """
+
+    def __init__(
+        self,
+        event_shape: int | tuple[int, ...],
+        *,
+        context_features: int = 0,
+        constant_logabsdet: bool = False,
+    ) -> None:
+        super().__init__()
+        sizes = (event_shape,) if isinstance(event_shape, int) else event_shape
+        self.event_shape = torch.Size(check_count("features", size) for size in sizes)
+        self.context_features = check_count("context_features", context_features, minimum=0)
+        self.constant_logabsdet = constant_logabsdet
+
+    @property
+    def features(self) -> int:
+        """Number of scalars in one point."""
+        return math.prod(self.event_shape)
+
+    @abstractmethod
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Map data to latent: return ``z`` and ``log|det dz/dx|``."""
+
+    @abstractmethod
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Map latent to data: return ``x`` and ``log|det dx/dz|``."""
+
+    def check_input(self, argument: str, x: Tensor, context: Tensor | None) -> None:
+        """Raise unless ``x``, which the caller knows as ``argument``, and ``context`` fit.
+
+        Raises:
+            ShapeError, DtypeError: ``x`` or ``context`` is not a floating-point tensor of the
+                right last dimensions.
+            ContextError: context is missing, or given to a layer with a conditioner that
+                asked for none.
+
+        """
+        check_event(argument, x, self.event_shape)
+        check_context(context, self.context_features)
+
+    def zero_logabsdet(self, x: Tensor) -> Tensor:
+        """Return the log-determinant of a map that keeps volume: zeros of shape ``(*batch,)``."""
+        return x.new_zeros(x.shape[: x.dim() - len(self.event_shape)])
+
+
+class Identity(Transform):
+    """The map that changes nothing.
+
+    Args:
+        features: number of features.
+
+    Example:
+        >>> z, logabsdet = Identity(3)(torch.ones(2, 3))
+        >>> logabsdet
+        tensor([0., 0.])
+
+    """
+
+    def __init__(self, features: int) -> None:
+        super().__init__(features, constant_logabsdet=True)
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return ``x`` and zeros."""
+        self.check_input("x", x, None)
+        return x, self.zero_logabsdet(x)
+
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return ``z`` and zeros."""
+        self.check_input("z", z, None)
+        return z, self.zero_logabsdet(z)
+
+
+class Inverse(Transform):
+    """A transform with its two directions swapped: IAF is ``Inverse(MaskedAutoregressive(...))``.
+
+    Args:
+        transform: the transform to swap. Its weights are shared, not copied, and what one
+            direction costs is swapped too.
+
+    Reference: Kingma et al., *Improved variational inference with inverse autoregressive flow*,
+    2016.
+
+    Example:
+        >>> from flowkit.transforms import LULinear
+        >>> layer = LULinear(3)
+        >>> x = torch.randn(5, 3)
+        >>> torch.equal(Inverse(layer)(x)[0], layer.inverse(x)[0])
+        True
+
+    """
+
+    def __init__(self, transform: Transform) -> None:
+        super().__init__(
+            tuple(transform.event_shape),
+            context_features=transform.context_features,
+            constant_logabsdet=transform.constant_logabsdet,
+        )
+        self.transform = transform
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Map ``x`` through the inverse of the transform."""
+        self.check_input("x", x, context)
+        return self.transform.inverse(x, context)
+
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Map ``z`` through the transform."""
+        self.check_input("z", z, context)
+        z, logabsdet = self.transform(z, context)
+        return z, logabsdet
+
+
+class Chain(Transform):
+    """Transforms one after the other, the first one nearest to the data.
+
+    Args:
+        transforms: at least one transform; all of one event shape, and those that are
+            conditional of one context width. The context goes to these only.
+
+    Either direction costs the sum of its members' costs.
+
+    Raises:
+        ArgumentError: no transforms, or event shapes or context widths that differ.
+
+    Example:
+        >>> from flowkit.transforms import LULinear, Reverse
+        >>> chain = Chain(LULinear(3), Reverse(3))
+        >>> z, logabsdet = chain(torch.randn(5, 3))
+        >>> x, _ = chain.inverse(z)
+
+    """
+
+    def __init__(self, *transforms: Transform) -> None:
+        if not transforms:
+            raise ArgumentError("transforms", "at least one transform", "none")
+        shapes = {tuple(t.event_shape) for t in transforms}
+        if len(shapes) > 1:
+            raise ArgumentError("transforms", "equal event shapes", sorted(shapes))
+        contexts = {t.context_features for t in transforms} - {0}
+        if len(contexts) > 1:
+            raise ArgumentError("transforms", "equal context_features", sorted(contexts))
+        super().__init__(
+            shapes.pop(),
+            context_features=max(contexts, default=0),
+            constant_logabsdet=all(t.constant_logabsdet for t in transforms),
+        )
+        self.transforms = nn.ModuleList(transforms)
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Map ``x`` through the transforms, first to last."""
+        self.check_input("x", x, context)
+        logabsdet = self.zero_logabsdet(x)
+        for transform in self._members():
+            x, term = transform(x, context if transform.context_features else None)
+            logabsdet = logabsdet + term
+        return x, logabsdet
+
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Map ``z`` through the inverses of the transforms, last to first."""
+        self.check_input("z", z, context)
+        logabsdet = self.zero_logabsdet(z)
+        for transform in reversed(self._members()):
+            z, term = transform.inverse(z, context if transform.context_features else None)
+            logabsdet = logabsdet + term
+        return z, logabsdet
+
+    def _members(self) -> list[Transform]:
+        return [*self.transforms]

@@ -1,0 +1,235 @@
+"""The monotone rational-quadratic spline."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from flowkit._checks import check_choice, check_count, check_positive
+from flowkit.errors import ArgumentError
+from flowkit.transforms.univariate import Univariate
+
+# Without a limit, the least share of the box that a bin takes, and the least derivative;
+# one over it is the largest.
+_FLOOR = 1e-3
+
+
+class _Bin(NamedTuple):
+    """The bin that each point is in, seen from the knot nearer to it.
+
+    ``direction`` is +1 where that is the left knot, -1 where it is the right one: seen from there,
+    the spline is a spline again, with the two derivatives exchanged.
+    """
+
+    x: Tensor
+    y: Tensor
+    width: Tensor
+    height: Tensor
+    near: Tensor  # derivative at the nearer knot
+    far: Tensor  # derivative at the other one
+    direction: Tensor
+
+    @property
+    def slope(self) -> Tensor:
+        return self.height / self.width
+
+
+@dataclass(frozen=True)
+class RationalQuadraticSpline(Univariate):
+    """A monotone spline of rational quadratics within a box, the identity outside.
+
+    The parameters of a feature are ``bins`` logits of widths, ``bins`` logits of heights, and the
+    logarithms of the derivatives at the knots: the ``bins - 1`` inner ones with linear tails,
+    ``bins`` with circular tails, where the two ends share one.
+
+    Args:
+        bins: number of bins K, at least 2.
+        bound: the box is ``[-bound, bound]²``; one number, or one per feature.
+        tails: "linear", which joins the identity with derivative 1, or "circular", for an angle
+            that has been scaled to the box; one, or one per feature.
+        limit: logits and log-derivatives are held softly within ``± limit``. The default keeps
+            slopes below about ten, so that float32 inverts the map to its last digits, and
+            layers stacked make what is steeper. None leaves them free but for floors of 1e-3
+            and a ceiling of 1e3 on derivatives, which fits sharp edges with fewer layers and loses
+            digits there.
+
+    Raises:
+        ArgumentError: fewer than two bins, a bound or limit that is not positive, an unknown
+            tail, or bounds and tails for different numbers of features.
+
+    Reference: Durkan, Bekasov, Murray and Papamakarios, *Neural spline flows*, 2019, equations 4
+    to 8; the spline is Gregory and Delbourgo's, 1982.
+
+    Example:
+        >>> spline = RationalQuadraticSpline(bins=4, bound=3.0)
+        >>> spline.parameters
+        11
+        >>> y, log_derivative = spline(torch.tensor([1.0, 7.0]), torch.zeros(2, 11))
+        >>> y
+        tensor([1., 7.])
+
+    """
+
+    bins: int = 8
+    bound: float | Sequence[float] = 5.0
+    tails: str | Sequence[str] = "linear"
+    limit: float | None = 0.5
+
+    def __post_init__(self) -> None:
+        check_count("bins", self.bins, minimum=2)
+        if self.limit is not None:
+            check_positive("limit", self.limit)
+        if isinstance(self.bound, int | float):
+            check_positive("bound", self.bound)
+        else:
+            bounds = tuple(check_positive("bound", b) for b in self.bound)
+            object.__setattr__(self, "bound", bounds)
+        choices = ("linear", "circular")
+        if isinstance(self.tails, str):
+            check_choice("tails", self.tails, choices)
+        else:
+            tails = tuple(check_choice("tails", t, choices) for t in self.tails)
+            object.__setattr__(self, "tails", tails)
+        if self.features == 0:
+            raise ArgumentError("bound" if self.bound == () else "tails", "at least one", "none")
+        if (
+            isinstance(self.bound, tuple)
+            and isinstance(self.tails, tuple)
+            and len(self.bound) != len(self.tails)
+        ):
+            raise ArgumentError("tails", f"{len(self.bound)}, one per bound", len(self.tails))
+
+    @property
+    def features(self) -> int | None:
+        """Number of features that it has options for; None: it serves any number."""
+        for option in (self.bound, self.tails):
+            if isinstance(option, tuple):
+                return len(option)
+        return None
+
+    @property
+    def parameters(self) -> int:  # type: ignore[override]
+        """Number of parameters per feature: 3 K - 1, or 3 K if any tail is circular."""
+        return 3 * self.bins - ("circular" not in self._tails)
+
+    @property
+    def _tails(self) -> tuple[str, ...]:
+        return (self.tails,) if isinstance(self.tails, str) else tuple(self.tails)
+
+    def select(self, features: Sequence[int]) -> "RationalQuadraticSpline":
+        """Return the spline for some of the features."""
+        bound, tails = self.bound, self.tails
+        if not isinstance(bound, int | float):
+            bound = tuple(bound[i] for i in features)
+        if not isinstance(tails, str):
+            tails = tuple(tails[i] for i in features)
+        return RationalQuadraticSpline(self.bins, bound, tails, self.limit)
+
+    def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+        """Evaluate the splines."""
+        inside, x_in = self._clip(x)
+        bin_ = self._bin(x_in, params, axis=0)
+        t = bin_.direction * (x_in - bin_.x) / bin_.width
+        rise, log_derivative = _evaluate(t, bin_)
+        y = bin_.y + bin_.direction * rise
+        return torch.where(inside, y, x), torch.where(inside, log_derivative, 0.0)
+
+    def inverse(self, y: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+        """Solve the splines' quadratics."""
+        inside, y_in = self._clip(y)
+        bin_ = self._bin(y_in, params, axis=1)
+        t = _solve(bin_.direction * (y_in - bin_.y) / bin_.height, bin_)
+        _, log_derivative = _evaluate(t, bin_)
+        x = bin_.x + bin_.direction * bin_.width * t
+        return torch.where(inside, x, y), torch.where(inside, -log_derivative, 0.0)
+
+    def _bound(self, like: Tensor) -> Tensor | float:
+        if isinstance(self.bound, int | float):
+            return self.bound
+        return like.new_tensor(self.bound)
+
+    def _clip(self, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Return which points are in the box, and the points with the others moved to 0.
+
+        What `torch.where` throws away must be finite all the same, or its gradient is not.
+        """
+        bound = self._bound(v)
+        inside = (v > -bound) & (v < bound)
+        # NaN counts as inside, so that it comes out again.
+        inside = inside | v.isnan()
+        return inside, torch.where(inside, v, 0.0)
+
+    def _bin(self, v: Tensor, params: Tensor, axis: int) -> _Bin:
+        """Return the bin of each point on the x axis (0) or the y axis (1), ``(*batch, D)``."""
+        knots = self._knots(params)  # (*batch, D, 3, K + 1)
+        shape = torch.broadcast_shapes(v.shape, knots.shape[:-2])
+        knots = knots.expand(*shape, 3, self.bins + 1)
+        index = (v.unsqueeze(-1) >= knots[..., axis, 1:-1]).sum(-1).expand(shape)  # 0 .. K - 1
+        ends = torch.stack([index, index + 1], dim=-1).unsqueeze(-2).expand(*shape, 3, 2)
+        left, right = knots.gather(-1, ends).unbind(-1)  # (*batch, D, 3) each
+        from_right = v - left[..., axis] > right[..., axis] - v
+        width, height, _ = (right - left).unbind(-1)
+        near = torch.where(from_right.unsqueeze(-1), right, left)
+        far = torch.where(from_right, left[..., 2], right[..., 2])
+        direction = 1.0 - 2.0 * from_right.to(v.dtype)
+        return _Bin(near[..., 0], near[..., 1], width, height, near[..., 2], far, direction)
+
+    def _knots(self, params: Tensor) -> Tensor:
+        """Return x, y and derivative at the K + 1 knots, ``(*batch, D, 3, K + 1)``."""
+        k = self.bins
+        logits = params[..., : 2 * k].unflatten(-1, (2, k))
+        raw_derivatives = params[..., 2 * k :]
+        if self.limit is None:
+            shares = _FLOOR + (1 - k * _FLOOR) * logits.softmax(-1)
+            one_at_zero = math.log(math.expm1(1 - _FLOOR))
+            derivatives = _FLOOR + F.softplus(raw_derivatives + one_at_zero)
+            derivatives = derivatives.clamp(max=1 / _FLOOR)
+        else:
+            shares = (self.limit * torch.tanh(logits / self.limit)).softmax(-1)
+            derivatives = torch.exp(self.limit * torch.tanh(raw_derivatives / self.limit))
+        bound = self._bound(params)
+        if isinstance(bound, Tensor):
+            bound = bound[:, None, None]  # (D, 1, 1)
+        inner = (2 * shares.cumsum(-1)[..., :-1] - 1) * bound
+        edge = torch.ones_like(inner[..., :1]) * bound  # pinned: a sum of shares is 1 but nearly
+        positions = torch.cat([-edge, inner, edge], dim=-1)
+        derivatives = self._with_ends(derivatives).unsqueeze(-2)
+        return torch.cat([positions, derivatives], dim=-2)
+
+    def _with_ends(self, derivatives: Tensor) -> Tensor:
+        """Add the derivatives at the two ends: 1, or on a circle one and the same."""
+        end = torch.ones_like(derivatives[..., :1])
+        if "circular" in self._tails:
+            circular = torch.tensor([[t == "circular"] for t in self._tails], device=end.device)
+            end = torch.where(circular, derivatives[..., :1], end)
+            derivatives = derivatives[..., 1:]
+        return torch.cat([end, derivatives, end], dim=-1)
+
+
+def _evaluate(t: Tensor, b: _Bin) -> tuple[Tensor, Tensor]:
+    """Return the rise from the nearer knot, and the log-derivative, at ``t`` in [0, 1] from it."""
+    u = t * (1 - t)
+    denominator = b.slope + (b.near + b.far - 2 * b.slope) * u
+    rise = b.height * (b.slope * t * t + b.near * u) / denominator
+    numerator = b.far * t * t + 2 * b.slope * u + b.near * (1 - t) ** 2
+    return rise, numerator.log() + 2 * (b.slope / denominator).log()
+
+
+def _solve(r: Tensor, b: _Bin) -> Tensor:
+    """Return the ``t`` at which the rise is the share ``r`` of the bin's height.
+
+    It is the root in [0, 1] of ``(s - p) t² + p t - r s = 0`` with ``p = q + 2 r s`` and
+    ``q = near (1 - r) - far r``. Written in q, the discriminant is a sum of two terms that are
+    never negative; and of the two forms of the root, one is free of cancellation for either sign
+    of p.
+    """
+    q = b.near * (1 - r) - b.far * r
+    p = q + 2 * r * b.slope
+    root = torch.sqrt(q * q + 4 * r * (1 - r) * b.slope * b.slope)
+    positive = p >= 0
+    numerator = torch.where(positive, 2 * r * b.slope, root - p)
+    return numerator / torch.where(positive, p + root, 2 * (b.slope - p))

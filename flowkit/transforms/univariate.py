@@ -1,0 +1,126 @@
+"""Univariate maps: monotone scalar families that are told what to do by a vector of parameters.
+
+A univariate map owns no weights. A layer (`Elementwise`, `Coupling`, `MaskedAutoregressive`) hands
+it the parameters, which are free, or come from a network.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from flowkit._checks import check_positive
+
+
+class Univariate(ABC):
+    """An increasing map of each feature, given ``parameters`` numbers per feature.
+
+    ``x`` is ``(*batch, features)`` and ``params`` is ``(*batch, features, parameters)``, or they
+    broadcast; both results are ``(*batch, features)``. Parameters of zero mean the identity, so
+    that a layer which starts with zeros starts as the identity. (A mixture cannot be the
+    identity: it starts with its components at distinct fixed places.)
+    """
+
+    parameters: int
+    """Number of parameters per feature."""
+
+    @property
+    def features(self) -> int | None:
+        """Number of features that it has options for; None: it serves any number."""
+        return None
+
+    constant_derivative: ClassVar[bool] = False
+    """Whether the derivative is one and the same for every ``x``, whatever the context."""
+
+    @abstractmethod
+    def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+        """Return ``y = f(x)`` and ``log f'(x)``, both per feature."""
+
+    @abstractmethod
+    def inverse(self, y: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+        """Return ``x = f⁻¹(y)`` and the logarithm of the inverse's derivative, ``-log f'(x)``."""
+
+    def select(self, features: Sequence[int]) -> "Univariate":
+        """Return the map for some of the features, where it has options for each."""
+        del features
+        return self
+
+    def __call__(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+        """`forward`."""
+        return self.forward(x, params)
+
+
+@dataclass(frozen=True)
+class Shift(Univariate):
+    """``y = x + t``: keeps volume. In a `Coupling` it gives NICE's additive coupling.
+
+    Example:
+        >>> y, log_derivative = Shift()(torch.zeros(2, 1), torch.full((2, 1, 1), 3.0))
+        >>> y.flatten()
+        tensor([3., 3.])
+
+    """
+
+    parameters = 1
+    constant_derivative = True
+
+    def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+        """Add the shift."""
+        y = x + params[..., 0]
+        return y, torch.zeros_like(y)
+
+    def inverse(self, y: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+        """Subtract the shift."""
+        x = y - params[..., 0]
+        return x, torch.zeros_like(x)
+
+
+@dataclass(frozen=True)
+class Affine(Univariate):
+    """``y = x exp(s) + t`` with parameters ``(t, s)``: MAF, IAF and Real NVP, by its layer.
+
+    Args:
+        bound: the log-scale is held softly within ``± bound``, as ``bound tanh(s / bound)``:
+            an unbounded one overflows on the first outlier. None leaves it free.
+
+    Raises:
+        ArgumentError: a bound that is not positive.
+
+    Example:
+        >>> y, log_derivative = Affine()(torch.ones(1), torch.tensor([[2.0, 0.0]]))
+        >>> y, log_derivative
+        (tensor([3.]), tensor([0.]))
+
+    """
+
+    bound: float | None = 5.0
+    parameters = 2
+
+    def __post_init__(self) -> None:
+        if self.bound is not None:
+            check_positive("bound", self.bound)
+
+    def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+        """Scale, then shift."""
+        shift, log_scale = self._shift_and_log_scale(params)
+        # Fused where the machine can: no rounding of the product, which may be large beside y.
+        y = torch.addcmul(shift, x, log_scale.exp())
+        return y, log_scale.expand_as(y)
+
+    def inverse(self, y: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+        """Shift back, then scale back."""
+        shift, log_scale = self._shift_and_log_scale(params)
+        scale = log_scale.exp()
+        x = (y - shift) / scale
+        # Nor may the rounding of y - shift, where the shift is large, stay in x: a Newton step.
+        x = x - (torch.addcmul(shift, x, scale) - y) / scale
+        return x, -log_scale.expand_as(x)
+
+    def _shift_and_log_scale(self, params: Tensor) -> tuple[Tensor, Tensor]:
+        shift, log_scale = params.unbind(-1)
+        if self.bound is not None:
+            log_scale = self.bound * torch.tanh(log_scale / self.bound)
+        return shift, log_scale
