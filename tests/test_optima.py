@@ -1,15 +1,9 @@
 """Known optima: a flow comes near the entropy, and never above it. Above it, something is wrong."""
 
-import sys
-from pathlib import Path
-
 import pytest
+from toys import RECIPES, divergence
 
 from flowkit.flows import made, nsf
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
-
-from toys import RECIPES, divergence
 
 
 def test_maf_on_the_parabola_in_the_bad_order():

@@ -158,7 +158,7 @@ class RationalQuadraticSpline(Univariate):
         What `torch.where` throws away must be finite all the same, or its gradient is not.
         """
         bound = self._bound(v)
-        inside = (v > -bound) & (v < bound)
+        inside = (v >= -bound) & (v <= bound)
         # NaN counts as inside, so that it comes out again.
         inside = inside | v.isnan()
         return inside, torch.where(inside, v, 0.0)
