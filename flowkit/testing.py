@@ -1,7 +1,7 @@
 """The contract of transforms and flows, as tests that run over any of them, yours included.
 
 >>> from flowkit.transforms import LULinear
->>> errors = check_transform(LULinear(3), torch.randn(100, 3, dtype=torch.float64))
+>>> errors = check_transform(LULinear(3).double(), torch.randn(100, 3, dtype=torch.float64))
 >>> errors["logabsdet"] < 1e-9
 True
 """
