@@ -22,7 +22,6 @@ class ArgumentError(FlowkitError, ValueError):
         Traceback (most recent call last):
         ...
         flowkit.errors.ArgumentError: bins: expected an integer of at least 2, got 1
-
     """
 
     def __init__(self, argument: str, expected: str, got: object) -> None:
@@ -45,3 +44,11 @@ class DtypeError(ArgumentError, TypeError):
 
 class ContextError(ArgumentError):
     """Context is missing where it was asked for, or given where it was not."""
+
+
+class DirectionError(FlowkitError, RuntimeError):
+    """A transform cannot go this way in the mode that it is in."""
+
+
+class TrainingError(FlowkitError, RuntimeError):
+    """Training cannot go on: the loss is no longer a finite number."""

@@ -45,7 +45,6 @@ def check_transform(
 
     Raises:
         AssertionError: a promise is broken; the message says which, and by how much.
-
     """
     transform = copy.deepcopy(transform).eval()
     n_event = len(transform.event_shape)
@@ -79,7 +78,8 @@ def check_transform(
     with torch.no_grad():
         _check_batches(transform.forward, x, context, (z, logabsdet))
         _check_batches(transform.inverse, z, context, (back, inverse_logabsdet))
-    _check_gradients(transform, x, context)
+    _check_gradients(transform.forward, transform, x, context)
+    _check_gradients(transform.inverse, transform, z, context)
     _check_refusals(transform, x, context)
     _check_compiled(transform, x, context, (z, logabsdet))
     with torch.no_grad(), torch.autocast(x.device.type, dtype=torch.bfloat16):
@@ -106,7 +106,6 @@ def check_flow(flow: Flow, x: Tensor, context: Tensor | None = None) -> dict[str
 
     Raises:
         AssertionError: a promise is broken; the message says which.
-
     """
     flow = copy.deepcopy(flow).eval()
     in_transform = context if flow.transform.context_features else None
@@ -162,7 +161,6 @@ def total_mass(
 
     Returns:
         The mass in the box: 1 if nothing lies outside and every log-determinant is right.
-
     """
     _require(flow.features <= 2, "a grid serves one or two features")
     parameter = next(flow.parameters(), torch.empty(0))
@@ -231,14 +229,18 @@ def _check_batches(
     _require(error <= tolerance, f"NaN in one row changes another by {error:.2g}")
 
 
-def _check_gradients(transform: Transform, x: Tensor, context: Tensor | None) -> None:
-    for direction in (transform.forward, transform.inverse):
-        inputs = [x.clone().requires_grad_()]
-        inputs += [p for p in transform.parameters() if p.requires_grad]
-        value, logabsdet = direction(inputs[0], context)
-        gradients = torch.autograd.grad(value.sum() + logabsdet.sum(), inputs, allow_unused=True)
-        finite = all(bool(g.isfinite().all()) for g in gradients if g is not None)
-        _require(finite, f"a gradient of {direction.__name__} is not finite")
+def _check_gradients(
+    direction: Callable[..., tuple[Tensor, Tensor]],
+    transform: Transform,
+    x: Tensor,
+    context: Tensor | None,
+) -> None:
+    inputs = [x.clone().requires_grad_()]
+    inputs += [p for p in transform.parameters() if p.requires_grad]
+    value, logabsdet = direction(inputs[0], context)
+    gradients = torch.autograd.grad(value.sum() + logabsdet.sum(), inputs, allow_unused=True)
+    finite = all(bool(g.isfinite().all()) for g in gradients if g is not None)
+    _require(finite, f"a gradient of {direction.__name__} is not finite")
 
 
 def _check_refusals(transform: Transform, x: Tensor, context: Tensor | None) -> None:

@@ -20,7 +20,6 @@ class Toy(ABC):
 
     Attributes:
         optimum: the expected log-density in nats, minus the entropy: what a perfect model scores.
-
     """
 
     optimum: ClassVar[float]
@@ -49,7 +48,6 @@ class Parabola(Toy):
     Example:
         >>> Parabola().sample(3, np.random.default_rng(0)).shape
         (3, 2)
-
     """
 
     optimum: ClassVar[float] = -3.531024

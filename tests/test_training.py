@@ -4,10 +4,10 @@ import pytest
 import torch
 from zoo import named_flow, two_clusters
 
-from flowkit.errors import ArgumentError, ShapeError
+from flowkit.errors import ArgumentError, ShapeError, TrainingError
 from flowkit.flows import maf
 from flowkit.training import fit
-from flowkit.training.fit import TrainingError, _batches, _generator
+from flowkit.training.fit import _batches, _generator
 
 
 def test_fit_improves_and_is_deterministic():

@@ -4,7 +4,16 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from zoo import UNIVARIATES, autoregressive, coupling, hard_points, perturb_, transforms
+from zoo import (
+    MIXTURES,
+    NOT_IDENTITY,
+    UNIVARIATES,
+    autoregressive,
+    coupling,
+    hard_points,
+    perturb_,
+    transforms,
+)
 
 from flowkit.errors import ArgumentError, ContextError, ShapeError
 from flowkit.nets import MADE, MLP
@@ -33,9 +42,11 @@ CASES = [(name, context) for context in (0, 3) for name in transforms(context)]
 @pytest.mark.parametrize(("name", "context"), CASES)
 def test_contract(name, context, dtype):
     transform = transforms(context)[name].to(dtype)
-    # Without its limit a spline of wild parameters is beyond float32: that is what it is for.
-    perturb_(transform, 0.1 if "free" in name and dtype == torch.float32 else 0.3)
-    x = hard_points(1000, 4, dtype)
+    # A free spline and a mixture are as flat or as steep as their parameters say, and then ask
+    # for more digits than there are: a limit is what the default spline has one for.
+    mild = dtype == torch.float32 or "free" in name or "mixture" in name
+    perturb_(transform, 0.1 if mild else 0.3)
+    x = hard_points(1000, 4, dtype) if dtype == torch.float64 else torch.randn(1000, 4)
     c = torch.randn(1000, context, dtype=dtype) if context else None
     errors = check_transform(transform, x, c)
     if dtype == torch.float64:
@@ -44,6 +55,8 @@ def test_contract(name, context, dtype):
 
 @pytest.mark.parametrize(("name", "context"), CASES)
 def test_fresh_transforms_are_the_identity_up_to_their_permutations(name, context):
+    if any(word in name for word in (*NOT_IDENTITY, "batch_norm")):
+        pytest.skip("does not start as the identity")
     transform = transforms(context)[name].double()
     x = torch.randn(20, 4, dtype=torch.float64)
     c = torch.randn(20, context, dtype=torch.float64) if context else None
@@ -55,7 +68,7 @@ def test_fresh_transforms_are_the_identity_up_to_their_permutations(name, contex
 @given(
     batch=st.lists(st.integers(0, 3), max_size=3),
     dtype=st.sampled_from(DTYPES),
-    name=st.sampled_from(sorted(UNIVARIATES)),
+    name=st.sampled_from(sorted({**UNIVARIATES, **MIXTURES})),
     kind=st.sampled_from([autoregressive, coupling]),
     context=st.sampled_from([0, 2]),
     shared_context=st.booleans(),
@@ -63,7 +76,7 @@ def test_fresh_transforms_are_the_identity_up_to_their_permutations(name, contex
 def test_any_batch_shape_and_a_context_that_broadcasts(
     batch, dtype, name, kind, context, shared_context
 ):
-    transform = kind(UNIVARIATES[name], context).to(dtype)
+    transform = kind({**UNIVARIATES, **MIXTURES}[name], context).to(dtype)
     x = torch.randn(*batch, 4, dtype=dtype)
     c = torch.randn(*([] if shared_context else batch), context, dtype=dtype) if context else None
     for direction in (transform.forward, transform.inverse):

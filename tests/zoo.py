@@ -3,23 +3,45 @@
 import torch
 from torch import Tensor, nn
 
-from flowkit.flows import Flow, iaf, made, maf, nice, nsf, real_nvp
+from flowkit.flows import (
+    Flow,
+    iaf,
+    made,
+    made_mog,
+    maf,
+    maf_mog,
+    nice,
+    nsf,
+    planar,
+    radial,
+    real_nvp,
+)
 from flowkit.nets import MADE, MLP, ResNet
 from flowkit.training import fit
 from flowkit.transforms import (
+    ActNorm,
     Affine,
+    BatchNorm,
     Chain,
+    Columns,
     Coupling,
     Elementwise,
+    GaussianMixture,
+    Householder,
     Identity,
     Inverse,
+    LogisticMixture,
     LULinear,
     MaskedAutoregressive,
     Permutation,
+    Planar,
+    Radial,
     RandomPermutation,
     RationalQuadraticSpline,
     Reverse,
     Shift,
+    Standardize,
+    Sylvester,
     Transform,
     Univariate,
 )
@@ -35,6 +57,12 @@ UNIVARIATES: dict[str, Univariate] = {
     "unbounded_affine": Affine(bound=None),
     **SPLINES,
 }
+MIXTURES: dict[str, Univariate] = {
+    "logistic_mixture": LogisticMixture(4),
+    "gaussian_mixture": GaussianMixture(4),
+}
+# What cannot, or should not, start as the identity.
+NOT_IDENTITY = ("mixture", "planar", "radial", "householder", "sylvester", "standardize", "mog")
 PER_FEATURE = RationalQuadraticSpline(
     bins=4, bound=(1.0, 2.0, 3.0, 4.0), tails=("linear", "circular", "linear", "linear")
 )
@@ -54,7 +82,7 @@ def coupling(univariate: Univariate, context: int = 0, net: type[nn.Module] = ML
 def transforms(context: int) -> dict[str, Transform]:
     """Each transform, by name: the unconditional ones, or those that take a context."""
     zoo: dict[str, Transform] = {}
-    for name, univariate in {**UNIVARIATES, "per_feature": PER_FEATURE}.items():
+    for name, univariate in {**UNIVARIATES, **MIXTURES, "per_feature": PER_FEATURE}.items():
         zoo[f"autoregressive_{name}"] = autoregressive(univariate, context)
         if univariate is not PER_FEATURE:
             zoo[f"coupling_{name}"] = coupling(univariate, context)
@@ -70,13 +98,22 @@ def transforms(context: int) -> dict[str, Transform]:
         Reverse(4),
         Inverse(coupling(Affine(), context)),
     )
+    zoo["planar"] = Planar(4, context_features=context)
+    zoo["radial"] = Radial(4, context_features=context)
+    zoo["sylvester"] = Sylvester(4, rank=3, context_features=context)
+    pair = MaskedAutoregressive(MADE(2, 2, (8,), context_features=context), Affine())
+    zoo["columns"] = Columns({0: Identity(1), (3, 1): pair, 2: Elementwise(1, SPLINES["spline"])})
     if not context:
+        zoo["householder"] = Householder(4)
+        zoo["batch_norm"] = BatchNorm(4)
+        zoo["act_norm"] = ActNorm(4)
+        zoo["standardize"] = Standardize([1.0, 2.0, 3.0, 4.0], [1.0, 0.5, 2.0, 3.0])
         zoo["identity"] = Identity(4)
         zoo["permutation"] = Permutation([2, 0, 3, 1])
         zoo["reverse"] = Reverse(4)
         zoo["random_permutation"] = RandomPermutation(4)
         zoo["lu_linear"] = LULinear(4)
-    return zoo
+    return {name: transform.eval() for name, transform in zoo.items()}
 
 
 NAMED = {
@@ -88,12 +125,24 @@ NAMED = {
     "nsf": nsf,
     "nsf_coupling": lambda features, **options: nsf(features, coupling=True, **options),
     "nsf_free": lambda features, **options: nsf(features, limit=None, **options),
+    "made_mog": lambda features, **options: made_mog(features, components=3, **options),
+    "maf_mog": lambda features, **options: maf_mog(features, layers=2, components=3, **options),
+    "maf_batch_norm": lambda features, **options: maf(features, batch_norm=True, **options),
+    "real_nvp_batch_norm": lambda features, **options: real_nvp(
+        features, batch_norm=True, **options
+    ),
+    "planar": lambda features, context_features, **_: planar(
+        features, context_features=context_features
+    ),
+    "radial": lambda features, context_features, **_: radial(
+        features, context_features=context_features
+    ),
 }
 
 
 def named_flow(name: str, features: int, context: int = 0, **options: object) -> Flow:
     torch.manual_seed(0)
-    return NAMED[name](features, context_features=context, hidden=(16, 16), **options)
+    return NAMED[name](features, context_features=context, hidden=(16, 16), **options).eval()
 
 
 def perturb_(module: nn.Module, size: float = 0.3) -> None:

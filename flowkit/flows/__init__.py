@@ -1,20 +1,55 @@
 """Flows: a transform and a base distribution; and the named architectures."""
 
-from flowkit.flows.architectures import iaf, made, maf, nice, nsf, real_nvp
-from flowkit.flows.bases import Base, StandardLogistic, StandardNormal
+from flowkit.flows.architectures import (
+    binary_made,
+    iaf,
+    made,
+    made_mog,
+    maf,
+    maf_mog,
+    nice,
+    nsf,
+    planar,
+    radial,
+    real_nvp,
+)
+from flowkit.flows.bases import Base, BoxUniform, StandardLogistic, StandardNormal, StudentT
+from flowkit.flows.binary import BinaryMADE
+from flowkit.flows.dequantized import Dequantized, dequantize
 from flowkit.flows.distribution import FlowDistribution
 from flowkit.flows.flow import Flow
+from flowkit.flows.foreign import Foreign
+from flowkit.flows.gaussians import ConditionalNormal, DiagonalNormal, FullNormal, NormalMixture
+from flowkit.flows.joint import JointBase, MixtureOfFlows, TorchBase
 
 __all__ = [
     "Base",
+    "BinaryMADE",
+    "BoxUniform",
+    "ConditionalNormal",
+    "Dequantized",
+    "DiagonalNormal",
     "Flow",
     "FlowDistribution",
+    "Foreign",
+    "FullNormal",
+    "JointBase",
+    "MixtureOfFlows",
+    "NormalMixture",
     "StandardLogistic",
     "StandardNormal",
+    "StudentT",
+    "TorchBase",
+    "binary_made",
+    "dequantize",
     "iaf",
     "made",
+    "made_mog",
     "maf",
+    "maf_mog",
     "nice",
     "nsf",
+    "planar",
+    "radial",
     "real_nvp",
 ]

@@ -9,15 +9,20 @@ from collections.abc import Sequence
 
 from flowkit._checks import check_count
 from flowkit.flows.bases import Base, base_named
+from flowkit.flows.binary import BinaryMADE
 from flowkit.flows.flow import Flow
 from flowkit.nets import MADE, MLP, ResNet
 from flowkit.transforms import (
     Affine,
+    BatchNorm,
     Chain,
     Coupling,
     Elementwise,
+    GaussianMixture,
     Inverse,
     MaskedAutoregressive,
+    Planar,
+    Radial,
     RationalQuadraticSpline,
     Shift,
     Transform,
@@ -55,11 +60,9 @@ def nice(
     Example:
         >>> nice(4).sample((3,)).shape
         torch.Size([3, 4])
-
     """
-    couplings = _couplings(
-        features, Shift(), layers, hidden, context_features, residual, activation
-    )
+    options = (hidden, context_features, residual, activation)
+    couplings = _couplings(features, Shift(), _layers(layers), *options)
     scale = Elementwise(features, Affine(bound=None))
     return Flow(Chain(*couplings, scale), base_named(base, features))
 
@@ -73,11 +76,12 @@ def real_nvp(
     base: str | Base = "normal",
     residual: bool = False,
     activation: str = "relu",
+    batch_norm: bool = False,
 ) -> Flow:
     """Real NVP: affine couplings of the even and odd features in turn.
 
     ``log_prob`` and ``sample`` cost ``layers`` passes of a conditioner each. Arguments as for
-    `nice`.
+    `nice`, and ``batch_norm``: a `BatchNorm` after each layer, as in the MAF paper.
 
     Reference: Dinh, Sohl-Dickstein and Bengio, *Density estimation using Real NVP*, 2016,
     section 3; for vectors, as in Papamakarios, Pavlakou and Murray, 2017.
@@ -86,12 +90,10 @@ def real_nvp(
         >>> import torch
         >>> real_nvp(4, context_features=2).sample((3,), torch.zeros(5, 2)).shape
         torch.Size([3, 5, 4])
-
     """
-    couplings = _couplings(
-        features, Affine(), layers, hidden, context_features, residual, activation
-    )
-    return Flow(Chain(*couplings), base_named(base, features))
+    options = (hidden, context_features, residual, activation)
+    couplings = _couplings(features, Affine(), _layers(layers), *options)
+    return Flow(Chain(*_normalized(couplings, batch_norm)), base_named(base, features))
 
 
 def made(
@@ -114,7 +116,6 @@ def made(
         >>> import torch
         >>> made(4).log_prob(torch.zeros(3, 4)).shape
         torch.Size([3])
-
     """
     return maf(
         features,
@@ -136,11 +137,13 @@ def maf(
     base: str | Base = "normal",
     residual: bool = False,
     activation: str = "relu",
+    batch_norm: bool = False,
 ) -> Flow:
     """MAF: masked autoregressive affine layers, the order of the features reversed at each.
 
     ``log_prob`` costs ``layers`` passes of a network, ``sample`` as many times more as there are
-    features. Arguments as for `nice`.
+    features. Arguments as for `nice`, and ``batch_norm``: a `BatchNorm` after each layer, as in
+    the paper.
 
     Reference: Papamakarios, Pavlakou and Murray, *Masked autoregressive flow for density
     estimation*, 2017.
@@ -150,16 +153,10 @@ def maf(
         >>> flow = maf(features=6, layers=5, hidden=(100, 100))
         >>> flow.log_prob(torch.zeros(3, 6)).shape
         torch.Size([3])
-
     """
-    return Flow(
-        Chain(
-            *_autoregressive(
-                features, Affine(), layers, hidden, context_features, residual, activation
-            )
-        ),
-        base_named(base, features),
-    )
+    options = (hidden, context_features, residual, activation)
+    stack = _autoregressive(features, Affine(), _layers(layers), *options)
+    return Flow(Chain(*_normalized(stack, batch_norm)), base_named(base, features))
 
 
 def iaf(
@@ -185,11 +182,9 @@ def iaf(
         >>> z, log_q = iaf(4, context_features=2).sample_and_log_prob((3,), torch.zeros(5, 2))
         >>> z.shape, log_q.shape
         (torch.Size([3, 5, 4]), torch.Size([3, 5]))
-
     """
-    stack = _autoregressive(
-        features, Affine(), layers, hidden, context_features, residual, activation
-    )
+    options = (hidden, context_features, residual, activation)
+    stack = _autoregressive(features, Affine(), _layers(layers), *options)
     return Flow(Chain(*map(Inverse, stack)), base_named(base, features))
 
 
@@ -234,18 +229,158 @@ def nsf(
         >>> flow = nsf(features=2, context_features=3)
         >>> flow.sample((100,), torch.zeros(5, 3)).shape
         torch.Size([100, 5, 2])
-
     """
     stack = _couplings if coupling else _autoregressive
     spline = RationalQuadraticSpline(bins, bound, tails, limit)
-    layers_ = stack(features, spline, layers, hidden, context_features, residual, activation)
-    return Flow(Chain(*layers_), base_named(base, features))
+    options = (hidden, context_features, residual, activation)
+    splines = stack(features, spline, _layers(layers), *options)
+    return Flow(Chain(*splines), base_named(base, features))
+
+
+def made_mog(
+    features: int,
+    *,
+    context_features: int = 0,
+    components: int = 10,
+    hidden: Sequence[int] = (128, 128),
+    base: str | Base = "normal",
+    residual: bool = False,
+    activation: str = "relu",
+) -> Flow:
+    """MADE-MoG: a MADE whose conditionals are mixtures of Gaussians, in natural order.
+
+    ``log_prob`` costs one pass of the network; ``sample`` as many as features, and 60 evaluations
+    of each mixture. Arguments as for `nice`, and ``components`` of each mixture.
+
+    Reference: Papamakarios, Pavlakou and Murray, 2017, section 4.
+
+    Example:
+        >>> made_mog(2, components=3).sample((5,)).shape
+        torch.Size([5, 2])
+    """
+    return maf_mog(
+        features,
+        context_features=context_features,
+        layers=0,
+        components=components,
+        hidden=hidden,
+        base=base,
+        residual=residual,
+        activation=activation,
+    )
+
+
+def maf_mog(
+    features: int,
+    *,
+    context_features: int = 0,
+    layers: int = 5,
+    components: int = 10,
+    hidden: Sequence[int] = (128, 128),
+    base: str | Base = "normal",
+    residual: bool = False,
+    activation: str = "relu",
+    batch_norm: bool = False,
+) -> Flow:
+    """MAF-MoG: a MAF with a MADE-MoG for its base, trained as one.
+
+    ``log_prob`` costs ``layers + 1`` passes of a network, ``sample`` as many times more as there
+    are features. Arguments as for `maf`, and ``components`` of each mixture; ``layers`` counts
+    the affine ones.
+
+    Reference: Papamakarios, Pavlakou and Murray, 2017, section 4.
+
+    Example:
+        >>> maf_mog(2, layers=2, components=3).sample((5,)).shape
+        torch.Size([5, 2])
+    """
+    options = (hidden, context_features, residual, activation)
+    affine = _autoregressive(features, Affine(), range(check_count("layers", layers, 0)), *options)
+    mog = _autoregressive(features, GaussianMixture(components), range(1), *options)
+    return Flow(Chain(*_normalized(affine, batch_norm), *mog), base_named(base, features))
+
+
+def binary_made(
+    features: int,
+    *,
+    context_features: int = 0,
+    hidden: Sequence[int] = (128, 128),
+    residual: bool = False,
+    activation: str = "relu",
+) -> BinaryMADE:
+    """A MADE over binary vectors: a distribution with ``log_prob`` and ``sample``, not a flow.
+
+    ``log_prob`` costs one pass of the network, ``sample`` as many as features. Arguments as for
+    `nice`.
+
+    Reference: Germain, Gregor, Murray and Larochelle, *MADE*, 2015.
+
+    Example:
+        >>> import torch
+        >>> binary_made(3).log_prob(torch.tensor([[0.0, 1.0, 1.0]])).shape
+        torch.Size([1])
+    """
+    net = MADE(
+        features,
+        1,
+        hidden,
+        context_features=context_features,
+        residual=residual,
+        activation=activation,
+    )
+    return BinaryMADE(net)
+
+
+def planar(
+    features: int, *, context_features: int = 0, layers: int = 8, base: str | Base = "normal"
+) -> Flow:
+    """Planar maps, closed form from data to latent. As a posterior, invert the transform.
+
+    ``log_prob`` costs ``layers`` inner products, ``sample`` a root for each. Arguments as for
+    `nice`; a context gives each layer its parameters by a linear map.
+
+    Reference: Rezende and Mohamed, *Variational inference with normalizing flows*, 2015.
+
+    Example:
+        >>> planar(2).sample((5,)).shape
+        torch.Size([5, 2])
+    """
+    maps = [Planar(features, context_features=context_features) for _ in _layers(layers)]
+    return Flow(Chain(*maps), base_named(base, features))
+
+
+def radial(
+    features: int, *, context_features: int = 0, layers: int = 8, base: str | Base = "normal"
+) -> Flow:
+    """Radial maps, closed form in both directions. Arguments as for `planar`.
+
+    ``log_prob`` and ``sample`` cost ``layers`` distances.
+
+    Reference: Rezende and Mohamed, *Variational inference with normalizing flows*, 2015.
+
+    Example:
+        >>> radial(2).sample((5,)).shape
+        torch.Size([5, 2])
+    """
+    maps = [Radial(features, context_features=context_features) for _ in _layers(layers)]
+    return Flow(Chain(*maps), base_named(base, features))
+
+
+def _layers(layers: int) -> range:
+    return range(check_count("layers", layers))
+
+
+def _normalized(stack: list[Transform], batch_norm: bool) -> list[Transform]:
+    """Put a batch norm after each layer, if wanted."""
+    if not batch_norm:
+        return stack
+    return [t for layer in stack for t in (layer, BatchNorm(layer.features))]
 
 
 def _autoregressive(
     features: int,
     univariate: Univariate,
-    layers: int,
+    layers: range,
     hidden: Sequence[int],
     context_features: int,
     residual: bool,
@@ -267,14 +402,14 @@ def _autoregressive(
             ),
             univariate,
         )
-        for layer in range(check_count("layers", layers))
+        for layer in layers
     ]
 
 
 def _couplings(
     features: int,
     univariate: Univariate,
-    layers: int,
+    layers: range,
     hidden: Sequence[int],
     context_features: int,
     residual: bool,
@@ -288,7 +423,7 @@ def _couplings(
     check_univariate(univariate, check_count("features", features))
     net = ResNet if residual else MLP
     couplings: list[Transform] = []
-    for layer in range(check_count("layers", layers)):
+    for layer in layers:
         mask = [(i + layer) % 2 == 1 for i in range(features)]
         moved = [i for i in range(features) if mask[i]]
         selected = univariate.select(moved)

@@ -3,13 +3,14 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from flowkit._checks import check_choice, check_count, check_event
-from flowkit.errors import ShapeError
+from flowkit._checks import check_choice, check_count, check_event, check_positive
+from flowkit.errors import ArgumentError, ShapeError
 
 
 class Base(nn.Module, ABC):
@@ -18,7 +19,6 @@ class Base(nn.Module, ABC):
     Args:
         event_shape: shape of one point; an integer for a vector.
         context_features: width of the context that it asks for, 0 for none.
-
     """
 
     _like: Tensor
@@ -30,6 +30,13 @@ class Base(nn.Module, ABC):
         self.context_features = check_count("context_features", context_features, minimum=0)
         # Follows .to(): says in which dtype and on which device to sample.
         self.register_buffer("_like", torch.empty(0), persistent=False)
+
+    def _noise(self, law: str, shape: Sequence[int], generator: torch.Generator | None) -> Tensor:
+        """Draw "normal" or "uniform" noise, where the generator is, and move it to the base."""
+        device = self._like.device if generator is None else generator.device
+        function = torch.randn if law == "normal" else torch.rand
+        noise = function(*shape, dtype=self._like.dtype, device=device, generator=generator)
+        return noise.to(self._like.device)
 
     @abstractmethod
     def log_prob(self, z: Tensor, context: Tensor | None = None) -> Tensor:
@@ -68,12 +75,6 @@ class Standard(Base):
         """Draw ``(*sample_shape, *event_shape)``."""
         return self._draw((*sample_shape, *self.event_shape), generator)
 
-    def _random(self, draw: str, shape: Sequence[int], generator: torch.Generator | None) -> Tensor:
-        device = self._like.device if generator is None else generator.device
-        function = torch.randn if draw == "normal" else torch.rand
-        noise = function(*shape, dtype=self._like.dtype, device=device, generator=generator)
-        return noise.to(self._like.device)
-
 
 class StandardNormal(Standard):
     """Independent standard normals.
@@ -84,14 +85,13 @@ class StandardNormal(Standard):
     Example:
         >>> StandardNormal(2).log_prob(torch.zeros(3, 2))
         tensor([-1.8379, -1.8379, -1.8379])
-
     """
 
     def _log_density(self, z: Tensor) -> Tensor:
         return -0.5 * (z * z + math.log(2 * math.pi))
 
     def _draw(self, shape: Sequence[int], generator: torch.Generator | None) -> Tensor:
-        return self._random("normal", shape, generator)
+        return self._noise("normal", shape, generator)
 
 
 class StandardLogistic(Standard):
@@ -103,28 +103,105 @@ class StandardLogistic(Standard):
     Example:
         >>> StandardLogistic(2).log_prob(torch.zeros(3, 2))
         tensor([-2.7726, -2.7726, -2.7726])
-
     """
 
     def _log_density(self, z: Tensor) -> Tensor:
         return F.logsigmoid(z) + F.logsigmoid(-z)
 
     def _draw(self, shape: Sequence[int], generator: torch.Generator | None) -> Tensor:
-        u = self._random("uniform", shape, generator)
+        u = self._noise("uniform", shape, generator)
         return torch.logit(u.clamp(min=torch.finfo(u.dtype).tiny))
 
 
-def base_named(base: str | Base, features: int) -> Base:
+class StudentT(Standard):
+    """Independent standard Student t's, for tables with gross outliers. ``df`` is learned.
+
+    Args:
+        event_shape: shape of one point; an integer for a vector.
+        df: degrees of freedom at the start; the fewer, the heavier the tails.
+
+    Raises:
+        ArgumentError: ``df`` is not positive.
+
+    Example:
+        >>> StudentT(2, df=3.0).log_prob(torch.full((1, 2), 1e6)).isfinite()
+        tensor([True])
+    """
+
+    def __init__(self, event_shape: int | Sequence[int], *, df: float = 5.0) -> None:
+        super().__init__(event_shape)
+        self.log_df = nn.Parameter(torch.tensor(math.log(check_positive("df", df))))
+
+    def _log_density(self, z: Tensor) -> Tensor:
+        df = self.log_df.exp()
+        log_norm = torch.lgamma(0.5 * (df + 1)) - torch.lgamma(0.5 * df)
+        log_norm = log_norm - 0.5 * (self.log_df + math.log(math.pi))
+        return log_norm - 0.5 * (df + 1) * torch.log1p((z * torch.rsqrt(df)) ** 2)
+
+    def _draw(self, shape: Sequence[int], generator: torch.Generator | None) -> Tensor:
+        half = 0.5 * self.log_df.exp()
+        gamma = torch._standard_gamma(half.expand(*shape).contiguous(), generator=generator)
+        return self._noise("normal", shape, generator) * torch.sqrt(half / gamma)
+
+
+class BoxUniform(Base):
+    """Uniform on a box, its faces included.
+
+    Args:
+        low: lower ends, one number per feature; a number for a single feature.
+        high: upper ends.
+
+    Raises:
+        ShapeError: unequal lengths.
+        ArgumentError: a lower end that is not below its upper end, or an infinite one.
+
+    Example:
+        >>> BoxUniform([0.0, 0.0], [1.0, 2.0]).log_prob(torch.tensor([[0.5, 0.5], [0.5, 3.0]]))
+        tensor([-0.6931,    -inf])
+    """
+
+    low: Tensor
+    high: Tensor
+
+    def __init__(self, low: float | Sequence[float], high: float | Sequence[float]) -> None:
+        lows, highs = ([e] if isinstance(e, int | float) else list(e) for e in (low, high))
+        if len(lows) != len(highs):
+            raise ShapeError("high", f"{len(lows)} ends, as low has", len(highs))
+        for lo, hi in zip(lows, highs, strict=True):
+            if not -math.inf < lo < hi < math.inf:
+                raise ArgumentError("high", f"a finite number above low, {lo}", hi)
+        super().__init__(len(lows))
+        self.register_buffer("low", torch.tensor(lows, dtype=torch.get_default_dtype()))
+        self.register_buffer("high", torch.tensor(highs, dtype=torch.get_default_dtype()))
+
+    def log_prob(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        """Return the log-density of ``z``, ``(*batch, features)``, as ``(*batch,)``."""
+        check_event("z", z, self.event_shape)
+        inside = ((z >= self.low) & (z <= self.high)).all(-1)
+        log_density = torch.where(inside, -(self.high - self.low).log().sum(), -math.inf)
+        return torch.where(z.isnan().any(-1), math.nan, log_density)
+
+    def sample(
+        self,
+        sample_shape: Sequence[int] = (),
+        context: Tensor | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Draw ``(*sample_shape, features)``."""
+        u = self._noise("uniform", (*sample_shape, *self.event_shape), generator)
+        return self.low + u * (self.high - self.low)
+
+
+def base_named(base: Any, features: int) -> Any:
     """Return the base called ``base``, "normal" or "logistic"; or ``base`` itself, if it fits.
 
     Raises:
         ArgumentError: the name is unknown.
         ShapeError: the base is over events of another shape.
-
     """
-    if isinstance(base, Base):
+    if isinstance(base, nn.Module):  # a Base, or a Flow, which serves as one
         if base.event_shape != (features,):
-            raise ShapeError("base", f"event shape ({features},)", tuple(base.event_shape))
+            raise ShapeError("base", f"event shape ({features},)", base.event_shape)
         return base
     names = {"normal": StandardNormal, "logistic": StandardLogistic}
     return names[check_choice("base", base, tuple(names))](features)

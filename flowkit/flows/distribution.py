@@ -29,7 +29,6 @@ class FlowDistribution(Distribution):
         >>> d = maf(features=2, context_features=3).as_distribution(torch.zeros(5, 3))
         >>> d.batch_shape, d.event_shape, d.sample((7,)).shape
         (torch.Size([5]), torch.Size([2]), torch.Size([7, 5, 2]))
-
     """
 
     arg_constraints: dict[str, constraints.Constraint] = {}

@@ -9,6 +9,7 @@ from flowkit._checks import check_context, check_count, check_event
 from flowkit.errors import ContextError, DtypeError, ShapeError
 from flowkit.flows.bases import Base
 from flowkit.flows.distribution import FlowDistribution
+from flowkit.flows.foreign import Foreign
 from flowkit.transforms import Transform
 
 
@@ -18,10 +19,13 @@ class Flow(nn.Module):
     ``log p(x) = log p_base(z) + log|det dz/dx|`` with ``z, logabsdet = transform(x)``.
 
     Args:
-        transform: maps data to latent.
-        base: a distribution over the latent.
+        transform: maps data to latent. A module that is no flowkit `Transform` but has nflows'
+            ``forward`` and ``inverse`` works too.
+        base: a distribution over the latent; another flow is one.
         embedding: a module that the context goes through first, once per row; its output has the
             transform's ``context_features``.
+        context_features: width of the context that a foreign transform takes, which it does not
+            say itself; 0 for none.
 
     ``log_prob`` costs the transform's ``forward``, ``sample`` its ``inverse``.
 
@@ -38,13 +42,21 @@ class Flow(nn.Module):
         torch.Size([5])
         >>> flow.sample((10, 3)).shape
         torch.Size([10, 3, 2])
-
     """
 
     def __init__(
-        self, transform: Transform, base: Base, *, embedding: nn.Module | None = None
+        self,
+        transform: nn.Module,
+        base: "Base | Flow",
+        *,
+        embedding: nn.Module | None = None,
+        context_features: int = 0,
     ) -> None:
         super().__init__()
+        if not isinstance(transform, Transform):
+            transform = Foreign(
+                transform, tuple(base.event_shape), context_features=context_features
+            )
         if transform.event_shape != base.event_shape:
             raise ShapeError(
                 "base", f"event shape {tuple(transform.event_shape)}", tuple(base.event_shape)
@@ -86,7 +98,6 @@ class Flow(nn.Module):
 
         Raises:
             ShapeError, DtypeError, ContextError: ``x`` or ``context`` does not fit.
-
         """
         return self._log_prob(x, self._embed(context))
 
@@ -105,7 +116,6 @@ class Flow(nn.Module):
 
         Returns:
             ``(*sample_shape, *context_batch, *event_shape)``.
-
         """
         return self._sample(sample_shape, self._embed(context), generator)[0]
 

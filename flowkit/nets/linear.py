@@ -33,7 +33,6 @@ class Linear(nn.Linear):
 
     Each row of ``W`` starts uniform within ``1 / sqrt(number of its open connections)``, so that
     a unit which sees three inputs speaks as loudly as one which sees three hundred.
-
     """
 
     mask: Tensor | None

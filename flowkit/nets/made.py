@@ -47,7 +47,6 @@ class MADE(nn.Module):
         >>> made = MADE(4, parameters=2, hidden=(32, 32), order=(3, 2, 1, 0))
         >>> made(torch.randn(10, 4)).shape
         torch.Size([10, 4, 2])
-
     """
 
     def __init__(

@@ -28,7 +28,6 @@ class MLP(nn.Module):
         >>> net = MLP(3, 8, hidden=(32, 32), context_features=2)
         >>> net(torch.randn(5, 3), torch.randn(5, 2)).shape
         torch.Size([5, 8])
-
     """
 
     def __init__(

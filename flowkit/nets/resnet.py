@@ -58,7 +58,6 @@ class ResNet(nn.Module):
         >>> import torch
         >>> ResNet(3, 8, hidden=(32, 32))(torch.randn(5, 3)).shape
         torch.Size([5, 8])
-
     """
 
     def __init__(
@@ -104,7 +103,7 @@ class ResNet(nn.Module):
             h = h + self.context[0](context)
         for block in self.blocks:
             h = block(h, context)
-        out: Tensor = self.output(self.activation(h))
+        out: Tensor = self.output(h)
         return out
 
     def zero_output_(self) -> None:

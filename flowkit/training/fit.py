@@ -9,15 +9,14 @@ import torch
 from torch import Tensor
 
 from flowkit._checks import check_count, check_positive
-from flowkit.errors import ArgumentError, FlowkitError, ShapeError
+from flowkit.errors import ArgumentError, ShapeError, TrainingError
 from flowkit.flows import Flow
+from flowkit.transforms import BatchNorm, calibrate
 
 # Steps between two looks at the validation rows.
 _STEPS_BETWEEN_VALIDATIONS = 100
-
-
-class TrainingError(FlowkitError, RuntimeError):
-    """Training cannot go on: the loss is no longer a finite number."""
+# Rows that batch norm is calibrated on before one; at the end it is the whole training set.
+_CALIBRATION_ROWS = 10_000
 
 
 @dataclass
@@ -28,7 +27,6 @@ class History:
         loss: mean negative log-likelihood of each step's batch, in nats.
         validation: ``(step, mean negative log-likelihood of the validation rows)``, in nats.
         best_step: the step whose weights the flow was left with.
-
     """
 
     loss: list[float] = field(default_factory=list)
@@ -52,7 +50,8 @@ def fit(
     """Fit a flow to rows by maximum likelihood.
 
     Adam with a learning rate that falls to zero along a cosine, and gradients clipped by norm.
-    The same seed, data and torch version give the same weights on a machine.
+    Batch norm is calibrated before each validation and at the end. The same seed, data and torch
+    version give the same weights on a machine.
 
     Args:
         flow: the flow; trained in place.
@@ -79,7 +78,6 @@ def fit(
         >>> history = fit(maf(2, layers=1), torch.randn(256, 2), steps=5)
         >>> len(history.loss)
         5
-
     """
     check_count("batch_size", batch_size)
     check_positive("learning_rate", learning_rate)
@@ -101,8 +99,13 @@ def fit(
         steps = min(max(30 * len(train) // batch_size, 1_000), 20_000)
     check_count("steps", steps)
 
+    def rows_of(rows: Tensor) -> tuple[Tensor, Tensor | None]:
+        return x[rows], None if context is None else context[rows]
+
     def loss_of(rows: Tensor) -> Tensor:
-        return -flow.log_prob(x[rows], None if context is None else context[rows]).mean()
+        return -flow.log_prob(*rows_of(rows)).mean()
+
+    normalized = any(isinstance(module, BatchNorm) for module in flow.modules())
 
     optimizer = torch.optim.Adam(flow.parameters(), lr=learning_rate, fused=True)
     schedule = torch.optim.lr_scheduler.LambdaLR(
@@ -126,6 +129,8 @@ def fit(
         if progress is not None:
             progress(step, steps, value)
         if held_out and (step % _STEPS_BETWEEN_VALIDATIONS == 0 or step == steps):
+            if normalized:  # judged by the statistics that it will be used with
+                calibrate(flow, *rows_of(train[:_CALIBRATION_ROWS]))
             flow.eval()
             with torch.no_grad():
                 score = loss_of(valid).item()
@@ -136,6 +141,8 @@ def fit(
                 best = {k: v.clone() for k, v in flow.state_dict().items()}
     if best:
         flow.load_state_dict(best)
+    if normalized:
+        calibrate(flow, *rows_of(train))
     flow.eval()
     return history
 

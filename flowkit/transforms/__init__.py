@@ -2,27 +2,49 @@
 
 from flowkit.transforms.autoregressive import MaskedAutoregressive
 from flowkit.transforms.base import Chain, Identity, Inverse, Transform
+from flowkit.transforms.columns import Columns
 from flowkit.transforms.coupling import Coupling
 from flowkit.transforms.elementwise import Elementwise
+from flowkit.transforms.householder import Householder, Sylvester
 from flowkit.transforms.linear import LULinear
+from flowkit.transforms.mixture import GaussianMixture, LogisticMixture
+from flowkit.transforms.normalization import ActNorm, BatchNorm, calibrate
 from flowkit.transforms.permutation import Permutation, RandomPermutation, Reverse
+from flowkit.transforms.planar import Planar, Radial
 from flowkit.transforms.spline import RationalQuadraticSpline
+from flowkit.transforms.support import Circular, Interval, Log, Logit, Softplus, Standardize
 from flowkit.transforms.univariate import Affine, Shift, Univariate
 
 __all__ = [
+    "ActNorm",
     "Affine",
+    "BatchNorm",
     "Chain",
+    "Circular",
+    "Columns",
     "Coupling",
     "Elementwise",
+    "GaussianMixture",
+    "Householder",
     "Identity",
+    "Interval",
     "Inverse",
     "LULinear",
+    "Log",
+    "LogisticMixture",
+    "Logit",
     "MaskedAutoregressive",
     "Permutation",
+    "Planar",
+    "Radial",
     "RandomPermutation",
     "RationalQuadraticSpline",
     "Reverse",
     "Shift",
+    "Softplus",
+    "Standardize",
+    "Sylvester",
     "Transform",
     "Univariate",
+    "calibrate",
 ]

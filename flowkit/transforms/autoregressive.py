@@ -35,7 +35,6 @@ class MaskedAutoregressive(Transform):
         >>> layer = MaskedAutoregressive(MADE(6, parameters=2, hidden=(64, 64)), Affine())
         >>> z, logabsdet = layer(torch.randn(5, 6))
         >>> x, _ = layer.inverse(z)
-
     """
 
     def __init__(self, made: MADE, univariate: Univariate) -> None:

@@ -33,7 +33,6 @@ class Transform(nn.Module, ABC):
         event_shape: shape of one point; an integer for a vector.
         context_features: width of the context, 0 for none.
         constant_logabsdet: whether the log-determinant is the same for every ``x``.
-
     """
 
     def __init__(
@@ -70,7 +69,6 @@ class Transform(nn.Module, ABC):
                 right last dimensions.
             ContextError: context is missing, or given to a layer with a conditioner that
                 asked for none.
-
         """
         check_event(argument, x, self.event_shape)
         check_context(context, self.context_features)
@@ -90,7 +88,6 @@ class Identity(Transform):
         >>> z, logabsdet = Identity(3)(torch.ones(2, 3))
         >>> logabsdet
         tensor([0., 0.])
-
     """
 
     def __init__(self, features: int) -> None:
@@ -123,7 +120,6 @@ class Inverse(Transform):
         >>> x = torch.randn(5, 3)
         >>> torch.equal(Inverse(layer)(x)[0], layer.inverse(x)[0])
         True
-
     """
 
     def __init__(self, transform: Transform) -> None:
@@ -163,7 +159,6 @@ class Chain(Transform):
         >>> chain = Chain(LULinear(3), Reverse(3))
         >>> z, logabsdet = chain(torch.randn(5, 3))
         >>> x, _ = chain.inverse(z)
-
     """
 
     def __init__(self, *transforms: Transform) -> None:

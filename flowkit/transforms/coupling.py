@@ -38,7 +38,6 @@ class Coupling(Transform):
         >>> from flowkit.transforms import Affine
         >>> layer = Coupling([True, False, True], MLP(1, 2 * 2), Affine())
         >>> z, logabsdet = layer(torch.randn(5, 3))
-
     """
 
     transformed: Tensor

@@ -26,7 +26,6 @@ class Elementwise(Transform):
         >>> z, logabsdet = layer(torch.randn(5, 3))
         >>> z.shape, logabsdet.shape
         (torch.Size([5, 3]), torch.Size([5]))
-
     """
 
     def __init__(self, features: int, univariate: Univariate) -> None:

@@ -25,7 +25,6 @@ class LULinear(Transform):
         >>> layer = LULinear(3)
         >>> z, logabsdet = layer(torch.randn(5, 3))
         >>> x, _ = layer.inverse(z)
-
     """
 
     def __init__(self, features: int) -> None:

@@ -23,7 +23,6 @@ class Permutation(Transform):
     Example:
         >>> Permutation([2, 0, 1])(torch.tensor([10.0, 11.0, 12.0]))[0]
         tensor([12., 10., 11.])
-
     """
 
     order: Tensor
@@ -56,7 +55,6 @@ class Reverse(Permutation):
     Example:
         >>> Reverse(3)(torch.tensor([10.0, 11.0, 12.0]))[0]
         tensor([12., 11., 10.])
-
     """
 
     def __init__(self, features: int) -> None:
@@ -74,7 +72,6 @@ class RandomPermutation(Permutation):
         >>> layer = RandomPermutation(5, generator=torch.Generator().manual_seed(0))
         >>> sorted(layer.order.tolist())
         [0, 1, 2, 3, 4]
-
     """
 
     def __init__(self, features: int, *, generator: torch.Generator | None = None) -> None:

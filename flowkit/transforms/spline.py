@@ -71,7 +71,6 @@ class RationalQuadraticSpline(Univariate):
         >>> y, log_derivative = spline(torch.tensor([1.0, 7.0]), torch.zeros(2, 11))
         >>> y
         tensor([1., 7.])
-
     """
 
     bins: int = 8

@@ -61,7 +61,6 @@ class Shift(Univariate):
         >>> y, log_derivative = Shift()(torch.zeros(2, 1), torch.full((2, 1, 1), 3.0))
         >>> y.flatten()
         tensor([3., 3.])
-
     """
 
     parameters = 1
@@ -93,7 +92,6 @@ class Affine(Univariate):
         >>> y, log_derivative = Affine()(torch.ones(1), torch.tensor([[2.0, 0.0]]))
         >>> y, log_derivative
         (tensor([3.]), tensor([0.]))
-
     """
 
     bound: float | None = 5.0

@@ -1,0 +1,59 @@
+"""A MADE over binary vectors: a distribution, not a transform."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from flowkit._checks import check_context, check_event
+from flowkit.flows.bases import Base
+from flowkit.nets import MADE
+
+
+class BinaryMADE(Base):
+    """Binary vectors, each bit a Bernoulli whose logit a MADE computes from the bits before it.
+
+    Args:
+        made: a MADE with one output per feature.
+
+    ``log_prob`` costs one pass of the MADE, ``sample`` as many as features, and no gradient flows
+    through it. What is neither 0 nor 1 has probability 0.
+
+    Reference: Germain, Gregor, Murray and Larochelle, *MADE*, 2015, equation 3.
+
+    Example:
+        >>> d = BinaryMADE(MADE(3))
+        >>> d.sample((2,)).shape
+        torch.Size([2, 3])
+    """
+
+    def __init__(self, made: MADE) -> None:
+        super().__init__(made.features, context_features=made.context_features)
+        self.made = made
+
+    def log_prob(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        """Return the log-probability of ``z``, zeros and ones ``(*batch, D)``, as ``(*batch,)``."""
+        check_event("z", z, self.event_shape)
+        check_context(context, self.context_features)
+        logits = self.made(z, context).squeeze(-1)
+        log_prob = F.logsigmoid(torch.where(z == 0, -logits, logits))
+        possible = (z == 0) | (z == 1) | z.isnan()
+        return torch.where(possible, log_prob, -torch.inf).sum(-1)
+
+    @torch.no_grad()
+    def sample(
+        self,
+        sample_shape: Sequence[int] = (),
+        context: Tensor | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Draw floats of 0 and 1, ``(*sample_shape, *context_batch, D)``, bit after bit."""
+        check_context(context, self.context_features)
+        batch = () if context is None else context.shape[:-1]
+        u = self._noise("uniform", (*sample_shape, *batch, *self.event_shape), generator)
+        z = torch.zeros_like(u)
+        for i in self.made.order:
+            logits = self.made(z, context).squeeze(-1)
+            z[..., i] = (u[..., i] < torch.sigmoid(logits[..., i])).to(z.dtype)
+        return z

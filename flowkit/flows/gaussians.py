@@ -1,0 +1,200 @@
+"""Gaussian bases that learn: diagonal, full, mixtures, and one told by the context."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from flowkit._checks import check_context, check_count, check_event
+from flowkit.errors import ShapeError
+from flowkit.flows.bases import Base
+from flowkit.nets import MLP
+
+_LOG_2PI = math.log(2 * math.pi)
+
+
+def _standard_log_density(y: Tensor) -> Tensor:
+    """Return the log-density of a standard normal vector, ``(*batch, D)`` to ``(*batch,)``."""
+    return -0.5 * (y * y + _LOG_2PI).sum(-1)
+
+
+class DiagonalNormal(Base):
+    """Independent normals whose means and scales are learned. It starts standard.
+
+    Args:
+        features: number of features.
+
+    Example:
+        >>> DiagonalNormal(2).log_prob(torch.zeros(3, 2))
+        tensor([-1.8379, -1.8379, -1.8379], grad_fn=<AddBackward0>)
+    """
+
+    def __init__(self, features: int) -> None:
+        super().__init__(features)
+        self.loc = nn.Parameter(torch.zeros(features))
+        self.log_scale = nn.Parameter(torch.zeros(features))
+
+    def log_prob(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        """Return the log-density of ``z``, ``(*batch, features)``, as ``(*batch,)``."""
+        check_event("z", z, self.event_shape)
+        y = (z - self.loc) * (-self.log_scale).exp()
+        return _standard_log_density(y) + -self.log_scale.sum()
+
+    def sample(
+        self,
+        sample_shape: Sequence[int] = (),
+        context: Tensor | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Draw ``(*sample_shape, features)``."""
+        noise = self._noise("normal", (*sample_shape, *self.event_shape), generator)
+        return self.loc + noise * self.log_scale.exp()
+
+
+class NormalMixture(Base):
+    """A mixture of full Gaussians: fitted by EM, then trained on with whatever stands before it.
+
+    Each component has a mean and the lower triangular P of its precision ``Pᵀ P``. Of P only the
+    triangle is ever read, so that ``log|det P|`` is the sum of its log-diagonal at any step of
+    training.
+
+    Args:
+        features: number of features D.
+        components: number of components K. They start apart, drawn from a standard normal.
+
+    ``sample`` picks components at random; its gradients reach their means and precisions, not
+    their weights.
+
+    Raises:
+        ArgumentError: no components.
+
+    Example:
+        >>> x = torch.cat([torch.randn(100, 2) - 4, torch.randn(100, 2) + 4])
+        >>> base = NormalMixture.fit(x, components=2, seed=0)
+        >>> base.sample((3,)).shape
+        torch.Size([3, 2])
+    """
+
+    def __init__(self, features: int, components: int) -> None:
+        super().__init__(features)
+        k = check_count("components", components)
+        self.logits = nn.Parameter(torch.zeros(k))
+        self.means = nn.Parameter(torch.randn(k, features) if k > 1 else torch.zeros(k, features))
+        self.lower = nn.Parameter(torch.zeros(k, features, features))
+        self.log_diagonal = nn.Parameter(torch.zeros(k, features))
+
+    @classmethod
+    def fit(cls, x: Tensor, components: int, *, seed: int = 0) -> "NormalMixture":
+        """Fit to rows ``(n, features)`` by scikit-learn's EM; the result has the dtype of ``x``.
+
+        Raises:
+            ShapeError: ``x`` is no matrix, or has fewer rows than components.
+        """
+        from sklearn.mixture import GaussianMixture
+
+        if x.dim() != 2 or len(x) < max(2, check_count("components", components)):
+            raise ShapeError("x", f"at least {max(2, components)} rows of features", tuple(x.shape))
+        check_event("x", x, x.shape[1:])
+        em = GaussianMixture(components, random_state=seed)
+        em.fit(x.detach().double().cpu().numpy())
+        # scikit-learn: precision = U Uᵀ with U upper triangular, so P = Uᵀ.
+        factor = torch.tensor(em.precisions_cholesky_).mT
+        base = cls(x.shape[1], components).to(x.dtype)
+        with torch.no_grad():
+            base.logits.copy_(torch.tensor(em.weights_).log())
+            base.means.copy_(torch.tensor(em.means_))
+            base.lower.copy_(factor.tril(-1))
+            base.log_diagonal.copy_(factor.diagonal(dim1=-2, dim2=-1).log())
+        return base.to(x.device)
+
+    def log_prob(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        """Return the log-density of ``z``, ``(*batch, features)``, as ``(*batch,)``."""
+        check_event("z", z, self.event_shape)
+        offset = z.unsqueeze(-2) - self.means  # (*batch, K, D)
+        y = (self._factors() @ offset.unsqueeze(-1)).squeeze(-1)
+        terms = _standard_log_density(y) + self.log_diagonal.sum(-1)
+        return torch.logsumexp(self.logits.log_softmax(-1) + terms, dim=-1)
+
+    def sample(
+        self,
+        sample_shape: Sequence[int] = (),
+        context: Tensor | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Draw ``(*sample_shape, features)``."""
+        noise = self._noise("normal", (*sample_shape, *self.event_shape), generator)
+        rows = noise.reshape(-1, 1, self.event_shape[0])
+        cumulative = self.logits.detach().softmax(-1).cumsum(-1)[:-1]
+        u = self._noise("uniform", (len(rows), 1), generator)
+        chosen = (u > cumulative).sum(-1)  # (n,)
+        factors = self._factors()[chosen]
+        solved = torch.linalg.solve_triangular(factors, rows.mT, upper=False).squeeze(-1)
+        drawn: Tensor = self.means[chosen] + solved
+        return drawn.reshape(noise.shape)
+
+    def _factors(self) -> Tensor:
+        return self.lower.tril(-1) + torch.diag_embed(self.log_diagonal.exp())
+
+
+class FullNormal(NormalMixture):
+    """A normal with a mean and a full covariance that are learned. It starts standard.
+
+    Args:
+        features: number of features.
+
+    Example:
+        >>> FullNormal(2).sample((3,)).shape
+        torch.Size([3, 2])
+    """
+
+    def __init__(self, features: int, components: int = 1) -> None:
+        super().__init__(features, components)
+
+
+class ConditionalNormal(Base):
+    """Independent normals whose means and scales a network reads off the context.
+
+    Args:
+        features: number of features.
+        context_features: width of the context.
+        hidden: widths of the network's hidden layers.
+
+    It starts standard, whatever the context.
+
+    Example:
+        >>> base = ConditionalNormal(2, context_features=3)
+        >>> base.sample((7,), torch.zeros(5, 3)).shape
+        torch.Size([7, 5, 2])
+    """
+
+    def __init__(
+        self, features: int, *, context_features: int, hidden: Sequence[int] = (64, 64)
+    ) -> None:
+        check_count("context_features", context_features)
+        super().__init__(features, context_features=context_features)
+        self.net = MLP(context_features, 2 * features, hidden)
+        self.net.zero_output_()
+
+    def log_prob(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        """Return the log-density of ``z``, ``(*batch, features)``, as ``(*batch,)``."""
+        check_event("z", z, self.event_shape)
+        loc, log_scale = self._parts(context)
+        y = (z - loc) * (-log_scale).exp()
+        return _standard_log_density(y) - log_scale.sum(-1)
+
+    def sample(
+        self,
+        sample_shape: Sequence[int] = (),
+        context: Tensor | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Draw ``(*sample_shape, *context_batch, features)``."""
+        loc, log_scale = self._parts(context)
+        noise = self._noise("normal", (*sample_shape, *loc.shape), generator)
+        return loc + noise * log_scale.exp()
+
+    def _parts(self, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        check_context(context, self.context_features)
+        loc, log_scale = self.net(context).chunk(2, dim=-1)
+        return loc, 7 * torch.tanh(log_scale / 7)  # softly within ±7, as one row may be far out

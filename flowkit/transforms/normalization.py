@@ -1,0 +1,162 @@
+"""Normalisation layers: batch norm as a bijection, and act norm."""
+
+import torch
+from torch import Tensor, nn
+
+from flowkit._checks import check_count, check_event, check_positive
+from flowkit.errors import ArgumentError, DirectionError, ShapeError
+from flowkit.transforms.base import Transform
+from flowkit.transforms.elementwise import Elementwise
+from flowkit.transforms.univariate import Affine
+
+
+class BatchNorm(Transform):
+    """``z = exp(γ) (x - m) / sqrt(v + ε) + β``, with the mean and variance of the batch or the set.
+
+    While training, m and v are those of the batch (v biased, the one that the log-determinant is
+    exact for) and gradients flow through them; running averages are kept. In ``eval()``, they are
+    the running averages, until `calibrate` has set them to the exact ones of a data set.
+
+    Args:
+        features: number of features.
+        momentum: weight of the newest batch in the running averages.
+        eps: ε.
+
+    Both directions are elementwise; ``inverse`` needs ``eval()``, as only there the map does not
+    depend on the data that it would have to find.
+
+    Raises:
+        ShapeError: a batch of a single row, while training.
+        DirectionError: ``inverse`` while training.
+
+    Reference: Papamakarios, Pavlakou and Murray, *Masked autoregressive flow for density
+    estimation*, 2017, appendix B.
+
+    Example:
+        >>> layer = BatchNorm(3)
+        >>> z, _ = layer(5 + 2 * torch.randn(100, 3))
+        >>> torch.allclose(z.mean(0), torch.zeros(3), atol=1e-4)
+        True
+    """
+
+    running_mean: Tensor
+    running_var: Tensor
+
+    def __init__(self, features: int, *, momentum: float = 0.1, eps: float = 1e-5) -> None:
+        super().__init__(check_count("features", features), constant_logabsdet=True)
+        self.momentum = check_positive("momentum", momentum)
+        if self.momentum > 1:
+            raise ArgumentError("momentum", "a number of at most 1", momentum)
+        self.eps = check_positive("eps", eps)
+        self.log_gamma = nn.Parameter(torch.zeros(features))
+        self.beta = nn.Parameter(torch.zeros(features))
+        self.register_buffer("running_mean", torch.zeros(features))
+        self.register_buffer("running_var", torch.ones(features))
+        self._calibrating = False
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Normalise ``x``."""
+        self.check_input("x", x, None)
+        mean, var = self.running_mean, self.running_var
+        if self.training or self._calibrating:
+            mean, var = self._batch_statistics(x)
+            weight = 1.0 if self._calibrating else self.momentum
+            with torch.no_grad():
+                self.running_mean.lerp_(mean.detach(), weight)
+                self.running_var.lerp_(var.detach(), weight)
+        log_scale = self.log_gamma - 0.5 * torch.log(var + self.eps)
+        z = (x - mean) * log_scale.exp() + self.beta
+        return z, self.zero_logabsdet(x) + log_scale.sum()
+
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Undo the normalisation, in ``eval()``."""
+        self.check_input("z", z, None)
+        if self.training:
+            raise DirectionError(
+                "BatchNorm has no inverse while training: its statistics are those of the data "
+                "to be found; call eval() first"
+            )
+        log_scale = self.log_gamma - 0.5 * torch.log(self.running_var + self.eps)
+        x = (z - self.beta) * (-log_scale).exp() + self.running_mean
+        return x, self.zero_logabsdet(z) - log_scale.sum()
+
+    def _batch_statistics(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        rows = x.reshape(-1, self.features)
+        if len(rows) == 1:
+            raise ShapeError("x", "at least two rows in a training batch", tuple(x.shape))
+        if len(rows) == 0:
+            return self.running_mean, self.running_var
+        mean = rows.mean(0)
+        return mean, (rows - mean).square().mean(0)
+
+
+def calibrate(module: nn.Module, x: Tensor, context: Tensor | None = None) -> None:
+    """Set every `BatchNorm` in a flow or transform to the exact statistics of a data set.
+
+    One pass: each layer takes the statistics of what reaches it, and passes on what it makes of
+    it, so that later layers see earlier ones calibrated. Afterwards ``eval()`` gives the mean
+    log-likelihood of the set that training mode gives it as one batch.
+
+    Args:
+        module: a flow or a transform.
+        x: at least two rows of data, ``(n, *event_shape)``.
+        context: ``(n, context_features)`` if it asks for one.
+
+    Raises:
+        ShapeError: ``x`` has fewer than two rows.
+
+    Example:
+        >>> from flowkit.flows import maf
+        >>> flow = maf(2, batch_norm=True).eval()
+        >>> calibrate(flow, 3 + torch.randn(100, 2))
+    """
+    layers = [m for m in module.modules() if isinstance(m, BatchNorm)]
+    for layer in layers:
+        layer._calibrating = True
+    try:
+        with torch.no_grad():
+            module(x, context)
+    finally:
+        for layer in layers:
+            layer._calibrating = False
+
+
+class ActNorm(Elementwise):
+    """A learned scale and shift per feature, which `initialize` sets from data.
+
+    Args:
+        features: number of features.
+
+    Both directions are elementwise. Until `initialize` is called it is the identity.
+
+    Reference: Kingma and Dhariwal, *Glow*, 2018, section 3.1.
+
+    Example:
+        >>> layer = ActNorm(3)
+        >>> x = 5 + 2 * torch.randn(100, 3)
+        >>> layer.initialize(x)
+        >>> torch.allclose(layer(x)[0].std(0, correction=0), torch.ones(3))
+        True
+    """
+
+    def __init__(self, features: int) -> None:
+        super().__init__(features, Affine(bound=None))
+
+    @torch.no_grad()
+    def initialize(self, x: Tensor) -> None:
+        """Set scale and shift so that ``x``, ``(*batch, features)``, comes out standardised.
+
+        A constant column is shifted to zero and not scaled.
+
+        Raises:
+            ShapeError: ``x`` has no rows, or other features.
+        """
+        check_event("x", x, self.event_shape)
+        rows = x.reshape(-1, self.features)
+        if len(rows) == 0:
+            raise ShapeError("x", "at least one row", tuple(x.shape))
+        mean, std = rows.mean(0), rows.std(0, correction=0)
+        # Rounding leaves a constant column a spread of an ulp or so.
+        constant = std <= 10 * torch.finfo(x.dtype).eps * mean.abs()
+        log_scale = -torch.where(constant, 1.0, std).log()
+        self.params.copy_(torch.stack([-mean * log_scale.exp(), log_scale], dim=-1))

@@ -1,0 +1,44 @@
+"""Inverting an increasing function of one variable, elementwise and differentiably."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+
+def solve_increasing(
+    function: Callable[[Tensor], tuple[Tensor, Tensor]],
+    target: Tensor,
+    low: Tensor,
+    high: Tensor,
+    *,
+    steps: int = 60,
+) -> Tensor:
+    """Return the ``x`` in ``[low, high]`` with ``function(x) = target``, elementwise.
+
+    A fixed number of steps, so that shapes and graph do not depend on values. Each is Newton's
+    where that stays inside the bracket and is at most half as long as the step before it, and
+    otherwise goes to the bracket's middle. A last Newton step is differentiable, and carries the
+    gradient of the inverse function to ``target`` and to whatever ``function`` depends on (the
+    implicit function theorem).
+
+    Args:
+        function: maps ``x`` to its value, increasing, and the derivative, positive.
+        target: where the value should be; NaN gives NaN.
+        low: a lower bound of the solution.
+        high: an upper bound.
+        steps: number of steps.
+    """
+    with torch.no_grad():
+        x = 0.5 * (low + high)
+        last = high - low
+        for _ in range(steps):
+            value, derivative = function(x)
+            below = value < target
+            low, high = torch.where(below, x, low), torch.where(below, high, x)
+            newton = x - (value - target) / derivative
+            good = (newton >= low) & (newton <= high) & ((newton - x).abs() <= 0.5 * last)
+            moved = torch.where(good, newton, 0.5 * (low + high))
+            x, last = moved, (moved - x).abs()
+    value, derivative = function(x)
+    return x - (value - target) / derivative.detach()

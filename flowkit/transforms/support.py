@@ -1,0 +1,356 @@
+"""Maps from the support of a column to the whole line, and back.
+
+A support is an open interval. A point outside it, or on its boundary, gets ``logabsdet = -inf``,
+so that its density is exactly 0, never NaN; an interior constant stands in for it before any
+logarithm is taken, so that its gradient is 0.
+"""
+
+import math
+from abc import abstractmethod
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from flowkit._checks import check_count, check_event, check_positive
+from flowkit.errors import ArgumentError, ShapeError
+from flowkit.transforms.base import Transform
+
+
+class Support(Transform):
+    """The same map from an open interval to the line for each feature.
+
+    A subclass says what the interval is, and gives map and inverse with their log-derivatives
+    inside it.
+    """
+
+    @abstractmethod
+    def _inside(self, x: Tensor) -> Tensor:
+        """Return which entries are inside the interval."""
+
+    @abstractmethod
+    def _interior(self, x: Tensor) -> Tensor:
+        """Return some point inside the interval, to broadcast with ``x``."""
+
+    @abstractmethod
+    def _to_line(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Map the inside to the line; return value and log-derivative."""
+
+    @abstractmethod
+    def _from_line(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Map the line into the interval; return value and log-derivative."""
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Map the inside to the line; outside, the log-determinant is -inf."""
+        self.check_input("x", x, None)
+        inside = self._inside(x)
+        nan = x.isnan()
+        z, log_derivative = self._to_line(torch.where(inside | nan, x, self._interior(x)))
+        log_derivative = torch.where(inside | nan, log_derivative, -math.inf)
+        return z, log_derivative.sum(-1)
+
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Map the line into the interval."""
+        self.check_input("z", z, None)
+        x, log_derivative = self._from_line(z)
+        return x, log_derivative.sum(-1)
+
+
+class Log(Support):
+    """``z = log x``, for what is positive and may range over orders of magnitude.
+
+    Args:
+        features: number of features.
+
+    Example:
+        >>> z, logabsdet = Log(1)(torch.tensor([[1.0], [-1.0]]))
+        >>> z[0].item(), logabsdet
+        (0.0, tensor([0., -inf]))
+    """
+
+    def _inside(self, x: Tensor) -> Tensor:
+        return (x > 0) & (x < math.inf)
+
+    def _interior(self, x: Tensor) -> Tensor:
+        return torch.ones_like(x)
+
+    def _to_line(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        z = x.log()
+        return z, -z
+
+    def _from_line(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        return z.exp(), z
+
+
+class Softplus(Support):
+    """``z = log(exp(x) - 1)``: like `Log` near zero, and the identity far from it.
+
+    Args:
+        features: number of features.
+
+    Example:
+        >>> z, _ = Softplus(1)(torch.tensor([[50.0]]))
+        >>> z.item()
+        50.0
+    """
+
+    def _inside(self, x: Tensor) -> Tensor:
+        return (x > 0) & (x < math.inf)
+
+    def _interior(self, x: Tensor) -> Tensor:
+        return torch.ones_like(x)
+
+    def _to_line(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        log_derivative = -torch.log(-torch.expm1(-x))  # 1 / (1 - exp(-x))
+        return x - log_derivative, log_derivative
+
+    def _from_line(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.logaddexp(z, torch.zeros_like(z)), F.logsigmoid(z)
+
+
+class Interval(Support):
+    """From an interval with one or two ends to the line.
+
+    With two ends it is the logit of the share of the interval; with one, the logarithm of the
+    distance from it; with none, the identity.
+
+    Args:
+        features: number of features.
+        low: the lower end, one number or one per feature; None or -inf where there is none.
+        high: the upper end; None or inf where there is none.
+
+    Raises:
+        ArgumentError: an end that is NaN, or ends in the wrong order.
+        ShapeError: ends for another number of features.
+
+    Example:
+        >>> z, _ = Interval(3, low=[0.0, 0.0, -math.inf], high=[1.0, None, 5.0])(
+        ...     torch.tensor([[0.5, 1.0, 4.0]])
+        ... )
+        >>> z
+        tensor([[0., 0., 0.]])
+    """
+
+    low: Tensor
+    high: Tensor
+
+    def __init__(
+        self,
+        features: int,
+        low: float | Sequence[float | None] | None = None,
+        high: float | Sequence[float | None] | None = None,
+    ) -> None:
+        super().__init__(check_count("features", features))
+        lows, highs = (
+            _ends("low", low, -math.inf, features),
+            _ends("high", high, math.inf, features),
+        )
+        for lo, hi in zip(lows, highs, strict=True):
+            if not lo < hi:
+                raise ArgumentError("high", f"more than low, {lo}", hi)
+        self.register_buffer("low", torch.tensor(lows))
+        self.register_buffer("high", torch.tensor(highs))
+
+    def _finite(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return the ends, 0 where there is none, and where there is one."""
+        has_low, has_high = self.low > -math.inf, self.high < math.inf
+        return (
+            torch.where(has_low, self.low, 0.0),
+            torch.where(has_high, self.high, 0.0),
+            has_low,
+            has_high,
+        )
+
+    def _inside(self, x: Tensor) -> Tensor:
+        return (x > self.low) & (x < self.high)
+
+    def _interior(self, x: Tensor) -> Tensor:
+        low, high, has_low, has_high = self._finite()
+        one_ended = torch.where(has_low, low + 1, torch.where(has_high, high - 1, 0.0))
+        return torch.where(has_low & has_high, 0.5 * (low + high), one_ended)
+
+    def _to_line(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        low, high, has_low, has_high = self._finite()
+        # log of the distance from each end; 0 where there is none
+        below = torch.where(has_low, x - low, 1.0).log()
+        above = torch.where(has_high, high - x, 1.0).log()
+        z = torch.where(has_low | has_high, below - above, x)
+        width = torch.where(has_low & has_high, high - low, 1.0).log()
+        return z, width - below - above
+
+    def _from_line(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        low, high, has_low, has_high = self._finite()
+        both = has_low & has_high
+        width = torch.where(both, high - low, 1.0)
+        # From the nearer end, where the digits are.
+        in_both = torch.where(
+            z < 0, low + width * torch.sigmoid(z), high - width * torch.sigmoid(-z)
+        )
+        log_both = width.log() + F.logsigmoid(z) + F.logsigmoid(-z)
+        up = torch.where(has_low & ~both, z, 0.0)
+        down = torch.where(has_high & ~both, z, 0.0)
+        x = torch.where(has_low, low + up.exp(), torch.where(has_high, high - (-down).exp(), z))
+        return torch.where(both, in_both, x), torch.where(both, log_both, up - down)
+
+
+class Logit(Support):
+    """``z = logit(α + (1 - 2 α) x)``: images scaled to [0, 1], kept off the ends by α.
+
+    Args:
+        features: number of features.
+        alpha: α, from 0 to less than 1/2. With α above 0 the ends themselves are inside.
+
+    Raises:
+        ArgumentError: an α outside of that.
+
+    Reference: Dinh, Sohl-Dickstein and Bengio, *Density estimation using Real NVP*, 2016,
+    section 4.1; Papamakarios, Pavlakou and Murray, 2017, appendix D (α = 1e-6 for MNIST, 0.05 for
+    CIFAR-10).
+
+    Example:
+        >>> Logit(2, alpha=0.05)(torch.tensor([[0.5, 0.5]]))[0]
+        tensor([[0., 0.]])
+    """
+
+    def __init__(self, features: int, alpha: float = 0.0) -> None:
+        super().__init__(check_count("features", features))
+        if not 0 <= alpha < 0.5:
+            raise ArgumentError("alpha", "a number from 0 to less than 0.5", alpha)
+        self.alpha = float(alpha)
+
+    def _inside(self, x: Tensor) -> Tensor:
+        share = self._share(x)
+        return (share > 0) & (share < 1)
+
+    def _interior(self, x: Tensor) -> Tensor:
+        return torch.full_like(x, 0.5)
+
+    def _share(self, x: Tensor) -> Tensor:
+        return self.alpha + (1 - 2 * self.alpha) * x
+
+    def _to_line(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        # 1 - share from 1 - x, which is exact where x is near 1
+        below, above = self._share(x).log(), self._share(1 - x).log()
+        return below - above, math.log1p(-2 * self.alpha) - below - above
+
+    def _from_line(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        scale = 1 - 2 * self.alpha
+        low = (torch.sigmoid(z) - self.alpha) / scale
+        high = 1 - (torch.sigmoid(-z) - self.alpha) / scale
+        log_derivative = F.logsigmoid(z) + F.logsigmoid(-z) - math.log1p(-2 * self.alpha)
+        return torch.where(z < 0, low, high), log_derivative
+
+
+class Standardize(Transform):
+    """``z = (x - mean) / std``, with numbers that are given once and not trained.
+
+    Args:
+        mean: one number per feature.
+        std: one positive number per feature.
+
+    Raises:
+        ArgumentError: a std that is not positive and finite.
+        ShapeError: unequal lengths.
+
+    Example:
+        >>> x = 5 + 2 * torch.randn(100, 3)
+        >>> z, _ = Standardize.of(x)(x)
+        >>> torch.allclose(z.std(0, correction=0), torch.ones(3))
+        True
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: Tensor | Sequence[float], std: Tensor | Sequence[float]) -> None:
+        m, s = torch.as_tensor(mean).clone().detach(), torch.as_tensor(std).clone().detach()
+        if m.dim() != 1 or m.shape != s.shape:
+            raise ShapeError(
+                "std", f"one number per feature, as mean {tuple(m.shape)}", tuple(s.shape)
+            )
+        if not bool(((s > 0) & s.isfinite()).all()):
+            raise ArgumentError("std", "positive finite numbers", s.tolist())
+        super().__init__(len(m), constant_logabsdet=True)
+        self.register_buffer("mean", m)
+        self.register_buffer("std", s)
+
+    @classmethod
+    def of(cls, x: Tensor) -> "Standardize":
+        """Return the map that standardises rows ``(n, features)``; it does not scale constants."""
+        if x.dim() != 2 or len(x) == 0:
+            raise ShapeError("x", "a tensor of shape (rows, features)", tuple(x.shape))
+        check_event("x", x, x.shape[1:])
+        std = x.std(0, correction=0)
+        constant = std <= 10 * torch.finfo(x.dtype).eps * x.mean(0).abs()
+        return cls(x.mean(0), torch.where(constant, 1.0, std))
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Subtract the mean and divide."""
+        self.check_input("x", x, None)
+        return (x - self.mean) / self.std, self.zero_logabsdet(x) - self.std.log().sum()
+
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Multiply and add the mean."""
+        self.check_input("z", z, None)
+        return z * self.std + self.mean, self.zero_logabsdet(z) + self.std.log().sum()
+
+
+class Circular(Transform):
+    """An angle of any unit, to the box ``[-bound, bound)`` of splines with circular tails.
+
+    ``x`` and ``x + period`` are the same point and have the same density; the density is with
+    respect to one period, and samples lie in ``[start, start + period)``. Use it with a base that
+    is uniform on the box.
+
+    Args:
+        features: number of features.
+        period: length of the circle.
+        start: where the period that samples lie in starts.
+        bound: half the width of the box.
+
+    Raises:
+        ArgumentError: a period or bound that is not positive.
+
+    Example:
+        >>> z, _ = Circular(1, period=360.0)(torch.tensor([[90.0], [450.0]]))
+        >>> bool(z[0] == z[1])
+        True
+    """
+
+    def __init__(
+        self, features: int, period: float, *, start: float = 0.0, bound: float = math.pi
+    ) -> None:
+        super().__init__(check_count("features", features), constant_logabsdet=True)
+        self.period = check_positive("period", period)
+        self.start = float(start)
+        self.bound = check_positive("bound", bound)
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Wrap ``x`` into one period, and scale that to the box."""
+        self.check_input("x", x, None)
+        turns = (x - self.start) / self.period
+        z = (2 * (turns - turns.floor()) - 1) * self.bound
+        return z, self.zero_logabsdet(x) + self._log_scale()
+
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Scale the box to one period."""
+        self.check_input("z", z, None)
+        x = (z / self.bound + 1) * (0.5 * self.period) + self.start
+        return x, self.zero_logabsdet(z) - self._log_scale()
+
+    def _log_scale(self) -> float:
+        return self.features * math.log(2 * self.bound / self.period)
+
+
+def _ends(
+    argument: str, ends: float | Sequence[float | None] | None, none: float, features: int
+) -> list[float]:
+    """Return one end per feature, infinite where there is none."""
+    listed = [ends] * features if ends is None or isinstance(ends, int | float) else list(ends)
+    if len(listed) != features:
+        raise ShapeError(argument, f"{features} ends, one per feature", len(listed))
+    result = [none if end is None else float(end) for end in listed]
+    if any(math.isnan(end) for end in result):
+        raise ArgumentError(argument, "numbers", result)
+    return result
