@@ -40,8 +40,8 @@ def test_contract(name, context, dtype):
     flow = named_flow(name, 3, context).to(dtype)
     perturb_(flow, 0.1)
     # In the tails layers multiply what float32 rounds; there the promise is float64's.
-    x = hard_points(1000, 3, dtype) if dtype == torch.float64 else torch.randn(1000, 3)
-    errors = check_flow(flow, x, context_rows(1000, context, dtype))
+    x = hard_points(1000, 3, dtype) if dtype == torch.float64 else torch.randn(100, 3)
+    errors = check_flow(flow, x, context_rows(len(x), context, dtype))
     if dtype == torch.float64:
         assert max(errors["logabsdet"], errors["inverse_logabsdet"]) <= 1e-9
 
@@ -51,8 +51,8 @@ def test_contract(name, context, dtype):
 @pytest.mark.parametrize("name", NAMED)
 def test_contract_after_training(name, context, features):
     flow = trained(named_flow(name, features, context).double(), features, context)
-    x = two_clusters(1000, features)
-    errors = check_flow(flow, x, context_rows(1000, context, torch.float64))
+    x = two_clusters(200, features)
+    errors = check_flow(flow, x, context_rows(200, context, torch.float64))
     assert max(errors.values()) <= 1e-9
 
 
@@ -63,11 +63,11 @@ def test_round_trip_in_distribution(name, steps, dtype):
     flow = named_flow(name, 4).to(dtype)
     if steps:
         trained(flow, 4, steps=steps)
-    x = two_clusters(5000, 4, dtype)
+    x = two_clusters(1000, 4, dtype)
     with torch.no_grad():
         z, logabsdet = flow.transform(x)
         back, inverse_logabsdet = flow.transform.inverse(z)
-        latent = flow.base.sample((5000,))
+        latent = flow.base.sample((1000,))
         again, _ = flow.transform(flow.transform.inverse(latent)[0])
     for error in (back - x, again - latent, logabsdet + inverse_logabsdet):
         assert error.abs().max() <= ROUND_TRIP[dtype]

@@ -46,8 +46,8 @@ def test_contract(name, context, dtype):
     # for more digits than there are: a limit is what the default spline has one for.
     mild = dtype == torch.float32 or "free" in name or "mixture" in name
     perturb_(transform, 0.1 if mild else 0.3)
-    x = hard_points(1000, 4, dtype) if dtype == torch.float64 else torch.randn(1000, 4)
-    c = torch.randn(1000, context, dtype=dtype) if context else None
+    x = hard_points(1000, 4, dtype) if dtype == torch.float64 else torch.randn(100, 4)
+    c = torch.randn(len(x), context, dtype=dtype) if context else None
     errors = check_transform(transform, x, c)
     if dtype == torch.float64:
         assert max(errors["logabsdet"], errors["inverse_logabsdet"]) <= 1e-9

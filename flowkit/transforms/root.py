@@ -18,7 +18,7 @@ def solve_increasing(
 
     A fixed number of steps, so that shapes and graph do not depend on values. Each is Newton's
     where that stays inside the bracket and is at most half as long as the step before it, and
-    otherwise goes to the bracket's middle. A last Newton step is differentiable, and carries the
+    otherwise goes to the bracket's middle. The last Newton step is differentiable, and carries the
     gradient of the inverse function to ``target`` and to whatever ``function`` depends on (the
     implicit function theorem).
 
@@ -41,4 +41,9 @@ def solve_increasing(
             moved = torch.where(good, newton, 0.5 * (low + high))
             x, last = moved, (moved - x).abs()
     value, derivative = function(x)
-    return x - (value - target) / derivative.detach()
+    step = (value - target) / derivative.detach()
+    # Where the function is flat, rounding of its value makes a long step: of that, take only the
+    # gradient. Elsewhere it is a matter of the last digits.
+    digits = 16 * torch.finfo(x.dtype).eps * (1 + x.abs())
+    unwanted = torch.where(step.abs() <= digits, 0.0, step).detach()
+    return torch.where(target.isnan(), target, x - step + unwanted)
