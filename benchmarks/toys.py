@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from flowkit.flows import Flow, maf, nsf
+from flowkit.flows import Flow, made_mog, maf, maf_mog, nsf
 from flowkit.training import fit
 from tabular_data import TOYS
 
@@ -51,6 +51,26 @@ RECIPES = {
     "checkerboard": Recipe("checkerboard", "nsf", lambda: _nsf(4.0), (1.15, 1.15), 4000, 3e-3),
     "funnel": Recipe("funnel", "nsf", lambda: _nsf(5.0), (3, 40), 4000, 3e-3),
 }
+
+
+# Mixtures find their own scale: the same settings for every toy.
+for _toy, _scale in {
+    "parabola": (2, 2),
+    "eight_gaussians": (1.4, 1.4),
+    "checkerboard": (1.15, 1.15),
+    "funnel": (3, 10),
+}.items():
+    RECIPES[f"{_toy}-made_mog"] = Recipe(
+        _toy, "made_mog", lambda: made_mog(2, components=20, hidden=(64, 64)), _scale, 3000, 5e-3
+    )
+    RECIPES[f"{_toy}-maf_mog"] = Recipe(
+        _toy,
+        "maf_mog",
+        lambda: maf_mog(2, layers=3, components=20, hidden=(64, 64)),
+        _scale,
+        3000,
+        3e-3,
+    )
 
 
 def divergence(recipe: Recipe, seed: int = 0) -> tuple[float, float]:

@@ -34,3 +34,17 @@ def test_nsf_on_the_checkerboard_in_a_hurry():
 def test_nsf_on_the_toys(name, tolerance):
     mean, error = divergence(RECIPES[name])
     assert -tolerance <= mean <= 3 * error
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["made_mog", "maf_mog"])
+@pytest.mark.parametrize("name", ["parabola", "eight_gaussians", "checkerboard", "funnel"])
+def test_mixtures_on_the_toys(name, model):
+    mean, error = divergence(RECIPES[f"{name}-{model}"])
+    assert -0.03 <= mean <= 3 * error
+
+
+def test_made_mog_on_the_eight_gaussians_in_a_hurry():
+    recipe = RECIPES["eight_gaussians-made_mog"]._replace(steps=500)
+    mean, error = divergence(recipe)
+    assert -0.1 <= mean <= 3 * error
