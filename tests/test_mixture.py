@@ -101,7 +101,13 @@ def test_components_part_under_training():
     x = 3 * torch.sign(torch.rand(20_000, 1) - 0.5) + 0.5 * torch.randn(20_000, 1)
     train, test = x[:10_000], x[10_000:]
     flow = made_mog(1, hidden=(16,))
+    fresh = flow.transform.transforms[0]
+    _, means, _ = fresh.univariate._components(fresh.made(torch.zeros(1, 1)))
+    assert means.diff(dim=-1).min() > 0.1  # apart before the first step
     fit(flow, train, steps=800, learning_rate=0.02)
+    _, means, _ = fresh.univariate._components(fresh.made(torch.zeros(1, 1)))
+    assert means.min() < -1.5
+    assert means.max() > 1.5
     modes = torch.stack([-0.5 * ((test - m) / 0.5) ** 2 for m in (-3, 3)]).logsumexp(0)
     truth = (modes - math.log(2 * 0.5) - 0.5 * math.log(2 * math.pi))[:, 0]
     difference = (flow.log_prob(test) - truth).detach()

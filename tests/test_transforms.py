@@ -235,3 +235,22 @@ def test_context_must_be_given_exactly_when_asked_for():
         with pytest.raises(ContextError, match="context: expected a tensor"):
             kind(Affine(), 2).inverse(x)
     assert torch.equal(Reverse(4)(x, c)[0], x.flip(-1))  # needs none, ignores it
+
+
+@pytest.mark.parametrize("kind", ["planar", "radial", "sylvester"])
+def test_invertibility_is_enforced_whatever_the_parameters(kind):
+    """Parameters that would fold the map: w·u far below -1, β below -α, a large diagonal."""
+    for seed in range(20):
+        torch.manual_seed(seed)
+        layer = transforms(0)[kind].double()
+        perturb_(layer, 3.0)
+        x = 3 * torch.randn(200, 4, dtype=torch.float64)
+        z, logabsdet = layer(x)
+        back, inverse_logabsdet = layer.inverse(z)
+        assert (back - x).abs().max() < 1e-8
+        assert (logabsdet + inverse_logabsdet).abs().max() < 1e-8
+        sign, expected = torch.linalg.slogdet(
+            torch.func.vmap(torch.func.jacrev(lambda row: layer(row)[0]))(x)  # noqa: B023
+        )
+        assert (sign > 0).all()
+        assert (logabsdet - expected).abs().max() < 1e-8
