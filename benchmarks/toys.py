@@ -53,11 +53,10 @@ RECIPES = {
 }
 
 
-# Mixtures find their own scale: the same settings for every toy.
+# The same settings for every smooth toy ...
 for _toy, _scale in {
     "parabola": (2, 2),
     "eight_gaussians": (1.4, 1.4),
-    "checkerboard": (1.15, 1.15),
     "funnel": (3, 10),
 }.items():
     RECIPES[f"{_toy}-made_mog"] = Recipe(
@@ -71,6 +70,25 @@ for _toy, _scale in {
         3000,
         3e-3,
     )
+
+
+# ... and more of everything for the sharp edges of the checkerboard.
+RECIPES["checkerboard-made_mog"] = Recipe(
+    "checkerboard",
+    "made_mog, 40 components",
+    lambda: made_mog(2, components=40, hidden=(128, 128)),
+    (1.15, 1.15),
+    8000,
+    1e-2,
+)
+RECIPES["checkerboard-maf_mog"] = Recipe(
+    "checkerboard",
+    "maf_mog, 40 components",
+    lambda: maf_mog(2, layers=1, components=40, hidden=(128, 128)),
+    (1.15, 1.15),
+    8000,
+    1e-2,
+)
 
 
 def divergence(recipe: Recipe, seed: int = 0) -> tuple[float, float]:

@@ -73,3 +73,17 @@ def check_context(context: Any, context_features: int) -> None:
         raise ContextError("context", f"a tensor of shape (*batch, {context_features})", None)
     else:
         check_event("context", context, (context_features,))
+
+
+def check_broadcast(argument: str, batch: tuple[int, ...], other: tuple[int, ...]) -> None:
+    """Check that batch dimensions of an argument broadcast with those of ``x``."""
+    for a, b in zip(reversed(batch), reversed(other), strict=False):
+        if a != b and 1 not in (a, b):
+            expected = f"batch dimensions that broadcast with {tuple(other)}, as x has"
+            raise ShapeError(argument, expected, tuple(batch))
+
+
+def check_shape(argument: str, shape: int | Sequence[int]) -> tuple[int, ...]:
+    """Return ``shape``, an integer or a sequence of them, as a tuple of sizes."""
+    sizes = (shape,) if isinstance(shape, int) else shape
+    return tuple(check_count(argument, size, minimum=0) for size in sizes)

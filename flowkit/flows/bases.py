@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from flowkit._checks import check_choice, check_count, check_event, check_positive
+from flowkit._checks import check_choice, check_count, check_event, check_positive, check_shape
 from flowkit.errors import ArgumentError, ShapeError
 
 
@@ -45,7 +45,7 @@ class Base(nn.Module, ABC):
     @abstractmethod
     def sample(
         self,
-        sample_shape: Sequence[int] = (),
+        sample_shape: int | Sequence[int] = (),
         context: Tensor | None = None,
         generator: torch.Generator | None = None,
     ) -> Tensor:
@@ -68,11 +68,12 @@ class Standard(Base):
 
     def sample(
         self,
-        sample_shape: Sequence[int] = (),
+        sample_shape: int | Sequence[int] = (),
         context: Tensor | None = None,
         generator: torch.Generator | None = None,
     ) -> Tensor:
         """Draw ``(*sample_shape, *event_shape)``."""
+        sample_shape = check_shape("sample_shape", sample_shape)
         return self._draw((*sample_shape, *self.event_shape), generator)
 
 
@@ -134,8 +135,12 @@ class StudentT(Standard):
 
     def _log_density(self, z: Tensor) -> Tensor:
         df = self.log_df.exp()
-        log_norm = torch.lgamma(0.5 * (df + 1)) - torch.lgamma(0.5 * df)
-        log_norm = log_norm - 0.5 * (self.log_df + math.log(math.pi))
+        many = df > 200  # where a difference of two lgammas has no digits left, its series does
+        few_df, many_df = torch.where(many, 1.0, df), torch.where(many, df, 200.0)
+        exact = torch.lgamma(0.5 * (few_df + 1)) - torch.lgamma(0.5 * few_df)
+        exact = exact - 0.5 * (few_df.log() + math.log(math.pi))
+        series = -0.5 * math.log(2 * math.pi) - 1 / (4 * many_df) + 1 / (24 * many_df**3)
+        log_norm = torch.where(many, series, exact)
         return log_norm - 0.5 * (df + 1) * torch.log1p((z * torch.rsqrt(df)) ** 2)
 
     def _draw(self, shape: Sequence[int], generator: torch.Generator | None) -> Tensor:
@@ -160,9 +165,6 @@ class BoxUniform(Base):
         tensor([-0.6931,    -inf])
     """
 
-    low: Tensor
-    high: Tensor
-
     def __init__(self, low: float | Sequence[float], high: float | Sequence[float]) -> None:
         lows, highs = ([e] if isinstance(e, int | float) else list(e) for e in (low, high))
         if len(lows) != len(highs):
@@ -171,25 +173,27 @@ class BoxUniform(Base):
             if not -math.inf < lo < hi < math.inf:
                 raise ArgumentError("high", f"a finite number above low, {lo}", hi)
         super().__init__(len(lows))
-        self.register_buffer("low", torch.tensor(lows, dtype=torch.get_default_dtype()))
-        self.register_buffer("high", torch.tensor(highs, dtype=torch.get_default_dtype()))
+        self.low, self.high = lows, highs  # exact in any dtype
 
     def log_prob(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         """Return the log-density of ``z``, ``(*batch, features)``, as ``(*batch,)``."""
         check_event("z", z, self.event_shape)
-        inside = ((z >= self.low) & (z <= self.high)).all(-1)
-        log_density = torch.where(inside, -(self.high - self.low).log().sum(), -math.inf)
+        inside = ((z >= z.new_tensor(self.low)) & (z <= z.new_tensor(self.high))).all(-1)
+        log_volume = sum(math.log(h - lo) for lo, h in zip(self.low, self.high, strict=True))
+        log_density = torch.where(inside, z.new_tensor(-log_volume), -math.inf)
         return torch.where(z.isnan().any(-1), math.nan, log_density)
 
     def sample(
         self,
-        sample_shape: Sequence[int] = (),
+        sample_shape: int | Sequence[int] = (),
         context: Tensor | None = None,
         generator: torch.Generator | None = None,
     ) -> Tensor:
         """Draw ``(*sample_shape, features)``."""
+        sample_shape = check_shape("sample_shape", sample_shape)
         u = self._noise("uniform", (*sample_shape, *self.event_shape), generator)
-        return self.low + u * (self.high - self.low)
+        low, high = u.new_tensor(self.low), u.new_tensor(self.high)
+        return low + u * (high - low)
 
 
 def base_named(base: Any, features: int) -> Any:

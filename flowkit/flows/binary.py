@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from flowkit._checks import check_context, check_event
+from flowkit._checks import check_context, check_event, check_shape
 from flowkit.flows.bases import Base
 from flowkit.nets import MADE
 
@@ -44,11 +44,12 @@ class BinaryMADE(Base):
     @torch.no_grad()
     def sample(
         self,
-        sample_shape: Sequence[int] = (),
+        sample_shape: int | Sequence[int] = (),
         context: Tensor | None = None,
         generator: torch.Generator | None = None,
     ) -> Tensor:
         """Draw floats of 0 and 1, ``(*sample_shape, *context_batch, D)``, bit after bit."""
+        sample_shape = check_shape("sample_shape", sample_shape)
         check_context(context, self.context_features)
         batch = () if context is None else context.shape[:-1]
         u = self._noise("uniform", (*sample_shape, *batch, *self.event_shape), generator)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from flowkit._checks import check_count
+from flowkit._checks import check_count, check_shape
 from flowkit.flows.bases import Base
 from flowkit.flows.flow import Flow
 
@@ -97,7 +97,7 @@ class Dequantized(nn.Module):
         generator: torch.Generator | None = None,
     ) -> Tensor:
         """Draw integers (as floats), ``(*sample_shape, *context_batch, *event_shape)``."""
-        shape = (sample_shape,) if isinstance(sample_shape, int) else tuple(sample_shape)
+        shape = check_shape("sample_shape", sample_shape)
         with torch.no_grad():
             draws: Tensor = self.flow.sample(shape, context, generator)
         return draws.floor()
@@ -113,6 +113,10 @@ class Dequantized(nn.Module):
         check_count("samples", samples)
         parameter = next(self.flow.parameters(), torch.empty(0))
         x = x.to(parameter.dtype)
+        if context is not None:  # the draws come in front of every batch dimension there is
+            event = self.flow.event_shape
+            batch = x.shape[: x.dim() - len(event)]
+            x = x.expand(*torch.broadcast_shapes(batch, context.shape[:-1]), *event)
         rows = dequantize(x.expand(samples, *x.shape), generator=generator)
         terms: Tensor = self.flow.log_prob(rows, context)
         return terms

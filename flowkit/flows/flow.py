@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from flowkit._checks import check_context, check_count, check_event
+from flowkit._checks import check_broadcast, check_context, check_event, check_shape
 from flowkit.errors import ContextError, DtypeError, ShapeError
 from flowkit.flows.bases import Base
 from flowkit.flows.distribution import FlowDistribution
@@ -61,6 +61,8 @@ class Flow(nn.Module):
             raise ShapeError(
                 "base", f"event shape {tuple(transform.event_shape)}", tuple(base.event_shape)
             )
+        if getattr(base, "embedding", None) is not None:
+            raise ContextError("base", "a flow without an embedding; give it to this one", "one")
         asked = {transform.context_features, base.context_features} - {0}
         if len(asked) > 1:
             raise ContextError("base", f"context_features of {transform.context_features}", asked)
@@ -152,10 +154,13 @@ class Flow(nn.Module):
                 raise ContextError("context", "a tensor for the embedding", None)
             context = self.embedding(context)
         check_context(context, self.context_features)
+        parameter = next(self.parameters(), None)
+        if context is not None and parameter is not None and context.dtype != parameter.dtype:
+            raise DtypeError("context", f"the dtype of the flow, {parameter.dtype}", context.dtype)
         return context
 
     def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
-        self._check_point(x)
+        self._check_point(x, context)
         z, logabsdet = self.transform(x, context if self.transform.context_features else None)
         log_prob: Tensor = self._base_log_prob(z, context) + logabsdet
         return log_prob
@@ -166,8 +171,7 @@ class Flow(nn.Module):
         context: Tensor | None,
         generator: torch.Generator | None,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        sizes = (sample_shape,) if isinstance(sample_shape, int) else sample_shape
-        shape = tuple(check_count("sample_shape", size, minimum=0) for size in sizes)
+        shape = check_shape("sample_shape", sample_shape)
         if self.base.context_features:
             z = self.base.sample(shape, context, generator)
         else:
@@ -181,8 +185,12 @@ class Flow(nn.Module):
         log_prob: Tensor = self.base.log_prob(z, context if self.base.context_features else None)
         return log_prob
 
-    def _check_point(self, x: Tensor) -> None:
+    def _check_point(self, x: Tensor, context: Tensor | None) -> None:
         check_event("x", x, self.event_shape)
+        if context is not None:
+            check_broadcast(
+                "context", context.shape[:-1], x.shape[: x.dim() - len(self.event_shape)]
+            )
         parameter = next(self.parameters(), None)
         if parameter is not None and parameter.dtype != x.dtype:
             raise DtypeError("x", f"the dtype of the flow, {parameter.dtype}", x.dtype)

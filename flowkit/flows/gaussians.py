@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from flowkit._checks import check_context, check_count, check_event
+from flowkit._checks import check_context, check_count, check_event, check_shape
 from flowkit.errors import ShapeError
 from flowkit.flows.bases import Base
 from flowkit.nets import MLP
@@ -43,11 +43,12 @@ class DiagonalNormal(Base):
 
     def sample(
         self,
-        sample_shape: Sequence[int] = (),
+        sample_shape: int | Sequence[int] = (),
         context: Tensor | None = None,
         generator: torch.Generator | None = None,
     ) -> Tensor:
         """Draw ``(*sample_shape, features)``."""
+        sample_shape = check_shape("sample_shape", sample_shape)
         noise = self._noise("normal", (*sample_shape, *self.event_shape), generator)
         return self.loc + noise * self.log_scale.exp()
 
@@ -112,17 +113,19 @@ class NormalMixture(Base):
         """Return the log-density of ``z``, ``(*batch, features)``, as ``(*batch,)``."""
         check_event("z", z, self.event_shape)
         offset = z.unsqueeze(-2) - self.means  # (*batch, K, D)
-        y = (self._factors() @ offset.unsqueeze(-1)).squeeze(-1)
+        # A product and a sum: autocast would multiply matrices in less precision.
+        y = (self._factors() * offset.unsqueeze(-2)).sum(-1)
         terms = _standard_log_density(y) + self.log_diagonal.sum(-1)
         return torch.logsumexp(self.logits.log_softmax(-1) + terms, dim=-1)
 
     def sample(
         self,
-        sample_shape: Sequence[int] = (),
+        sample_shape: int | Sequence[int] = (),
         context: Tensor | None = None,
         generator: torch.Generator | None = None,
     ) -> Tensor:
         """Draw ``(*sample_shape, features)``."""
+        sample_shape = check_shape("sample_shape", sample_shape)
         noise = self._noise("normal", (*sample_shape, *self.event_shape), generator)
         rows = noise.reshape(-1, 1, self.event_shape[0])
         cumulative = self.logits.detach().softmax(-1).cumsum(-1)[:-1]
@@ -185,11 +188,12 @@ class ConditionalNormal(Base):
 
     def sample(
         self,
-        sample_shape: Sequence[int] = (),
+        sample_shape: int | Sequence[int] = (),
         context: Tensor | None = None,
         generator: torch.Generator | None = None,
     ) -> Tensor:
         """Draw ``(*sample_shape, *context_batch, features)``."""
+        sample_shape = check_shape("sample_shape", sample_shape)
         loc, log_scale = self._parts(context)
         noise = self._noise("normal", (*sample_shape, *loc.shape), generator)
         return loc + noise * log_scale.exp()

@@ -5,10 +5,10 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Distribution, transform_to
+from torch.distributions import Distribution, VonMises, constraints, transform_to
 
-from flowkit._checks import check_event
-from flowkit.errors import ArgumentError, ShapeError
+from flowkit._checks import check_event, check_shape
+from flowkit.errors import ArgumentError, ContextError, ShapeError
 from flowkit.flows.bases import Base
 from flowkit.flows.flow import Flow
 from flowkit.transforms.columns import Key, read_columns
@@ -19,6 +19,8 @@ def _parts(modules: nn.ModuleList) -> list[Base | Flow]:
 
 
 def _contexts(parts: Sequence[Base | Flow], argument: str) -> int:
+    if any(getattr(part, "embedding", None) is not None for part in parts):
+        raise ContextError(argument, "flows without an embedding; give it to the outer flow", "one")
     widths = {part.context_features for part in parts} - {0}
     if len(widths) > 1:
         raise ArgumentError(argument, "equal context_features", sorted(widths))
@@ -45,6 +47,9 @@ class JointBase(Base):
     """
 
     def __init__(self, bases: Mapping[Key, Base | Flow]) -> None:
+        for base in bases.values():
+            if len(base.event_shape) != 1:
+                raise ShapeError("bases", "bases over vectors", tuple(base.event_shape))
         groups = read_columns({key: base.event_shape.numel() for key, base in bases.items()})
         parts = list(bases.values())
         super().__init__(sum(map(len, groups)), context_features=_contexts(parts, "bases"))
@@ -62,11 +67,12 @@ class JointBase(Base):
 
     def sample(
         self,
-        sample_shape: Sequence[int] = (),
+        sample_shape: int | Sequence[int] = (),
         context: Tensor | None = None,
         generator: torch.Generator | None = None,
     ) -> Tensor:
         """Draw ``(*sample_shape, *context_batch, features)``."""
+        sample_shape = check_shape("sample_shape", sample_shape)
         columns: dict[int, Tensor] = {}
         batch = () if context is None else context.shape[:-1]
         for group, base in zip(self.groups, _parts(self.bases), strict=True):
@@ -91,7 +97,8 @@ class TorchBase(Base):
 
     Raises:
         ArgumentError: the distribution is over no event (give it parameters of shape
-            ``(features,)``), is discrete, or does not take these parameters.
+            ``(features,)``), is discrete, has no density on real vectors (a simplex; von Mises,
+            whose mass is one on a circle only), or does not take these parameters.
 
     Example:
         >>> base = TorchBase(torch.distributions.Gumbel, loc=torch.zeros(2), scale=torch.ones(2))
@@ -108,8 +115,10 @@ class TorchBase(Base):
         event_shape = tuple(d.batch_shape) + tuple(d.event_shape)
         if not event_shape:
             raise ArgumentError("parameters", "tensors of shape (features,)", "scalars")
-        if d.support is None or d.support.is_discrete:
-            raise ArgumentError("distribution", "a continuous one", distribution.__name__)
+        simplex = d.support is constraints.simplex
+        if d.support is None or d.support.is_discrete or simplex or distribution is VonMises:
+            expected = "a continuous one with a density on real vectors"
+            raise ArgumentError("distribution", expected, distribution.__name__)
         super().__init__(event_shape)
         self.distribution = distribution
         self._constants: dict[str, Any] = {}
@@ -139,6 +148,9 @@ class TorchBase(Base):
         inside = support.check(z)
         within = inside.reshape(*inside.shape, *[1] * (z.dim() - inside.dim()))
         interior = transform_to(support)(torch.zeros_like(z))
+        with torch.no_grad():  # on a boundary that torch counts as inside it may be nan or inf
+            inside = inside & d.log_prob(torch.where(within, z, interior)).isfinite()
+        within = inside.reshape(*inside.shape, *[1] * (z.dim() - inside.dim()))
         log_prob = d.log_prob(torch.where(within, z, interior))
         log_prob = torch.where(inside, log_prob, -torch.inf)
         total = log_prob.flatten(n_batch).sum(-1) if log_prob.dim() > n_batch else log_prob
@@ -147,11 +159,12 @@ class TorchBase(Base):
 
     def sample(
         self,
-        sample_shape: Sequence[int] = (),
+        sample_shape: int | Sequence[int] = (),
         context: Tensor | None = None,
         generator: torch.Generator | None = None,
     ) -> Tensor:
         """Draw ``(*sample_shape, *event_shape)``, reparameterised where torch's class is."""
+        sample_shape = check_shape("sample_shape", sample_shape)
         d = self._distribution()
         draw = d.rsample if d.has_rsample else d.sample
         if generator is None:
@@ -196,15 +209,20 @@ class MixtureOfFlows(Base):
         """Return the log-density of ``z``, ``(*batch, *event_shape)``, as ``(*batch,)``."""
         terms = [f.log_prob(z, context if f.context_features else None) for f in _parts(self.flows)]
         stacked = torch.stack(torch.broadcast_tensors(*terms), dim=-1)
-        return torch.logsumexp(self.logits.log_softmax(-1) + stacked, dim=-1)
+        # Outside of all of them; logsumexp would have no gradient there.
+        nowhere = (stacked == -torch.inf).all(-1)
+        stacked = torch.where(nowhere.unsqueeze(-1), 0.0, stacked)
+        log_prob = torch.logsumexp(self.logits.log_softmax(-1) + stacked, dim=-1)
+        return torch.where(nowhere, -torch.inf, log_prob)
 
     def sample(
         self,
-        sample_shape: Sequence[int] = (),
+        sample_shape: int | Sequence[int] = (),
         context: Tensor | None = None,
         generator: torch.Generator | None = None,
     ) -> Tensor:
         """Draw ``(*sample_shape, *context_batch, *event_shape)``."""
+        sample_shape = check_shape("sample_shape", sample_shape)
         batch = () if context is None else context.shape[:-1]
         draws = [
             flow.sample(sample_shape, context, generator)

@@ -73,6 +73,10 @@ class Transform(nn.Module, ABC):
         check_event(argument, x, self.event_shape)
         check_context(context, self.context_features)
 
+    def _own(self, context: Tensor | None) -> Tensor | None:
+        """Return the context if it is asked for; a transform made of others ignores any other."""
+        return context if self.context_features else None
+
     def zero_logabsdet(self, x: Tensor) -> Tensor:
         """Return the log-determinant of a map that keeps volume: zeros of shape ``(*batch,)``."""
         return x.new_zeros(x.shape[: x.dim() - len(self.event_shape)])
@@ -132,11 +136,13 @@ class Inverse(Transform):
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Map ``x`` through the inverse of the transform."""
+        context = self._own(context)
         self.check_input("x", x, context)
         return self.transform.inverse(x, context)
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Map ``z`` through the transform."""
+        context = self._own(context)
         self.check_input("z", z, context)
         z, logabsdet = self.transform(z, context)
         return z, logabsdet
@@ -179,6 +185,7 @@ class Chain(Transform):
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Map ``x`` through the transforms, first to last."""
+        context = self._own(context)
         self.check_input("x", x, context)
         logabsdet = self.zero_logabsdet(x)
         for transform in self._members():
@@ -188,6 +195,7 @@ class Chain(Transform):
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Map ``z`` through the inverses of the transforms, last to first."""
+        context = self._own(context)
         self.check_input("z", z, context)
         logabsdet = self.zero_logabsdet(z)
         for transform in reversed(self._members()):

@@ -76,11 +76,13 @@ class Columns(Transform):
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Map each group of columns to latent."""
+        context = self._own(context)
         self.check_input("x", x, context)
         return self._apply_each("forward", x, context)
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Map each group of columns to data."""
+        context = self._own(context)
         self.check_input("z", z, context)
         return self._apply_each("inverse", z, context)
 

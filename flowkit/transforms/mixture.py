@@ -91,6 +91,8 @@ class Mixture(Univariate):
     def _tails(self, x: Tensor, components: tuple[Tensor, Tensor, Tensor]) -> _Tails:
         log_weights, means, log_scales = components
         u = (x.unsqueeze(-1) - means) * (-log_scales).exp()  # (*batch, D, K)
+        most = 0.25 * torch.finfo(u.dtype).max ** 0.5  # its square must be finite
+        u = u.clamp(-most, most)
         log_below = log_weights + self._log_cdf(u)
         log_above = log_weights + self._log_cdf(-u)
         below = log_below.logsumexp(-1) < log_above.logsumexp(-1)

@@ -41,7 +41,8 @@ def normal_log_hazard(u: Tensor) -> Tensor:
 def normal_quantile(log_mass: Tensor) -> Tensor:
     """Return the ``z`` with ``log Phi(z) = log_mass``, for masses of at most a half.
 
-    Newton's method in log space from the best guess at hand; the last step is differentiable.
+    Newton's method in log space from the best guess at hand. Of the last two steps, which are
+    differentiable, the first makes first derivatives right, and the second the second ones.
     """
     with torch.no_grad():
         # Down to here exp(log_mass) is a normal number; beyond, Mills' ratio gives a guess.
@@ -56,7 +57,9 @@ def normal_quantile(log_mass: Tensor) -> Tensor:
             z = z - (normal_log_cdf(z) - log_mass) * (-normal_log_hazard(z)).exp()
         step = (-normal_log_hazard(z)).exp()
         residual = normal_log_cdf(z)
-    return z - (residual - log_mass) * step
+    z = z - (residual - log_mass) * step
+    change = (normal_log_cdf(z) - log_mass) * step
+    return z - (change - change.detach())
 
 
 def _log_mills(u: Tensor) -> Tensor:

@@ -60,10 +60,12 @@ class BatchNorm(Transform):
         mean, var = self.running_mean, self.running_var
         if self.training or self._calibrating:
             mean, var = self._batch_statistics(x)
-            weight = 1.0 if self._calibrating else self.momentum
             with torch.no_grad():
-                self.running_mean.lerp_(mean.detach(), weight)
-                self.running_var.lerp_(var.detach(), weight)
+                for running, new in ((self.running_mean, mean), (self.running_var, var)):
+                    if self._calibrating:
+                        running.copy_(new)
+                    else:
+                        running.lerp_(new.detach(), self.momentum)
         log_scale = self.log_gamma - 0.5 * torch.log(var + self.eps)
         z = (x - mean) * log_scale.exp() + self.beta
         return z, self.zero_logabsdet(x) + log_scale.sum()
@@ -71,7 +73,7 @@ class BatchNorm(Transform):
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Undo the normalisation, in ``eval()``."""
         self.check_input("z", z, None)
-        if self.training:
+        if self.training or self._calibrating:
             raise DirectionError(
                 "BatchNorm has no inverse while training: its statistics are those of the data "
                 "to be found; call eval() first"
@@ -104,12 +106,15 @@ def calibrate(module: nn.Module, x: Tensor, context: Tensor | None = None) -> No
 
     Raises:
         ShapeError: ``x`` has fewer than two rows.
+        DirectionError: a batch norm stands under an `Inverse`.
 
     Example:
         >>> from flowkit.flows import maf
         >>> flow = maf(2, batch_norm=True).eval()
         >>> calibrate(flow, 3 + torch.randn(100, 2))
     """
+    if len(x) < 2:
+        raise ShapeError("x", "at least two rows", tuple(x.shape))
     layers = [m for m in module.modules() if isinstance(m, BatchNorm)]
     for layer in layers:
         layer._calibrating = True

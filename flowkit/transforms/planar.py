@@ -98,7 +98,7 @@ class Radial(Transform):
         centre, alpha, total = self._parts(context)
         offset = x - centre
         r = torch.linalg.vector_norm(offset, dim=-1)
-        stretch = (r + total) / (r + alpha)  # 1 + β / (α + r)
+        stretch = 1 + (total - alpha) / (r + alpha)  # α + β is the total
         return centre + offset * stretch.unsqueeze(-1), self._logabsdet(r, alpha, total)
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -122,6 +122,6 @@ class Radial(Transform):
         return centre, alpha, total
 
     def _logabsdet(self, r: Tensor, alpha: Tensor, total: Tensor) -> Tensor:
-        around = torch.log((r + total) / (r + alpha))
+        around = torch.log1p((total - alpha) / (r + alpha))
         along = torch.log1p((total - alpha) * alpha / (r + alpha) ** 2)
         return (self.features - 1) * around + along

@@ -18,9 +18,9 @@ def solve_increasing(
 
     A fixed number of steps, so that shapes and graph do not depend on values. Each is Newton's
     where that stays inside the bracket and is at most half as long as the step before it, and
-    otherwise goes to the bracket's middle. The last Newton step is differentiable, and carries the
-    gradient of the inverse function to ``target`` and to whatever ``function`` depends on (the
-    implicit function theorem).
+    otherwise goes to the bracket's middle. Two more are differentiable: they carry first and
+    second derivatives of the inverse function to ``target`` and to whatever ``function`` depends
+    on (the implicit function theorem).
 
     Args:
         function: maps ``x`` to its value, increasing, and the derivative, positive.
@@ -41,9 +41,13 @@ def solve_increasing(
             moved = torch.where(good, newton, 0.5 * (low + high))
             x, last = moved, (moved - x).abs()
     value, derivative = function(x)
-    step = (value - target) / derivative.detach()
+    slope = derivative.detach()
+    step = (value - target) / slope
     # Where the function is flat, rounding of its value makes a long step: of that, take only the
     # gradient. Elsewhere it is a matter of the last digits.
     digits = 16 * torch.finfo(x.dtype).eps * (1 + x.abs())
     unwanted = torch.where(step.abs() <= digits, 0.0, step).detach()
-    return torch.where(target.isnan(), target, x - step + unwanted)
+    x = x - step + unwanted
+    # This one changes no value and no first derivative; it makes the second derivatives right.
+    step = (function(x)[0] - target) / slope
+    return torch.where(target.isnan(), target, x - (step - step.detach()))

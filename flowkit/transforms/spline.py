@@ -80,6 +80,10 @@ class RationalQuadraticSpline(Univariate):
 
     def __post_init__(self) -> None:
         check_count("bins", self.bins, minimum=2)
+        if self.limit is None and self.bins * _FLOOR >= 1:
+            raise ArgumentError(
+                "bins", f"fewer than {round(1 / _FLOOR)} without a limit", self.bins
+            )
         if self.limit is not None:
             check_positive("limit", self.limit)
         if isinstance(self.bound, int | float):

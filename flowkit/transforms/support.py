@@ -80,7 +80,7 @@ class Log(Support):
         return z, -z
 
     def _from_line(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        return z.exp(), z
+        return _positive(z.exp()), z
 
 
 class Softplus(Support):
@@ -106,7 +106,7 @@ class Softplus(Support):
         return x - log_derivative, log_derivative
 
     def _from_line(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        return torch.logaddexp(z, torch.zeros_like(z)), F.logsigmoid(z)
+        return _positive(torch.logaddexp(z, torch.zeros_like(z))), F.logsigmoid(z)
 
 
 class Interval(Support):
@@ -132,9 +132,6 @@ class Interval(Support):
         tensor([[0., 0., 0.]])
     """
 
-    low: Tensor
-    high: Tensor
-
     def __init__(
         self,
         features: int,
@@ -149,29 +146,24 @@ class Interval(Support):
         for lo, hi in zip(lows, highs, strict=True):
             if not lo < hi:
                 raise ArgumentError("high", f"more than low, {lo}", hi)
-        self.register_buffer("low", torch.tensor(lows))
-        self.register_buffer("high", torch.tensor(highs))
+        self.low, self.high = lows, highs  # exact in any dtype
 
-    def _finite(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def _finite(self, like: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return the ends, 0 where there is none, and where there is one."""
-        has_low, has_high = self.low > -math.inf, self.high < math.inf
-        return (
-            torch.where(has_low, self.low, 0.0),
-            torch.where(has_high, self.high, 0.0),
-            has_low,
-            has_high,
-        )
+        low, high = like.new_tensor(self.low), like.new_tensor(self.high)
+        has_low, has_high = low > -math.inf, high < math.inf
+        return torch.where(has_low, low, 0.0), torch.where(has_high, high, 0.0), has_low, has_high
 
     def _inside(self, x: Tensor) -> Tensor:
-        return (x > self.low) & (x < self.high)
+        return (x > x.new_tensor(self.low)) & (x < x.new_tensor(self.high))
 
     def _interior(self, x: Tensor) -> Tensor:
-        low, high, has_low, has_high = self._finite()
+        low, high, has_low, has_high = self._finite(x)
         one_ended = torch.where(has_low, low + 1, torch.where(has_high, high - 1, 0.0))
         return torch.where(has_low & has_high, 0.5 * (low + high), one_ended)
 
     def _to_line(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        low, high, has_low, has_high = self._finite()
+        low, high, has_low, has_high = self._finite(x)
         # log of the distance from each end; 0 where there is none
         below = torch.where(has_low, x - low, 1.0).log()
         above = torch.where(has_high, high - x, 1.0).log()
@@ -180,7 +172,7 @@ class Interval(Support):
         return z, width - below - above
 
     def _from_line(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        low, high, has_low, has_high = self._finite()
+        low, high, has_low, has_high = self._finite(z)
         both = has_low & has_high
         width = torch.where(both, high - low, 1.0)
         # From the nearer end, where the digits are.
@@ -191,7 +183,12 @@ class Interval(Support):
         up = torch.where(has_low & ~both, z, 0.0)
         down = torch.where(has_high & ~both, z, 0.0)
         x = torch.where(has_low, low + up.exp(), torch.where(has_high, high - (-down).exp(), z))
-        return torch.where(both, in_both, x), torch.where(both, log_both, up - down)
+        # Rounding may reach an end, and is kept inside.
+        x = torch.where(both, in_both, x)
+        lowest = torch.nextafter(z.new_tensor(self.low), z.new_tensor(math.inf))
+        highest = torch.nextafter(z.new_tensor(self.high), z.new_tensor(-math.inf))
+        x = torch.minimum(torch.maximum(x, lowest), highest)
+        return x, torch.where(both, log_both, up - down)
 
 
 class Logit(Support):
@@ -341,6 +338,12 @@ class Circular(Transform):
 
     def _log_scale(self) -> float:
         return self.features * math.log(2 * self.bound / self.period)
+
+
+def _positive(x: Tensor) -> Tensor:
+    """Keep what rounding sent to zero, or to infinity, inside."""
+    limits = torch.finfo(x.dtype)
+    return x.clamp(limits.tiny, limits.max)
 
 
 def _ends(

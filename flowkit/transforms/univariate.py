@@ -114,7 +114,8 @@ class Affine(Univariate):
         scale = log_scale.exp()
         x = (y - shift) / scale
         # Nor may the rounding of y - shift, where the shift is large, stay in x: a Newton step.
-        x = x - (torch.addcmul(shift, x, scale) - y) / scale
+        # (Infinity less infinity is no step.)
+        x = x - ((torch.addcmul(shift, x, scale) - y) / scale).nan_to_num(0.0)
         return x, -log_scale.expand_as(x)
 
     def _shift_and_log_scale(self, params: Tensor) -> tuple[Tensor, Tensor]:
