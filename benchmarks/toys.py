@@ -9,6 +9,7 @@ Writes benchmarks/results/toys.md.
 """
 
 import argparse
+import os
 import platform
 import time
 from collections.abc import Callable
@@ -91,6 +92,27 @@ RECIPES["checkerboard-maf_mog"] = Recipe(
 )
 
 
+HEADER = [
+    "# Toy densities: nats from the optimum",
+    "",
+    f"Seed 0, torch {torch.__version__}, {platform.machine()} {platform.system()},",
+    f"{os.cpu_count()} cores that others use too.",
+    "Made by `benchmarks/toys.py`, which replaces the rows that it is asked for.",
+    "",
+    "| density | flow | optimum | mean of log q - log p | standard error | seconds | date |",
+    "| --- | --- | --- | --- | --- | --- | --- |",
+]
+
+
+def read_rows(path: Path) -> dict[tuple[str, str], str]:
+    """Return the rows measured before, by density and flow."""
+    if not path.exists():
+        return {}
+    lines = [line for line in path.read_text().splitlines() if line.startswith("| ")][2:]
+    cells = [tuple(cell.strip() for cell in line.split("|")[1:3]) for line in lines]
+    return {(toy, flow): line for (toy, flow), line in zip(cells, lines, strict=True)}
+
+
 def divergence(recipe: Recipe, seed: int = 0) -> tuple[float, float]:
     """Fit and score; return the mean of log q - log p on fresh draws, and its standard error."""
     toy, rng = TOYS[recipe.toy], np.random.default_rng(seed)
@@ -110,28 +132,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(RECIPES)}")
     names = parser.parse_args().names or list(RECIPES)
-    lines = [
-        "# Toy densities: nats from the optimum",
-        "",
-        f"{date.today()}, seed 0, torch {torch.__version__}, {torch.get_num_threads()} threads,",
-        f"{platform.machine()} {platform.system()}. Made by `benchmarks/toys.py`.",
-        "",
-        "| density | flow | optimum | mean of log q - log p | standard error | seconds |",
-        "| --- | --- | --- | --- | --- | --- |",
-    ]
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / "toys.md"
+    rows = read_rows(path)
     for name in names:
         recipe = RECIPES[name]
         start = time.perf_counter()
         mean, error = divergence(recipe)
         seconds = time.perf_counter() - start
-        optimum = TOYS[recipe.toy].optimum
-        lines.append(
-            f"| {recipe.toy} | {recipe.label} | {optimum:.4f} | {mean:.4f} | {error:.4f} "
-            f"| {seconds:.0f} |"
+        rows[recipe.toy, recipe.label] = (
+            f"| {recipe.toy} | {recipe.label} | {TOYS[recipe.toy].optimum:.4f} | {mean:.4f} "
+            f"| {error:.4f} | {seconds:.0f} | {date.today()} |"
         )
-        print(lines[-1], flush=True)
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "toys.md").write_text("\n".join(lines) + "\n")
+        print(rows[recipe.toy, recipe.label], flush=True)
+        path.write_text("\n".join([*HEADER, *rows.values()]) + "\n")
 
 
 if __name__ == "__main__":

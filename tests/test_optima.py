@@ -45,6 +45,6 @@ def test_mixtures_on_the_toys(name, model):
 
 
 def test_made_mog_on_the_eight_gaussians_in_a_hurry():
-    recipe = RECIPES["eight_gaussians-made_mog"]._replace(steps=500)
+    recipe = RECIPES["eight_gaussians-made_mog"]._replace(steps=1000)
     mean, error = divergence(recipe)
     assert -0.1 <= mean <= 3 * error
