@@ -1,6 +1,6 @@
 """Checks of arguments, each written once. They read shapes and dtypes, never a tensor's values."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -87,3 +87,11 @@ def check_shape(argument: str, shape: int | Sequence[int]) -> tuple[int, ...]:
     """Return ``shape``, an integer or a sequence of them, as a tuple of sizes."""
     sizes = (shape,) if isinstance(shape, int) else shape
     return tuple(check_count(argument, size, minimum=0) for size in sizes)
+
+
+def common_context(argument: str, widths: Iterable[int]) -> int:
+    """Return the one context width that the parts of a whole ask for, 0 if none does."""
+    asked = set(widths) - {0}
+    if len(asked) > 1:
+        raise ArgumentError(argument, "equal context_features", sorted(asked))
+    return max(asked, default=0)

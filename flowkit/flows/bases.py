@@ -38,6 +38,13 @@ class Base(nn.Module, ABC):
         noise = function(*shape, dtype=self._like.dtype, device=device, generator=generator)
         return noise.to(self._like.device)
 
+    def _choice(
+        self, logits: Tensor, shape: Sequence[int], generator: torch.Generator | None
+    ) -> Tensor:
+        """Draw indices of components, of the given shape, by their weights; no gradient."""
+        cumulative = logits.detach().softmax(-1).cumsum(-1)[:-1]
+        return (self._noise("uniform", (*shape, 1), generator) > cumulative).sum(-1)
+
     @abstractmethod
     def log_prob(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         """Return the log-density of ``z``, ``(*batch, *event_shape)``, as ``(*batch,)``."""

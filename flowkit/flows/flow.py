@@ -154,9 +154,8 @@ class Flow(nn.Module):
                 raise ContextError("context", "a tensor for the embedding", None)
             context = self.embedding(context)
         check_context(context, self.context_features)
-        parameter = next(self.parameters(), None)
-        if context is not None and parameter is not None and context.dtype != parameter.dtype:
-            raise DtypeError("context", f"the dtype of the flow, {parameter.dtype}", context.dtype)
+        if context is not None:
+            self._check_dtype("context", context)
         return context
 
     def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
@@ -191,6 +190,9 @@ class Flow(nn.Module):
             check_broadcast(
                 "context", context.shape[:-1], x.shape[: x.dim() - len(self.event_shape)]
             )
+        self._check_dtype("x", x)
+
+    def _check_dtype(self, argument: str, tensor: Tensor) -> None:
         parameter = next(self.parameters(), None)
-        if parameter is not None and parameter.dtype != x.dtype:
-            raise DtypeError("x", f"the dtype of the flow, {parameter.dtype}", x.dtype)
+        if parameter is not None and parameter.dtype != tensor.dtype:
+            raise DtypeError(argument, f"the dtype of the flow, {parameter.dtype}", tensor.dtype)

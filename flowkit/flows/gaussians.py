@@ -128,9 +128,7 @@ class NormalMixture(Base):
         sample_shape = check_shape("sample_shape", sample_shape)
         noise = self._noise("normal", (*sample_shape, *self.event_shape), generator)
         rows = noise.reshape(-1, 1, self.event_shape[0])
-        cumulative = self.logits.detach().softmax(-1).cumsum(-1)[:-1]
-        u = self._noise("uniform", (len(rows), 1), generator)
-        chosen = (u > cumulative).sum(-1)  # (n,)
+        chosen = self._choice(self.logits, (len(rows),), generator)
         factors = self._factors()[chosen]
         solved = torch.linalg.solve_triangular(factors, rows.mT, upper=False).squeeze(-1)
         drawn: Tensor = self.means[chosen] + solved

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, VonMises, constraints, transform_to
 
-from flowkit._checks import check_event, check_shape
+from flowkit._checks import check_event, check_shape, common_context
 from flowkit.errors import ArgumentError, ContextError, ShapeError
 from flowkit.flows.bases import Base
 from flowkit.flows.flow import Flow
@@ -21,10 +21,7 @@ def _parts(modules: nn.ModuleList) -> list[Base | Flow]:
 def _contexts(parts: Sequence[Base | Flow], argument: str) -> int:
     if any(getattr(part, "embedding", None) is not None for part in parts):
         raise ContextError(argument, "flows without an embedding; give it to the outer flow", "one")
-    widths = {part.context_features for part in parts} - {0}
-    if len(widths) > 1:
-        raise ArgumentError(argument, "equal context_features", sorted(widths))
-    return max(widths, default=0)
+    return common_context(argument, (part.context_features for part in parts))
 
 
 class JointBase(Base):
@@ -230,9 +227,7 @@ class MixtureOfFlows(Base):
             else flow.sample((*sample_shape, *batch), None, generator)
             for flow in _parts(self.flows)
         ]
-        cumulative = self.logits.detach().softmax(-1).cumsum(-1)[:-1]
-        u = self._noise("uniform", (*sample_shape, *batch, 1), generator)
-        chosen = (u > cumulative).sum(-1)  # (*sample_shape, *batch)
+        chosen = self._choice(self.logits, (*sample_shape, *batch), generator)
         shape = (*chosen.shape, *[1] * len(self.event_shape))
         result: Tensor = draws[0]
         for i, draw in enumerate(draws[1:], start=1):

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
-from flowkit._checks import check_context, check_count, check_event
+from flowkit._checks import check_context, check_count, check_event, common_context
 from flowkit.errors import ArgumentError
 
 
@@ -173,12 +173,9 @@ class Chain(Transform):
         shapes = {tuple(t.event_shape) for t in transforms}
         if len(shapes) > 1:
             raise ArgumentError("transforms", "equal event shapes", sorted(shapes))
-        contexts = {t.context_features for t in transforms} - {0}
-        if len(contexts) > 1:
-            raise ArgumentError("transforms", "equal context_features", sorted(contexts))
         super().__init__(
             shapes.pop(),
-            context_features=max(contexts, default=0),
+            context_features=common_context("transforms", (t.context_features for t in transforms)),
             constant_logabsdet=all(t.constant_logabsdet for t in transforms),
         )
         self.transforms = nn.ModuleList(transforms)

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from flowkit._checks import common_context
 from flowkit.errors import ArgumentError, ShapeError
 from flowkit.transforms.base import Transform
 
@@ -60,12 +61,11 @@ class Columns(Transform):
 
     def __init__(self, transforms: Mapping[Key, Transform]) -> None:
         groups = read_columns({key: t.features for key, t in transforms.items()})
-        contexts = {t.context_features for t in transforms.values()} - {0}
-        if len(contexts) > 1:
-            raise ArgumentError("columns", "equal context_features", sorted(contexts))
         super().__init__(
             sum(map(len, groups)),
-            context_features=max(contexts, default=0),
+            context_features=common_context(
+                "columns", (t.context_features for t in transforms.values())
+            ),
             constant_logabsdet=all(t.constant_logabsdet for t in transforms.values()),
         )
         self.groups = groups

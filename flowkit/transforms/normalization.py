@@ -7,6 +7,7 @@ from flowkit._checks import check_count, check_event, check_positive
 from flowkit.errors import ArgumentError, DirectionError, ShapeError
 from flowkit.transforms.base import Transform
 from flowkit.transforms.elementwise import Elementwise
+from flowkit.transforms.support import mean_and_scale
 from flowkit.transforms.univariate import Affine
 
 
@@ -160,8 +161,6 @@ class ActNorm(Elementwise):
         rows = x.reshape(-1, self.features)
         if len(rows) == 0:
             raise ShapeError("x", "at least one row", tuple(x.shape))
-        mean, std = rows.mean(0), rows.std(0, correction=0)
-        # Rounding leaves a constant column a spread of an ulp or so.
-        constant = std <= 10 * torch.finfo(x.dtype).eps * mean.abs()
-        log_scale = -torch.where(constant, 1.0, std).log()
+        mean, scale = mean_and_scale(rows)
+        log_scale = -scale.log()
         self.params.copy_(torch.stack([-mean * log_scale.exp(), log_scale], dim=-1))

@@ -18,6 +18,14 @@ from flowkit.errors import ArgumentError, ShapeError
 from flowkit.transforms.base import Transform
 
 
+def mean_and_scale(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and standard deviation of each column of ``(n, D)``, 1 for constant columns."""
+    mean, std = rows.mean(0), rows.std(0, correction=0)
+    # Rounding leaves a constant column a spread of an ulp or so.
+    constant = std <= 10 * torch.finfo(rows.dtype).eps * mean.abs()
+    return mean, torch.where(constant, 1.0, std)
+
+
 class Support(Transform):
     """The same map from an open interval to the line for each feature.
 
@@ -278,9 +286,7 @@ class Standardize(Transform):
         if x.dim() != 2 or len(x) == 0:
             raise ShapeError("x", "a tensor of shape (rows, features)", tuple(x.shape))
         check_event("x", x, x.shape[1:])
-        std = x.std(0, correction=0)
-        constant = std <= 10 * torch.finfo(x.dtype).eps * x.mean(0).abs()
-        return cls(x.mean(0), torch.where(constant, 1.0, std))
+        return cls(*mean_and_scale(x))
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Subtract the mean and divide."""
