@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from flowkit._checks import check_choice
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "relu": F.relu,
+    "relu": torch.relu,
     "tanh": torch.tanh,
     "elu": F.elu,
     "silu": F.silu,

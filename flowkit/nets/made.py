@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from flowkit._checks import check_count, check_permutation, check_widths
+from flowkit.errors import ArgumentError
 from flowkit.nets.linear import Linear
 from flowkit.nets.mlp import MLP
 from flowkit.nets.resnet import ResNet
@@ -36,9 +37,12 @@ class MADE(nn.Module):
             none, ``order[1]`` on ``order[0]``, ... Default: 0, 1, ..., D - 1.
         residual: residual blocks instead of plain layers.
         activation: "relu", "tanh", "elu", "silu" or "gelu".
+        hidden_degrees: the degrees of each hidden layer's units, sorted, instead of an even
+            spread; for networks that come from elsewhere. There are no direct connections then.
 
     Raises:
-        ArgumentError: non-positive sizes, or an order that is no permutation.
+        ArgumentError: non-positive sizes, an order that is no permutation, or degrees that are
+            not sorted, not within 0 to ``features``, or not as many as ``hidden`` says.
 
     Reference: Germain, Gregor, Murray and Larochelle, *MADE*, 2015, equations 8 to 13.
 
@@ -59,6 +63,7 @@ class MADE(nn.Module):
         order: Sequence[int] | None = None,
         residual: bool = False,
         activation: str = "relu",
+        hidden_degrees: Sequence[Sequence[int]] | None = None,
     ) -> None:
         super().__init__()
         self.features = check_count("features", features)
@@ -73,15 +78,19 @@ class MADE(nn.Module):
         degrees[list(self.order)] = torch.arange(1, features + 1)
         output_degrees = degrees.repeat_interleave(parameters)
         lowest = 0 if context_features else 1
-        hidden_degrees = [_spread(lowest, features - 1, width) for width in widths]
+        if hidden_degrees is None:
+            unit_degrees = [_spread(lowest, features - 1, width) for width in widths]
+        else:
+            unit_degrees = _check_degrees(hidden_degrees, widths, features, residual)
 
-        layer_degrees = [degrees, *hidden_degrees]
+        layer_degrees = [degrees, *unit_degrees]
         masks = [_sees(a, b) for a, b in pairwise(layer_degrees)]
         if residual:  # a block keeps its width, so all its layers share one mask
-            masks = [masks[0], *(_sees(d, d) for d in hidden_degrees)]
-        masks.append(_sees(hidden_degrees[-1], output_degrees, strictly=True))
+            masks = [masks[0], *(_sees(d, d) for d in unit_degrees)]
+        masks.append(_sees(unit_degrees[-1], output_degrees, strictly=True))
 
         body = ResNet if residual else MLP
+        self._unit_degrees = tuple(tuple(d.tolist()) for d in unit_degrees)
         self.net = body(
             features,
             features * parameters,
@@ -92,7 +101,7 @@ class MADE(nn.Module):
         )
         self.direct: Linear | None = None
         self.direct_context: Linear | None = None
-        if min(widths) < features - lowest:
+        if hidden_degrees is None and min(widths) < features - lowest:
             mask = _sees(degrees, output_degrees, strictly=True)
             self.direct = Linear(features, features * parameters, bias=False, mask=mask)
             if context_features:
@@ -111,6 +120,13 @@ class MADE(nn.Module):
         # (*batch, D * P) -> (*batch, D, P)
         return torch.unflatten(out, -1, (self.features, self.outputs_per_feature))
 
+    @property
+    def stage_degrees(self) -> list[tuple[int, ...]]:
+        """The sorted degrees of the units of each of the net's stages."""
+        if isinstance(self.net, ResNet):
+            return [self._unit_degrees[0]] * len(self.net.stages())
+        return list(self._unit_degrees)
+
     def zero_output_(self) -> None:
         """Make the output zero whatever the input, until training moves it."""
         self.net.zero_output_()
@@ -123,6 +139,26 @@ def _spread(lowest: int, highest: int, width: int) -> Tensor:
     """Return ``width`` sorted degrees, spread evenly over ``lowest .. highest``."""
     count = max(highest - lowest + 1, 1)
     return lowest + (2 * torch.arange(width) + 1) * count // (2 * width)
+
+
+def _check_degrees(
+    degrees: Sequence[Sequence[int]], widths: Sequence[int], features: int, residual: bool
+) -> list[Tensor]:
+    """Return the degrees of each hidden layer, or raise if they do not fit."""
+    good = (
+        tuple(map(len, degrees)) == tuple(widths)
+        and all(list(d) == sorted(d) for d in degrees)
+        and all(0 <= degree <= features for d in degrees for degree in d)
+        and (not residual or len({tuple(d) for d in degrees}) == 1)
+    )
+    if not good:
+        raise ArgumentError(
+            "hidden_degrees",
+            f"sorted degrees from 0 to {features}, as many as {tuple(widths)} per layer, "
+            "the same in every residual block",
+            degrees,
+        )
+    return [torch.tensor(d) for d in degrees]
 
 
 def _sees(from_degrees: Tensor, to_degrees: Tensor, *, strictly: bool = False) -> Tensor:

@@ -1,12 +1,14 @@
 """Masked autoregressive layers: each feature moves as the features before it say."""
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from flowkit._modes import needs_plain_torch
 from flowkit.errors import ArgumentError
 from flowkit.nets import MADE
 from flowkit.transforms.base import Transform
 from flowkit.transforms.conditioning import check_univariate, condition, zero_output_
+from flowkit.transforms.triangular import Solution, by_passes
 from flowkit.transforms.univariate import Univariate
 
 
@@ -17,11 +19,19 @@ class MaskedAutoregressive(Transform):
     `RationalQuadraticSpline` that of autoregressive neural spline flows.
 
     Args:
-        made: the conditioner. Its output layer is set to zero, so that the layer starts as the
+        made: the conditioner, a `MADE`. Its output layer is set to zero, so that the layer starts as the
             identity.
         univariate: the map; ``made`` must have ``univariate.parameters`` outputs per feature.
 
-    ``forward`` (data -> latent) costs one pass of the MADE, ``inverse`` as many as features.
+    ``forward`` (data -> latent) costs one pass of the MADE, and ``inverse`` about one and a half:
+    each of its hidden units is evaluated once, as soon as the features that it sees are known.
+    ``inverse`` is differentiable, by the implicit function theorem. Under ``torch.compile`` and
+    ``torch.func`` it makes as many passes as features.
+
+    A conditioner that is no `MADE`, but has its attributes ``features``, ``outputs_per_feature``
+    and ``context_features`` and is autoregressive in some order, is inverted by sweeps of the
+    whole network until nothing moves; ``sweeps`` then says how many the last inverse took, at
+    most one per feature.
 
     Raises:
         ArgumentError: the MADE has another number of outputs per feature.
@@ -52,6 +62,7 @@ class MaskedAutoregressive(Transform):
         check_univariate(univariate, made.features)
         self.made = made
         self.univariate = univariate
+        self.sweeps: int | None = None
         zero_output_(made)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -61,14 +72,15 @@ class MaskedAutoregressive(Transform):
         return z, log_derivative.sum(-1)
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Map ``z`` to data, one feature a pass, in the MADE's order."""
+        """Map ``z`` to data, at the price of about one pass."""
         self.check_input("z", z, context)
-        features = torch.arange(self.features, device=z.device)
-        x = torch.zeros_like(z)
-        for i in self.made.order:
-            params = condition(self.made, x, context)
-            solved, log_derivative = self.univariate.inverse(z, params)
-            # Only feature i is right as yet, and what is wrong must not reach the next pass.
-            x = torch.where(features == i, solved, x)
-        # The parameters of the last pass are right for every feature.
-        return x, log_derivative.sum(-1)
+        if needs_plain_torch() or not all(isinstance(p, nn.Parameter) for p in self.parameters()):
+            return by_passes(self, z, context)
+        batch = z.shape[:-1]
+        if context is not None:
+            batch = torch.broadcast_shapes(batch, context.shape[:-1])
+            context = context.expand(*batch, -1).reshape(-1, self.context_features)
+        flat_z = z.expand(*batch, -1).reshape(-1, self.features)
+        with torch.autocast(z.device.type, enabled=False):
+            x, logabsdet = Solution.apply(self, flat_z, context, *self.parameters())
+        return x.view(*batch, self.features), logabsdet.view(batch)

@@ -29,13 +29,10 @@ class _Bin(NamedTuple):
     y: Tensor
     width: Tensor
     height: Tensor
+    slope: Tensor  # height / width
     near: Tensor  # derivative at the nearer knot
     far: Tensor  # derivative at the other one
     direction: Tensor
-
-    @property
-    def slope(self) -> Tensor:
-        return self.height / self.width
 
 
 @dataclass(frozen=True)
@@ -168,58 +165,71 @@ class RationalQuadraticSpline(Univariate):
 
     def _bin(self, v: Tensor, params: Tensor, axis: int) -> _Bin:
         """Return the bin of each point on the x axis (0) or the y axis (1), ``(*batch, D)``."""
-        knots = self._knots(params)  # (*batch, D, 3, K + 1)
-        shape = torch.broadcast_shapes(v.shape, knots.shape[:-2])
-        knots = knots.expand(*shape, 3, self.bins + 1)
-        index = (v.unsqueeze(-1) >= knots[..., axis, 1:-1]).sum(-1).expand(shape)  # 0 .. K - 1
-        ends = torch.stack([index, index + 1], dim=-1).unsqueeze(-2).expand(*shape, 3, 2)
-        left, right = knots.gather(-1, ends).unbind(-1)  # (*batch, D, 3) each
-        from_right = v - left[..., axis] > right[..., axis] - v
-        width, height, _ = (right - left).unbind(-1)
-        near = torch.where(from_right.unsqueeze(-1), right, left)
-        far = torch.where(from_right, left[..., 2], right[..., 2])
-        direction = 1.0 - 2.0 * from_right.to(v.dtype)
-        return _Bin(near[..., 0], near[..., 1], width, height, near[..., 2], far, direction)
+        knots = self._knots(params)  # (3, K + 1, *batch, D)
+        shape = torch.broadcast_shapes(v.shape, knots.shape[2:])
+        new = (1,) * (len(shape) - knots.dim() + 2)  # batch dimensions that only v has
+        knots = knots.view(3, self.bins + 1, *new, *knots.shape[2:])
+        knots = knots.expand(3, self.bins + 1, *shape)
+        index = (v >= knots[axis, 1:-1]).sum(0).expand(3, 1, *shape)  # 0 .. K - 1
+        left, right = knots.gather(1, index).squeeze(1), knots.gather(1, index + 1).squeeze(1)
+        from_right = v - left[axis] > right[axis] - v
+        near_x, near_y, near = torch.where(from_right, right, left).unbind()
+        width, height, _ = (right - left).unbind()
+        far = torch.where(from_right, left[2], right[2])
+        direction = torch.where(from_right, -1.0, 1.0).to(v.dtype)
+        return _Bin(near_x, near_y, width, height, height / width, near, far, direction)
 
     def _knots(self, params: Tensor) -> Tensor:
-        """Return x, y and derivative at the K + 1 knots, ``(*batch, D, 3, K + 1)``."""
+        """Return x, y and derivative at the K + 1 knots, ``(3, K + 1, *batch, D)``.
+
+        Knots come first: sums over a handful of knots are then sums of long vectors, many times
+        faster than as many short sums.
+        """
         k = self.bins
-        logits = params[..., : 2 * k].unflatten(-1, (2, k))
-        raw_derivatives = params[..., 2 * k :]
-        if self.limit is None:
-            shares = _FLOOR + (1 - k * _FLOOR) * logits.softmax(-1)
-            one_at_zero = math.log(math.expm1(1 - _FLOOR))
-            derivatives = _FLOOR + F.softplus(raw_derivatives + one_at_zero)
-            derivatives = derivatives.clamp(max=1 / _FLOOR)
-        else:
-            shares = (self.limit * torch.tanh(logits / self.limit)).softmax(-1)
-            derivatives = torch.exp(self.limit * torch.tanh(raw_derivatives / self.limit))
+        params = params.movedim(-1, 0).contiguous()
+        shares = self._shares(params[: 2 * k].unflatten(0, (2, k)))
         bound = self._bound(params)
-        if isinstance(bound, Tensor):
-            bound = bound[:, None, None]  # (D, 1, 1)
-        inner = (2 * shares.cumsum(-1)[..., :-1] - 1) * bound
-        edge = torch.ones_like(inner[..., :1]) * bound  # pinned: a sum of shares is 1 but nearly
-        positions = torch.cat([-edge, inner, edge], dim=-1)
-        derivatives = self._with_ends(derivatives).unsqueeze(-2)
-        return torch.cat([positions, derivatives], dim=-2)
+        edge = torch.ones_like(params[:2]).unsqueeze(1) * bound  # pinned: sums are not quite 1
+        inner = shares.cumsum(1)[:, :-1] * (2 * bound) - bound
+        positions = torch.cat([-edge, inner, edge], dim=1)
+        derivatives = self._with_ends(self._derivatives(params[2 * k :]))
+        return torch.cat([positions, derivatives.unsqueeze(0)])
+
+    def _shares(self, logits: Tensor) -> Tensor:
+        """Return the share of the box that each bin takes, ``(2, K, *batch, D)``."""
+        if self.limit is None:
+            return _FLOOR + (1 - self.bins * _FLOOR) * logits.softmax(1)
+        return (self.limit * torch.tanh(logits / self.limit)).softmax(1)
+
+    def _derivatives(self, raw: Tensor) -> Tensor:
+        """Return the derivatives at the knots that have one of their own, all positive."""
+        if self.limit is None:
+            one_at_zero = math.log(math.expm1(1 - _FLOOR))
+            return (_FLOOR + F.softplus(raw + one_at_zero)).clamp(max=1 / _FLOOR)
+        return torch.exp(self.limit * torch.tanh(raw / self.limit))
 
     def _with_ends(self, derivatives: Tensor) -> Tensor:
         """Add the derivatives at the two ends: 1, or on a circle one and the same."""
-        end = torch.ones_like(derivatives[..., :1])
+        end = torch.ones_like(derivatives[:1])
         if "circular" in self._tails:
-            circular = torch.tensor([[t == "circular"] for t in self._tails], device=end.device)
-            end = torch.where(circular, derivatives[..., :1], end)
-            derivatives = derivatives[..., 1:]
-        return torch.cat([end, derivatives, end], dim=-1)
+            circular = torch.tensor([t == "circular" for t in self._tails], device=end.device)
+            end = torch.where(circular, derivatives[:1], end)
+        if len(derivatives) == self.bins:  # the first is the circular ends'
+            derivatives = derivatives[1:]
+        return torch.cat([end, derivatives, end])
 
 
 def _evaluate(t: Tensor, b: _Bin) -> tuple[Tensor, Tensor]:
     """Return the rise from the nearer knot, and the log-derivative, at ``t`` in [0, 1] from it."""
-    u = t * (1 - t)
-    denominator = b.slope + (b.near + b.far - 2 * b.slope) * u
-    rise = b.height * (b.slope * t * t + b.near * u) / denominator
-    numerator = b.far * t * t + 2 * b.slope * u + b.near * (1 - t) ** 2
-    return rise, numerator.log() + 2 * (b.slope / denominator).log()
+    s = 1 - t
+    u, tt = t * s, t * t
+    bend = b.near + b.far - 2 * b.slope
+    denominator = torch.addcmul(b.slope, bend, u)
+    rise = b.height * torch.addcmul(b.near * u, b.slope, tt) / denominator
+    # Equation 5's numerator over the squared slope.
+    ratio = b.slope / denominator
+    numerator = b.far * tt + 2 * b.slope * u + b.near * (s * s)
+    return rise, (numerator * ratio * ratio).log()
 
 
 def _solve(r: Tensor, b: _Bin) -> Tensor:

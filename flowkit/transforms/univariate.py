@@ -118,6 +118,11 @@ class Affine(Univariate):
         x = x - ((torch.addcmul(shift, x, scale) - y) / scale).nan_to_num(0.0)
         return x, -log_scale.expand_as(x)
 
+    def solve(self, y: Tensor, params: Tensor) -> Tensor:
+        """Return ``x = f⁻¹(y)`` without the digits and the derivative that `inverse` adds."""
+        shift, log_scale = self._shift_and_log_scale(params)
+        return (y - shift) / log_scale.exp()
+
     def _shift_and_log_scale(self, params: Tensor) -> tuple[Tensor, Tensor]:
         shift, log_scale = params.unbind(-1)
         if self.bound is not None:
