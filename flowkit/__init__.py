@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from flowkit.files import load, save
     from flowkit.flows import Flow
 
 # Public names that live in a room of the library, loaded on first use.
-_LAZY = {"Flow": "flowkit.flows"}
-_ROOMS = ("errors", "flows", "nets", "testing", "training", "transforms")
+_LAZY = {"Flow": "flowkit.flows", "load": "flowkit.files", "save": "flowkit.files"}
+_ROOMS = ("errors", "files", "flows", "interop", "nets", "testing", "training", "transforms")
 
-__all__ = ["Flow", "__version__"]
+__all__ = ["Flow", "__version__", "load", "save"]
 
 
 def __getattr__(name: str) -> Any:

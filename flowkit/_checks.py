@@ -1,6 +1,6 @@
 """Checks of arguments, each written once. They read shapes and dtypes, never a tensor's values."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -50,6 +50,18 @@ def check_choice(argument: str, value: Any, choices: Sequence[str]) -> str:
     if value not in choices:
         raise ArgumentError(argument, "one of " + ", ".join(map(repr, choices)), repr(value))
     return str(value)
+
+
+def check_keys(argument: str, value: Any, keys: Collection[str]) -> None:
+    """Check that ``value`` is a mapping with exactly these keys."""
+    if not isinstance(value, Mapping):
+        raise ArgumentError(argument, "a mapping with " + ", ".join(map(repr, keys)), repr(value))
+    for key in keys:
+        if key not in value:
+            raise ArgumentError(argument, f"the key {key!r}", "none")
+    for key in value:
+        if key not in keys:
+            raise ArgumentError(argument, "no other keys", repr(key))
 
 
 def check_event(argument: str, x: Any, event_shape: tuple[int, ...]) -> None:

@@ -4,6 +4,8 @@ Every message names the argument, says what was expected and what came:
 ``x: expected a tensor of shape (*batch, 6), got shape (10, 5)``.
 """
 
+import os
+
 
 class FlowkitError(Exception):
     """Anything that flowkit raises on purpose."""
@@ -52,3 +54,26 @@ class DirectionError(FlowkitError, RuntimeError):
 
 class TrainingError(FlowkitError, RuntimeError):
     """Training cannot go on: the loss is no longer a finite number."""
+
+
+class ModelFileError(FlowkitError, ValueError):
+    """A file cannot be written, or is not what it should be.
+
+    Args:
+        path: the file.
+        problem: what is wrong with it.
+
+    Example:
+        >>> raise ModelFileError("flow.safetensors", "truncated: 10 bytes of 800")
+        Traceback (most recent call last):
+        ...
+        flowkit.errors.ModelFileError: flow.safetensors: truncated: 10 bytes of 800
+    """
+
+    def __init__(self, path: str | os.PathLike[str], problem: str) -> None:
+        super().__init__(f"{os.fspath(path)}: {problem}")
+        self.path = os.fspath(path)
+        self.problem = problem
+
+    def __reduce__(self) -> tuple[type, tuple[str, str]]:
+        return type(self), (self.path, self.problem)

@@ -6,8 +6,7 @@ import warnings
 
 import pytest
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 nflows_transforms = pytest.importorskip("nflows.transforms", reason="the extra [nflows] is needed")
 
@@ -22,6 +21,7 @@ from nflows.transforms.splines.rational_quadratic import unconstrained_rational_
 from zoo import perturb_
 
 from flowkit.flows import BoxUniform, DiagonalNormal, Flow, StandardNormal, maf, nsf, real_nvp
+from flowkit.interop import from_nflows
 from flowkit.nets import MADE, ResNet
 from flowkit.transforms import (
     ActNorm,
@@ -32,9 +32,7 @@ from flowkit.transforms import (
     Interval,
     Inverse,
     LULinear,
-    MaskedAutoregressive,
     RationalQuadraticSpline,
-    Univariate,
 )
 
 # ------------------------------------------------------------------ inside each other
@@ -69,42 +67,10 @@ def test_a_flowkit_transform_inside_an_nflows_flow(context):
 # ------------------------------------------------------------------ parity with copied weights
 
 
-class SoftplusAffine(Univariate):
-    """nflows' affine map: parameters (a, t), scale softplus(a) + 1e-3."""
-
-    parameters = 2
-
-    def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
-        scale = F.softplus(params[..., 0]) + 1e-3
-        return x * scale + params[..., 1], scale.log()
-
-    def inverse(self, y: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
-        scale = F.softplus(params[..., 0]) + 1e-3
-        return (y - params[..., 1]) / scale, -scale.log()
-
-
-def copy_linear(ours: nn.Linear, theirs: nn.Linear, rows=None, columns=None) -> None:
-    weight = theirs.weight.detach() * getattr(theirs, "mask", 1.0)
-    rows = torch.arange(len(weight)) if rows is None else rows
-    columns = torch.arange(weight.shape[1]) if columns is None else columns
+def copy_linear(ours: nn.Linear, theirs: nn.Linear) -> None:
     with torch.no_grad():
-        ours.weight.copy_(weight[rows][:, columns])
-        ours.bias.copy_(theirs.bias[rows])
-
-
-def copy_made(ours: MADE, theirs: TheirMADE, residual: bool) -> None:
-    """Copy weights, hidden units re-sorted by degree."""
-    order = theirs.initial_layer.degrees.argsort(stable=True)
-    if residual:
-        copy_linear(ours.net.input, theirs.initial_layer, order)
-        for block, block_theirs in zip(ours.net.blocks, theirs.blocks, strict=True):
-            copy_linear(block.first, block_theirs.linear_layers[0], order, order)
-            copy_linear(block.second, block_theirs.linear_layers[1], order, order)
-    else:
-        layers = [theirs.initial_layer, *(block.linear for block in theirs.blocks)]
-        for i, (a, b) in enumerate(zip(ours.net.hidden, layers, strict=True)):
-            copy_linear(a, b, order, order if i else None)
-    copy_linear(ours.net.output, theirs.final_layer, None, order)
+        ours.weight.copy_(theirs.weight)
+        ours.bias.copy_(theirs.bias)
 
 
 def same(ours, theirs, x, inverse=False):
@@ -126,10 +92,8 @@ def test_affine_made_agrees_with_nflows(residual, inverse):
         features=5, hidden_features=16, num_blocks=2, use_residual_blocks=residual
     ).double()
     perturb_(theirs, 0.1)
-    made = MADE(5, 2, (16, 16) if residual else (16, 16, 16), residual=residual)
-    ours = MaskedAutoregressive(made, SoftplusAffine()).double()
-    copy_made(ours.made, theirs.autoregressive_net, residual)
-    same(ours, theirs, torch.randn(200, 5, dtype=torch.float64), inverse)
+    ours = from_nflows(TheirFlow(theirs, TheirNormal([5])))
+    same(ours.transform, theirs, torch.randn(200, 5, dtype=torch.float64), inverse)
 
 
 @pytest.mark.parametrize("inverse", [False, True])

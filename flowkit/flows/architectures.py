@@ -11,6 +11,7 @@ from flowkit._checks import check_count
 from flowkit.flows.bases import Base, base_named
 from flowkit.flows.binary import BinaryMADE
 from flowkit.flows.flow import Flow
+from flowkit.flows.registry import named
 from flowkit.nets import MADE, MLP, ResNet
 from flowkit.transforms import (
     Affine,
@@ -31,6 +32,7 @@ from flowkit.transforms import (
 from flowkit.transforms.conditioning import check_univariate
 
 
+@named
 def nice(
     features: int,
     *,
@@ -67,6 +69,7 @@ def nice(
     return Flow(Chain(*couplings, scale), base_named(base, features))
 
 
+@named
 def real_nvp(
     features: int,
     *,
@@ -96,6 +99,7 @@ def real_nvp(
     return Flow(Chain(*_normalized(couplings, batch_norm)), base_named(base, features))
 
 
+@named
 def made(
     features: int,
     *,
@@ -128,6 +132,7 @@ def made(
     )
 
 
+@named
 def maf(
     features: int,
     *,
@@ -159,6 +164,7 @@ def maf(
     return Flow(Chain(*_normalized(stack, batch_norm)), base_named(base, features))
 
 
+@named
 def iaf(
     features: int,
     *,
@@ -188,6 +194,7 @@ def iaf(
     return Flow(Chain(*map(Inverse, stack)), base_named(base, features))
 
 
+@named
 def nsf(
     features: int,
     *,
@@ -237,6 +244,7 @@ def nsf(
     return Flow(Chain(*splines), base_named(base, features))
 
 
+@named
 def made_mog(
     features: int,
     *,
@@ -270,6 +278,7 @@ def made_mog(
     )
 
 
+@named
 def maf_mog(
     features: int,
     *,
@@ -300,6 +309,7 @@ def maf_mog(
     return Flow(Chain(*_normalized(affine, batch_norm), *mog), base_named(base, features))
 
 
+@named
 def binary_made(
     features: int,
     *,
@@ -331,6 +341,7 @@ def binary_made(
     return BinaryMADE(net)
 
 
+@named
 def planar(
     features: int, *, context_features: int = 0, layers: int = 8, base: str | Base = "normal"
 ) -> Flow:
@@ -349,6 +360,7 @@ def planar(
     return Flow(Chain(*maps), base_named(base, features))
 
 
+@named
 def radial(
     features: int, *, context_features: int = 0, layers: int = 8, base: str | Base = "normal"
 ) -> Flow:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from flowkit._checks import check_choice, check_count, check_event, check_positive, check_shape
 from flowkit.errors import ArgumentError, ShapeError
+from flowkit.flows.registry import named
 
 
 class Base(nn.Module, ABC):
@@ -84,6 +85,7 @@ class Standard(Base):
         return self._draw((*sample_shape, *self.event_shape), generator)
 
 
+@named
 class StandardNormal(Standard):
     """Independent standard normals.
 
@@ -102,6 +104,7 @@ class StandardNormal(Standard):
         return self._noise("normal", shape, generator)
 
 
+@named
 class StandardLogistic(Standard):
     """Independent standard logistics, the base of NICE: ``log p(z) = -softplus(z) - softplus(-z)``.
 
@@ -121,6 +124,7 @@ class StandardLogistic(Standard):
         return torch.logit(u.clamp(min=torch.finfo(u.dtype).tiny))
 
 
+@named
 class StudentT(Standard):
     """Independent standard Student t's, for tables with gross outliers. ``df`` is learned.
 
@@ -156,6 +160,7 @@ class StudentT(Standard):
         return self._noise("normal", shape, generator) * torch.sqrt(half / gamma)
 
 
+@named
 class BoxUniform(Base):
     """Uniform on a box, its faces included.
 

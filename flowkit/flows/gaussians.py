@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from flowkit._checks import check_context, check_count, check_event, check_shape
 from flowkit.errors import ShapeError
 from flowkit.flows.bases import Base
+from flowkit.flows.registry import named
 from flowkit.nets import MLP
 
 _LOG_2PI = math.log(2 * math.pi)
@@ -19,6 +20,7 @@ def _standard_log_density(y: Tensor) -> Tensor:
     return -0.5 * (y * y + _LOG_2PI).sum(-1)
 
 
+@named
 class DiagonalNormal(Base):
     """Independent normals whose means and scales are learned. It starts standard.
 
@@ -53,6 +55,7 @@ class DiagonalNormal(Base):
         return self.loc + noise * self.log_scale.exp()
 
 
+@named
 class NormalMixture(Base):
     """A mixture of full Gaussians: fitted by EM, then trained on with whatever stands before it.
 
@@ -138,6 +141,7 @@ class NormalMixture(Base):
         return self.lower.tril(-1) + torch.diag_embed(self.log_diagonal.exp())
 
 
+@named
 class FullNormal(NormalMixture):
     """A normal with a mean and a full covariance that are learned. It starts standard.
 
@@ -153,6 +157,7 @@ class FullNormal(NormalMixture):
         super().__init__(features, components)
 
 
+@named
 class ConditionalNormal(Base):
     """Independent normals whose means and scales a network reads off the context.
 

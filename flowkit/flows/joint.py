@@ -11,6 +11,7 @@ from flowkit._checks import check_event, check_shape, common_context
 from flowkit.errors import ArgumentError, ContextError, ShapeError
 from flowkit.flows.bases import Base
 from flowkit.flows.flow import Flow
+from flowkit.flows.registry import named
 from flowkit.transforms.columns import Key, read_columns
 
 
@@ -173,6 +174,7 @@ class TorchBase(Base):
             return draw(torch.Size(sample_shape))
 
 
+@named
 class MixtureOfFlows(Base):
     """A mixture of flows (or bases) over the same events, its weights learned.
 

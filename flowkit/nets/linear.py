@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from flowkit._checks import check_choice
+from flowkit.nets.staircase import Run, pays, runs_of, share_of, staircase_product
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": torch.relu,
@@ -15,6 +16,9 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "silu": F.silu,
     "gelu": F.gelu,
 }
+
+# A mask is multiplied by its runs if they cover less of it than this.
+_SHARE = 0.8
 
 
 def activation_named(name: str) -> Callable[[Tensor], Tensor]:
@@ -41,18 +45,28 @@ class Linear(nn.Linear):
         self, in_features: int, out_features: int, *, bias: bool = True, mask: Tensor | None = None
     ) -> None:
         super().__init__(in_features, out_features, bias=bias)
+        self._runs: list[Run] = []
         if mask is not None:
             open_connections = mask.sum(dim=1, keepdim=True).clamp(min=1)
             with torch.no_grad():
                 self.weight.mul_(mask * (in_features / open_connections).sqrt())
+            runs = runs_of(mask)
+            if share_of(runs, mask.shape) < _SHARE:
+                self._runs = runs
             mask = mask.to(self.weight.dtype)
         # Not in the state dict: a mask follows from the configuration.
         self.register_buffer("mask", mask, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(*batch, in_features)`` to ``(*batch, out_features)``."""
-        weight = self.weight if self.mask is None else self.mask * self.weight
-        return F.linear(x, weight, self.bias)
+        if self.mask is None:
+            return F.linear(x, self.weight, self.bias)
+        if self._runs and pays(x, self.weight):
+            y = staircase_product(
+                x.reshape(-1, self.in_features), self.weight, self.bias, self.mask, self._runs
+            )
+            return y.view(*x.shape[:-1], self.out_features)
+        return F.linear(x, self.mask * self.weight, self.bias)
 
     def zero_(self) -> None:
         """Set the weights and the bias to zero."""

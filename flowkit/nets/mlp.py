@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from flowkit._checks import check_context, check_count, check_event, check_widths
 from flowkit.nets.linear import Linear, activation_named, context_layers
-from flowkit.nets.stages import Stage
+from flowkit.nets.stages import Stage, stage
 
 
 class MLP(nn.Module):
@@ -73,9 +73,7 @@ class MLP(nn.Module):
     def stages(self) -> list[Stage]:
         """Return the hidden layers."""
         context = self.context or [None] * len(self.hidden)
-        return [
-            Stage(layer, c, self.activation) for layer, c in zip(self.hidden, context, strict=True)
-        ]
+        return [stage(h, c, self.activation) for h, c in zip(self.hidden, context, strict=True)]
 
     def zero_output_(self) -> None:
         """Make the output zero whatever the input, until training moves it."""

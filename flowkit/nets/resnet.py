@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from flowkit._checks import check_context, check_count, check_event, check_widths
 from flowkit.errors import ArgumentError
 from flowkit.nets.linear import Linear, activation_named, context_layers
-from flowkit.nets.stages import Stage
+from flowkit.nets.stages import Stage, stage
 
 
 class ResidualBlock(nn.Module):
@@ -109,17 +109,13 @@ class ResNet(nn.Module):
 
     def stages(self) -> list[Stage]:
         """Return the hidden layers, two to a block; nothing acts on what the output layer reads."""
-        stages = [Stage(self.input, _only(self.context), self.activation)]
+        stages = [stage(self.input, self.context, self.activation)]
         for block in self.blocks:
-            stages.append(Stage(block.first, _only(block.context), self.activation))
-            stages.append(Stage(block.second, None, self.activation, skip=True))
+            stages.append(stage(block.first, block.context, self.activation))
+            stages.append(stage(block.second, None, self.activation, skip=True))
         stages[-1] = stages[-1]._replace(activation=None)
         return stages
 
     def zero_output_(self) -> None:
         """Make the output zero whatever the input, until training moves it."""
         self.output.zero_()
-
-
-def _only(layers: nn.ModuleList) -> Linear | None:
-    return layers[0] if layers else None

@@ -63,7 +63,8 @@ class Layer:
     def at_steps(self, rows: Tensor) -> Sequence[Tensor]:
         """Split a tensor by its rows into what step 0, 1, ... completes."""
         sizes = [self.ends[0], *(b - a for a, b in pairwise(self.ends))]
-        return rows[: self.ends[-1]].split(sizes)
+        pieces: tuple[Tensor, ...] = torch.split(rows[: self.ends[-1]], sizes)
+        return pieces
 
 
 class _Source(NamedTuple):

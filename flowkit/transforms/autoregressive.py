@@ -19,8 +19,8 @@ class MaskedAutoregressive(Transform):
     `RationalQuadraticSpline` that of autoregressive neural spline flows.
 
     Args:
-        made: the conditioner, a `MADE`. Its output layer is set to zero, so that the layer starts as the
-            identity.
+        made: the conditioner, a `MADE`. Its output layer is set to zero, so that the layer starts
+            as the identity.
         univariate: the map; ``made`` must have ``univariate.parameters`` outputs per feature.
 
     ``forward`` (data -> latent) costs one pass of the MADE, and ``inverse`` about one and a half:
@@ -62,8 +62,13 @@ class MaskedAutoregressive(Transform):
         check_univariate(univariate, made.features)
         self.made = made
         self.univariate = univariate
-        self.sweeps: int | None = None
+        self._sweeps: int | None = None
         zero_output_(made)
+
+    @property
+    def sweeps(self) -> int | None:
+        """Sweeps that the last inverse through a conditioner which is no `MADE` took."""
+        return self._sweeps
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Map ``x`` to latent in one pass."""
@@ -82,5 +87,7 @@ class MaskedAutoregressive(Transform):
             context = context.expand(*batch, -1).reshape(-1, self.context_features)
         flat_z = z.expand(*batch, -1).reshape(-1, self.features)
         with torch.autocast(z.device.type, enabled=False):
-            x, logabsdet = Solution.apply(self, flat_z, context, *self.parameters())
+            x, logabsdet = Solution.apply(  # type: ignore[no-untyped-call]
+                self, flat_z, context, *self.parameters()
+            )
         return x.view(*batch, self.features), logabsdet.view(batch)

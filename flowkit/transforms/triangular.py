@@ -101,7 +101,7 @@ def by_sweeps(
     for sweep in range(1, layer.features + 1):
         last = x
         x, log_derivative = layer.univariate.inverse(z, condition(layer.made, last, context))
-        layer.sweeps = sweep
+        layer._sweeps = sweep
         if _settled(x, last):
             break
     return x, log_derivative.sum(-1)
@@ -160,7 +160,7 @@ class Solution(torch.autograd.Function):
     """The solution x and its log-determinant, as a function of z, context and parameters."""
 
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any,
         layer: "MaskedAutoregressive",
         z: Tensor,

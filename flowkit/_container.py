@@ -1,0 +1,226 @@
+"""One file of tensors and a JSON document, written whole or not at all, and checked when read."""
+
+import hashlib
+import json
+import math
+import os
+import re
+import secrets
+from collections.abc import Collection, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+from torch import Tensor
+
+import flowkit
+from flowkit._checks import check_keys
+from flowkit.errors import ArgumentError, DtypeError, ModelFileError
+
+VERSION = 1
+
+# What stands where the checksum goes while the file is summed.
+_BLANK = b"0" * 64
+_LONGEST_HEADER = 100_000_000  # safetensors' own limit
+_ENVELOPE = ("sha256", "version", "library", "document")
+
+
+def write_file(
+    path: str | os.PathLike[str], tensors: Mapping[str, Tensor], document: Mapping[str, Any]
+) -> None:
+    """Write tensors and a document to one ``.safetensors`` file, whole or not at all.
+
+    The document stands in the metadata as strict JSON, beside the version of the format, that of
+    the library and a SHA-256 over every byte of the file. Whatever stood at ``path`` is replaced
+    once the new file is on the disk, and kept if anything goes wrong before.
+
+    Args:
+        path: where to.
+        tensors: tensors by name, of any device; what is shared or strided is copied.
+        document: what `json` can hold: finite numbers, strings, booleans, None, and lists and
+            dictionaries of them. Tuples come back as lists.
+
+    Raises:
+        ArgumentError: the document holds something else.
+        DtypeError: a tensor is of a kind that the format lacks.
+        ModelFileError: the file cannot be written.
+    """
+    _check_json("document", dict(document))
+    content = _serialize(tensors, document)
+    at = content.find(_BLANK)  # the first thing in the metadata, which comes first
+    digest = hashlib.sha256(content).hexdigest().encode()
+    view = memoryview(content)
+    try:
+        _replace(Path(os.path.realpath(path)), (view[:at], digest, view[at + len(digest) :]))
+    except OSError as error:
+        raise ModelFileError(path, f"cannot be written: {error.strerror or error}") from error
+
+
+def read_file(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read what `write_file` wrote: the tensors, on the CPU, and the document.
+
+    Nothing in the file is executed, unpickled or imported.
+
+    Raises:
+        ModelFileError: there is no such file, it is of another kind or version, truncated, or
+            altered since it was written.
+    """
+    content = _read(path)
+    metadata = _header(path, content).get("__metadata__")
+    if not isinstance(metadata, dict) or "flowkit" not in metadata:
+        raise ModelFileError(path, "a safetensors file, but none that flowkit wrote")
+    envelope = _loads(path, metadata["flowkit"])
+    # First: another version may be laid out, or summed, in another way.
+    if envelope.get("version") != VERSION:
+        found = envelope.get("version")
+        raise ModelFileError(path, f"format version {found!r}, and this flowkit knows {VERSION}")
+    check_part(path, "its metadata", envelope, _ENVELOPE)
+    if not _intact(content, envelope["sha256"]):
+        raise ModelFileError(path, "altered since it was written: its checksum differs")
+    document = envelope["document"]
+    if not isinstance(document, dict):
+        raise ModelFileError(path, "its document is no object")
+    try:
+        tensors = safetensors.torch.load(content)
+    except (safetensors.SafetensorError, KeyError, ValueError, RuntimeError) as error:
+        raise ModelFileError(path, f"not a safetensors file: {error}") from error
+    return {name: tensors[name] for name in sorted(tensors)}, document
+
+
+def check_document(
+    path: str | os.PathLike[str], document: Mapping[str, Any], kind: str, keys: Collection[str]
+) -> None:
+    """Raise unless the document's "kind" is ``kind``, and its other keys are exactly ``keys``."""
+    if document.get("kind") != kind:
+        raise ModelFileError(path, f"holds a {document.get('kind')!r}, not a {kind!r}")
+    check_part(path, f"its {kind} document", document, ("kind", *keys))
+
+
+def check_part(path: str | os.PathLike[str], where: str, value: Any, keys: Collection[str]) -> None:
+    """Raise unless a part of the file at ``path``, called ``where``, has exactly these keys."""
+    try:
+        check_keys(where, value, keys)
+    except ArgumentError as error:
+        raise ModelFileError(path, str(error)) from error
+
+
+def _check_json(where: str, value: Any) -> None:
+    """Raise unless ``value`` comes back from JSON as it is (but for tuples)."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise ArgumentError(where, "keys that are strings", repr(key))
+            _check_json(f"{where}.{key}", item)
+    elif isinstance(value, list | tuple):
+        for i, item in enumerate(value):
+            _check_json(f"{where}[{i}]", item)
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ArgumentError(where, "a finite number (others go into a tensor)", value)
+    elif not isinstance(value, str | int | float | None):  # a bool is an int
+        raise ArgumentError(where, "what JSON can hold", type(value).__name__)
+
+
+def _serialize(tensors: Mapping[str, Tensor], document: Mapping[str, Any]) -> bytes:
+    envelope = dict(
+        zip(_ENVELOPE, (_BLANK.decode(), VERSION, flowkit.__version__, document), strict=True)
+    )
+    metadata = {"flowkit": json.dumps(envelope, allow_nan=False, separators=(",", ":"))}
+    if "__metadata__" in tensors:
+        raise ArgumentError("tensors", "names other than the format's own", "'__metadata__'")
+    try:
+        # Copied one by one, as safetensors refuses tensors that share memory or have strides.
+        copies = {k: t.detach().to("cpu", copy=True).contiguous() for k, t in tensors.items()}
+        return safetensors.torch.save(copies, metadata)
+    except (safetensors.SafetensorError, KeyError, ValueError, RuntimeError) as error:
+        kinds = {f"{t.dtype}, {t.layout}" for t in tensors.values()}
+        raise DtypeError("tensors", "kinds that safetensors can hold", sorted(kinds)) from error
+
+
+def _replace(path: Path, parts: Collection[bytes | memoryview]) -> None:
+    """Write the parts beside ``path``, and put them in its place once they are on the disk."""
+    temporary = path.with_name(f".flowkit-{secrets.token_hex(8)}.tmp")
+    try:
+        with open(temporary, "xb") as file:
+            for part in parts:
+                file.write(part)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    with suppress(OSError):  # not every system can open a directory; the file is whole anyway
+        directory = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+
+
+def _read(path: str | os.PathLike[str]) -> bytes:
+    try:
+        if os.path.exists(path) and not os.path.isfile(path):
+            raise ModelFileError(path, "not a file")
+        with open(path, "rb") as file:
+            # Eight bytes of length, then JSON: whatever else it is need not be read.
+            start = file.read(9)
+            if start[8:] != b"{":
+                raise ModelFileError(path, "not a safetensors file, or cut to its first bytes")
+            return start + file.read()
+    except OSError as error:
+        raise ModelFileError(path, f"cannot be read: {error.strerror or error}") from error
+
+
+def _header(path: str | os.PathLike[str], content: bytes) -> dict[str, Any]:
+    """Return the header, once it is known that the file is as long as it says."""
+    end = 8 + int.from_bytes(content[:8], "little")
+    if end > _LONGEST_HEADER:
+        raise ModelFileError(path, "not a safetensors file: its first bytes are no length")
+    if end > len(content):
+        raise ModelFileError(path, f"truncated: {len(content)} bytes, and its header needs {end}")
+    header = _loads(path, content[8:end])
+    try:
+        entries = [entry for name, entry in header.items() if name != "__metadata__"]
+        size = end + max((entry["data_offsets"][1] for entry in entries), default=0)
+    except (KeyError, IndexError, TypeError) as error:
+        raise ModelFileError(path, "not a safetensors file: its header lists no offsets") from error
+    if len(content) < size:
+        raise ModelFileError(path, f"truncated: {len(content)} bytes of {size}")
+    return header
+
+
+def _loads(path: str | os.PathLike[str], text: str | bytes) -> dict[str, Any]:
+    """Return the JSON object in ``text``: no key twice, no number that JSON does not know."""
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        if len(dict(pairs)) < len(pairs):
+            raise ValueError("a key stands twice")
+        return dict(pairs)
+
+    def finite(number: str) -> float:
+        value = float(number)
+        if not math.isfinite(value):
+            raise ValueError(f"{number} is no finite number")
+        return value
+
+    try:
+        value = json.loads(
+            text, object_pairs_hook=unique, parse_float=finite, parse_constant=finite
+        )
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ModelFileError(path, f"altered, or not flowkit's: {error}") from error
+    if not isinstance(value, dict):
+        raise ModelFileError(path, "altered, or not flowkit's: no JSON object")
+    return value
+
+
+def _intact(content: bytes, digest: Any) -> bool:
+    """Tell whether the bytes, with their checksum blanked, have that checksum."""
+    if not isinstance(digest, str) or not re.fullmatch("[0-9a-f]{64}", digest):
+        return False
+    at = content.find(digest.encode())
+    sha = hashlib.sha256(content[:at])
+    sha.update(_BLANK)
+    sha.update(memoryview(content)[at + len(_BLANK) :])
+    return sha.hexdigest() == digest

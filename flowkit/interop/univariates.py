@@ -1,0 +1,141 @@
+"""The univariate maps of nflows and zuko, where ours are others.
+
+Each is one of ours with another link from raw parameters to scales, shares and derivatives. Zero
+parameters need not mean the identity here: these maps come with trained weights.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from flowkit.transforms import Affine, RationalQuadraticSpline
+
+
+@dataclass(frozen=True)
+class SoftplusAffine(Affine):
+    """nflows' autoregressive affine map, ``y = x (softplus(a) + floor) + t``; parameters (t, a).
+
+    Args:
+        floor: the least scale.
+
+    Example:
+        >>> y, _ = SoftplusAffine()(torch.ones(1), torch.tensor([[2.0, 0.0]]))
+        >>> y
+        tensor([2.6941])
+    """
+
+    bound: float | None = None
+    floor: float = 1e-3
+
+    def _shift_and_log_scale(self, params: Tensor) -> tuple[Tensor, Tensor]:
+        shift, raw = params.unbind(-1)
+        return shift, (F.softplus(raw) + self.floor).log()
+
+
+@dataclass(frozen=True)
+class SigmoidAffine(Affine):
+    """nflows' affine coupling map, ``y = x (sigmoid(a + 2) + 1e-3) + t``; parameters (t, a).
+
+    Example:
+        >>> y, _ = SigmoidAffine()(torch.ones(1), torch.tensor([[2.0, 0.0]]))
+        >>> y
+        tensor([2.8818])
+    """
+
+    bound: float | None = None
+
+    def _shift_and_log_scale(self, params: Tensor) -> tuple[Tensor, Tensor]:
+        shift, raw = params.unbind(-1)
+        return shift, (torch.sigmoid(raw + 2) + 1e-3).log()
+
+
+@dataclass(frozen=True)
+class SoftclipAffine(Affine):
+    """zuko's affine map, ``y = x exp(s) + t`` with ``s = a / (1 + |a / log slope|)``.
+
+    Args:
+        slope: the least scale; its inverse is the largest.
+
+    Example:
+        >>> y, _ = SoftclipAffine()(torch.ones(1), torch.tensor([[2.0, 0.0]]))
+        >>> y
+        tensor([3.])
+    """
+
+    bound: float | None = None
+    slope: float = 1e-3
+
+    def _shift_and_log_scale(self, params: Tensor) -> tuple[Tensor, Tensor]:
+        shift, raw = params.unbind(-1)
+        return shift, _softclip(raw, -math.log(self.slope))
+
+
+@dataclass(frozen=True)
+class FlooredSpline(RationalQuadraticSpline):
+    """nflows' rational-quadratic spline: softmax shares and softplus derivatives, with floors.
+
+    Args:
+        min_width: the least share of the box that a bin is wide.
+        min_height: the least share that it is high.
+        min_derivative: the least derivative at a knot.
+
+    Example:
+        >>> y, _ = FlooredSpline(bins=4, bound=3.0)(torch.tensor([0.0, 7.0]), torch.zeros(2, 11))
+        >>> y
+        tensor([0., 7.])
+    """
+
+    limit: float | None = None
+    min_width: float = 1e-3
+    min_height: float = 1e-3
+    min_derivative: float = 1e-3
+
+    def select(self, features: Sequence[int]) -> "FlooredSpline":
+        """Return the spline itself: it has one box for all features."""
+        del features
+        return self
+
+    def _shares(self, logits: Tensor) -> Tensor:
+        floor = logits.new_tensor([self.min_width, self.min_height])
+        floor = floor.view(2, *[1] * (logits.dim() - 1))  # against (2, K, *batch, D)
+        return floor + (1 - self.bins * floor) * logits.softmax(1)
+
+    def _derivatives(self, raw: Tensor) -> Tensor:
+        return self.min_derivative + F.softplus(raw)
+
+
+@dataclass(frozen=True)
+class SoftclipSpline(RationalQuadraticSpline):
+    """zuko's rational-quadratic spline: logits and log-derivatives are clipped softly by a slope.
+
+    Args:
+        slope: the least derivative, and about the least ratio of two shares.
+
+    Example:
+        >>> y, _ = SoftclipSpline(bins=4, bound=3.0)(torch.tensor([1.0, 7.0]), torch.zeros(2, 11))
+        >>> y
+        tensor([1., 7.])
+    """
+
+    limit: float | None = None
+    slope: float = 1e-3
+
+    def select(self, features: Sequence[int]) -> "SoftclipSpline":
+        """Return the spline itself: it has one box for all features."""
+        del features
+        return self
+
+    def _shares(self, logits: Tensor) -> Tensor:
+        return _softclip(logits, -math.log(self.slope) / 2).softmax(1)
+
+    def _derivatives(self, raw: Tensor) -> Tensor:
+        return _softclip(raw, -math.log(self.slope)).exp()
+
+
+def _softclip(a: Tensor, bound: float) -> Tensor:
+    """Return ``a / (1 + |a / bound|)``, which stays within ``± bound``."""
+    return a / (1 + (a / bound).abs())
