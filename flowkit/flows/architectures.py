@@ -111,7 +111,7 @@ def made(
 ) -> Flow:
     """MADE with Gaussian conditionals: a single masked autoregressive layer, in natural order.
 
-    ``log_prob`` costs one pass of the network, ``sample`` as many as features. Arguments as for
+    ``log_prob`` costs one pass of the network, ``sample`` about one and a half. Arguments as for
     `nice`.
 
     Reference: Germain, Gregor, Murray and Larochelle, *MADE*, 2015.
@@ -146,9 +146,8 @@ def maf(
 ) -> Flow:
     """MAF: masked autoregressive affine layers, the order of the features reversed at each.
 
-    ``log_prob`` costs ``layers`` passes of a network, ``sample`` as many times more as there are
-    features. Arguments as for `nice`, and ``batch_norm``: a `BatchNorm` after each layer, as in
-    the paper.
+    ``log_prob`` costs ``layers`` passes of a network, ``sample`` about one and a half times that.
+    Arguments as for `nice`, and ``batch_norm``: a `BatchNorm` after each layer, as in the paper.
 
     Reference: Papamakarios, Pavlakou and Murray, *Masked autoregressive flow for density
     estimation*, 2017.
@@ -178,7 +177,7 @@ def iaf(
     """IAF: the layers of `maf` in their other direction, for posteriors that are sampled.
 
     ``sample`` and ``sample_and_log_prob`` cost ``layers`` passes of a network, ``log_prob`` of
-    given points as many times more as there are features. Arguments as for `nice`.
+    given points about one and a half times that, in small steps. Arguments as for `nice`.
 
     Reference: Kingma, Salimans, Jozefowicz, Chen, Sutskever and Welling, *Improved variational
     inference with inverse autoregressive flow*, 2016.
@@ -213,7 +212,7 @@ def nsf(
     """Neural spline flow: autoregressive rational-quadratic splines, the order reversed at each.
 
     ``log_prob`` costs ``layers`` passes of a network; ``sample`` the same with
-    ``coupling=True``, otherwise as many times more as there are features.
+    ``coupling=True``, otherwise about one and a half times that.
 
     Args:
         features: number of features.
@@ -257,7 +256,7 @@ def made_mog(
 ) -> Flow:
     """MADE-MoG: a MADE whose conditionals are mixtures of Gaussians, in natural order.
 
-    ``log_prob`` costs one pass of the network; ``sample`` as many as features, and 60 evaluations
+    ``log_prob`` costs one pass of the network; ``sample`` about one and a half, and 60 evaluations
     of each mixture. Arguments as for `nice`, and ``components`` of each mixture.
 
     Reference: Papamakarios, Pavlakou and Murray, 2017, section 4.
@@ -293,9 +292,9 @@ def maf_mog(
 ) -> Flow:
     """MAF-MoG: a MAF with a MADE-MoG for its base, trained as one.
 
-    ``log_prob`` costs ``layers + 1`` passes of a network, ``sample`` as many times more as there
-    are features. Arguments as for `maf`, and ``components`` of each mixture; ``layers`` counts
-    the affine ones.
+    ``log_prob`` costs ``layers + 1`` passes of a network, ``sample`` about one and a half times
+    that, and 60 evaluations of each mixture. Arguments as for `maf`, and ``components`` of each
+    mixture; ``layers`` counts the affine ones.
 
     Reference: Papamakarios, Pavlakou and Murray, 2017, section 4.
 
@@ -320,7 +319,7 @@ def binary_made(
 ) -> BinaryMADE:
     """A MADE over binary vectors: a distribution with ``log_prob`` and ``sample``, not a flow.
 
-    ``log_prob`` costs one pass of the network, ``sample`` as many as features. Arguments as for
+    ``log_prob`` costs one pass of the network, ``sample`` about one and a half. Arguments as for
     `nice`.
 
     Reference: Germain, Gregor, Murray and Larochelle, *MADE*, 2015.
