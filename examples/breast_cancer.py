@@ -14,7 +14,6 @@ import matplotlib
 import numpy as np
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from sklearn.datasets import load_breast_cancer
 from sklearn.mixture import GaussianMixture
@@ -133,27 +132,16 @@ def main() -> None:
 
     torch.manual_seed(SEED)
     flow = whitening_flow(u)
-    with Progress(
-        TextColumn("fitting"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("loss {task.fields[loss]:.2f}"),
-        TimeRemainingColumn(),
-        console=console,
-    ) as bar:
-        task = bar.add_task("", total=None, loss=float("nan"))
-        fit(
-            flow,
-            torch.tensor(u, dtype=torch.float32),
-            validation=0.15,
-            steps=200 if options.quick else 2000,
-            batch_size=128,
-            learning_rate=2e-4,
-            seed=SEED,
-            progress=lambda step, steps, loss: bar.update(
-                task, completed=step, total=steps, loss=loss
-            ),
-        )
+    fit(
+        flow,
+        torch.tensor(u, dtype=torch.float32),
+        validation=0.15,
+        steps=200 if options.quick else 2000,
+        batch_size=128,
+        learning_rate=2e-4,
+        seed=SEED,
+        progress=True,
+    )
 
     # The same columns for all three, and the same log-determinant back to the table's units.
     logabsdet = columns.logabsdet(test)

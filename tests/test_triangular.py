@@ -129,7 +129,7 @@ def test_all_steps_together_multiply_less_than_one_pass(monkeypatch):
         layer.inverse(torch.randn(10, 50, dtype=torch.float64))
     dense = 10 * (50 * 128 + 128 * 128 + 128 * 100)
     staircase = 10 * sum(int(m.mask.sum()) for m in layer.modules() if hasattr(m, "mask"))
-    assert staircase == spent < dense
+    assert staircase <= spent < 0.7 * dense
 
 
 def test_batches_larger_than_a_tile(monkeypatch):
@@ -146,6 +146,18 @@ def test_batch_shapes_and_broadcast_context():
     for shape in ((4, 7, 5), (4, 1, 5), (5,), (0, 7, 5)):
         z = torch.randn(shape, dtype=torch.float64)
         assert_close(layer.inverse(z, c), by_passes(layer, z, c), 1e-10)
+
+
+@pytest.mark.parametrize("residual", [False, True], ids=["plain", "residual"])
+def test_a_single_row_and_the_weights_left_alone(residual):
+    layer = made_layer(Affine(), residual=residual)
+    before = {name: tensor.clone() for name, tensor in layer.state_dict().items()}
+    z = torch.randn(3, 5, dtype=torch.float64)
+    whole, _ = layer.inverse(z)
+    for row, expected in zip(z, whole, strict=True):
+        assert_close(layer.inverse(row)[:1], [expected], 1e-12)
+    for name, tensor in layer.state_dict().items():
+        assert torch.equal(tensor, before[name])
 
 
 def test_a_nan_stays_in_its_row_and_an_outlier_finite():

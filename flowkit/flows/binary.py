@@ -54,11 +54,13 @@ class BinaryMADE(Base):
         check_context(context, self.context_features)
         batch = () if context is None else context.shape[:-1]
         shape = (*sample_shape, *batch)
-        u = self._noise("uniform", (*shape, *self.event_shape), generator).view(-1, self.made.features)
+        u = self._noise("uniform", (*shape, *self.event_shape), generator).view(
+            -1, self.made.features
+        )
         if context is not None:
             context = context.expand(*shape, -1).reshape(-1, self.context_features)
         order = torch.tensor(self.made.order, device=u.device)
-        bits = torch.empty_like(u.t(), memory_format=torch.contiguous_format)  # (D, batch)
+        bits = torch.zeros_like(u.t(), memory_format=torch.contiguous_format)  # (D, batch)
         sweep = parameters_sweep(self.made, bits, context)
         for k, threshold in enumerate(u.t()[order].unbind()):
             bits[k] = threshold < torch.sigmoid(sweep.advance(k)[0])

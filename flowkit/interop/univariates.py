@@ -31,9 +31,8 @@ class SoftplusAffine(Affine):
     bound: float | None = None
     floor: float = 1e-3
 
-    def _shift_and_log_scale(self, params: Tensor) -> tuple[Tensor, Tensor]:
-        shift, raw = params.unbind(-1)
-        return shift, (F.softplus(raw) + self.floor).log()
+    def _log_scale(self, raw: Tensor) -> Tensor:
+        return (F.softplus(raw) + self.floor).log()
 
 
 @dataclass(frozen=True)
@@ -48,9 +47,8 @@ class SigmoidAffine(Affine):
 
     bound: float | None = None
 
-    def _shift_and_log_scale(self, params: Tensor) -> tuple[Tensor, Tensor]:
-        shift, raw = params.unbind(-1)
-        return shift, (torch.sigmoid(raw + 2) + 1e-3).log()
+    def _log_scale(self, raw: Tensor) -> Tensor:
+        return (torch.sigmoid(raw + 2) + 1e-3).log()
 
 
 @dataclass(frozen=True)
@@ -69,9 +67,8 @@ class SoftclipAffine(Affine):
     bound: float | None = None
     slope: float = 1e-3
 
-    def _shift_and_log_scale(self, params: Tensor) -> tuple[Tensor, Tensor]:
-        shift, raw = params.unbind(-1)
-        return shift, _softclip(raw, -math.log(self.slope))
+    def _log_scale(self, raw: Tensor) -> Tensor:
+        return _softclip(raw, -math.log(self.slope))
 
 
 @dataclass(frozen=True)

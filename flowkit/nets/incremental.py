@@ -1,7 +1,7 @@
 """A MADE, and the transpose of its derivative, advanced one feature at a time.
 
 Both are told in the MADE's order: below, "feature k" is ``made.order[k]``, and tensors are
-``(features, batch)`` in that order. Masks are not needed: a sweep reads only what they let through.
+``(features, batch)`` in that order.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from torch import Tensor
 from flowkit.nets.linear import Linear
 from flowkit.nets.made import MADE
 from flowkit.nets.stages import Stage
-from flowkit.nets.sweep import Layer, Sweep, ends_of
+from flowkit.nets.sweep import Inputs, Layer, Sweep, ends_of
 
 
 class _Ordered(NamedTuple):
@@ -30,7 +30,7 @@ def parameters_sweep(made: MADE, x: Tensor, context: Tensor | None) -> Sweep:
 
     Args:
         made: the network.
-        x: ``(D, batch)``, to be filled in by the caller, feature by feature.
+        x: ``(D, batch)``, zeros, to be filled in by the caller, feature by feature.
         context: ``(batch, context_features)``, if the MADE asks for it.
 
     Returns:
@@ -40,12 +40,12 @@ def parameters_sweep(made: MADE, x: Tensor, context: Tensor | None) -> Sweep:
     features, batch = x.shape
     weights = _ordered(made)
     stages = made.net.stages()
-    inputs = before = Layer.of_inputs(x, features)
+    inputs = before = Inputs(x, features)
     layers: list[Layer] = []
     for i, stage in enumerate(stages):
         pre = _offset(stage.linear.bias, stage.context, context, batch)
         is_added_later = i + 2 < len(stages) and stages[i + 2].skip
-        post = torch.empty_like(pre) if is_added_later else pre
+        post = torch.zeros_like(pre) if is_added_later else pre
         layer = Layer(ends_of(made.stage_degrees[i], features), pre, post)
         layer.reads(before, weights.hidden[i])
         layer.finish = _activation(layer, stage, layers[i - 2] if stage.skip else None)
@@ -56,7 +56,7 @@ def parameters_sweep(made: MADE, x: Tensor, context: Tensor | None) -> Sweep:
     output.reads(before, weights.output)
     if weights.direct is not None:
         output.reads(inputs, weights.direct)
-    return Sweep(inputs, [*layers, output])
+    return Sweep([*layers, output])
 
 
 def transposed_sweep(made: MADE, adjoints: Tensor, x: Tensor, context: Tensor | None) -> Sweep:
@@ -67,7 +67,7 @@ def transposed_sweep(made: MADE, adjoints: Tensor, x: Tensor, context: Tensor | 
     Args:
         made: the network.
         adjoints: ``(D * P, batch)``, derivatives of a scalar with respect to the parameters of the
-            last feature, of the one before, ... To be filled in by the caller.
+            last feature, of the one before, ... Zeros, to be filled in by the caller.
         x: ``(batch, D)``, features in their natural order.
         context: ``(batch, context_features)``, if the MADE asks for it.
 
@@ -80,7 +80,7 @@ def transposed_sweep(made: MADE, adjoints: Tensor, x: Tensor, context: Tensor | 
     backwards = torch.arange(features * p, device=x.device).view(features, p).flip(0).flatten()
     stages = made.net.stages()
     slopes = _slopes(stages, x, context)
-    inputs = before = Layer.of_inputs(adjoints, features)
+    inputs = before = Inputs(adjoints, features)
     weight = weights.output[backwards].t().flip(0)  # (units, D * P)
     layers: dict[int, Layer] = {}
     for i in reversed(range(len(stages))):
@@ -96,17 +96,17 @@ def transposed_sweep(made: MADE, adjoints: Tensor, x: Tensor, context: Tensor | 
     output.reads(before, weight)
     if weights.direct is not None:
         output.reads(inputs, weights.direct[backwards].flip(1).t())
-    return Sweep(inputs, [*layers.values(), output])
+    return Sweep([*layers.values(), output])
 
 
 def _ordered(made: MADE) -> _Ordered:
-    hidden = [stage.linear.weight for stage in made.net.stages()]
+    hidden = [stage.linear.masked_weight() for stage in made.net.stages()]
     order = torch.tensor(made.order, device=hidden[0].device)
     p = made.outputs_per_feature
     rows = (order[:, None] * p + torch.arange(p, device=order.device)).flatten()
     hidden[0] = hidden[0][:, order]
-    direct = None if made.direct is None else made.direct.weight[rows][:, order]
-    return _Ordered(hidden, made.net.output.weight[rows], direct, rows)
+    direct = None if made.direct is None else made.direct.masked_weight()[rows][:, order]
+    return _Ordered(hidden, made.net.output.masked_weight()[rows], direct, rows)
 
 
 def _offset(
@@ -114,7 +114,8 @@ def _offset(
 ) -> Tensor:
     """Return what a layer adds to its products, ``(units, batch)``."""
     if context_layer is None or context is None:
-        return bias[:, None].repeat(1, batch)
+        offset = bias.new_empty(len(bias), batch)
+        return offset.copy_(bias[:, None])  # a copy for a batch of one too: it is written to
     # Called, as a converted network's layer may do more than multiply.
     added: Tensor = context_layer(context)
     return bias[:, None] + added.t().contiguous()

@@ -66,7 +66,11 @@ class Linear(nn.Linear):
                 x.reshape(-1, self.in_features), self.weight, self.bias, self.mask, self._runs
             )
             return y.view(*x.shape[:-1], self.out_features)
-        return F.linear(x, self.mask * self.weight, self.bias)
+        return F.linear(x, self.masked_weight(), self.bias)
+
+    def masked_weight(self) -> Tensor:
+        """Return the weight that inputs are multiplied by."""
+        return self.weight if self.mask is None else self.mask * self.weight
 
     def zero_(self) -> None:
         """Set the weights and the bias to zero."""

@@ -12,13 +12,12 @@ and so is all that they see.
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-# Inputs between two catch-ups. Within a block of so many, the products of one step are thin and
-# far from the machine's best rate; what came before the block is multiplied in one fat product.
+# Steps of a block. Within it, every step multiplies by the few columns that the block itself
+# completes; what came before is multiplied in one fat product, at the machine's best rate.
 BLOCK = 16
 
 
@@ -28,7 +27,8 @@ class Layer:
     Args:
         ends: ``ends[k]`` units depend on the first k inputs alone.
         pre: ``(units, batch)``; starts as the bias and collects the products.
-        post: ``(units, batch)``, what other layers read; may be ``pre`` itself.
+        post: ``(units, batch)``, what other layers read; may be ``pre`` itself. Finite from the
+            start, as it is multiplied by zero before it is known.
 
     Attributes:
         pre_at, post_at: the rows of ``pre`` and ``post`` that step k completes, for each k.
@@ -37,18 +37,14 @@ class Layer:
 
     def __init__(self, ends: Sequence[int], pre: Tensor, post: Tensor) -> None:
         self.ends = ends
+        self.sizes = [ends[0], *(b - a for a, b in pairwise(ends))]
         self.pre, self.post = pre, post
         self.pre_at = self.at_steps(pre)
         self.post_at = self.pre_at if post is pre else self.at_steps(post)
-        self.sources: list[_Source] = []
         self.finish: Callable[[int], None] | None = None
-        self.taken = 0  # units that those who read this layer have taken in, up to their block
-
-    @classmethod
-    def of_inputs(cls, values: Tensor, count: int) -> "Layer":
-        """Return the layer of ``count`` inputs, ``values`` having the same rows for each."""
-        each = len(values) // count
-        return cls(range(0, len(values) + 1, each), values, values)
+        self._sources: list[tuple[Layer, Tensor]] = []
+        # Of each source: the weights of every step of the block, and what they multiply.
+        self._terms: list[tuple[Sequence[Tensor], Tensor]] = []
 
     @classmethod
     def of_outputs(cls, values: Tensor, count: int) -> "Layer":
@@ -57,33 +53,75 @@ class Layer:
         return cls(range(each, len(values) + 1, each), values, values)
 
     def reads(self, source: "Layer", weight: Tensor) -> None:
-        """Add ``weight (units, units of source)`` times what ``source`` says."""
-        self.sources.append(_Source(source, weight, self.at_steps(weight)))
+        """Add ``weight (units, units of source)`` times what ``source`` says.
+
+        The weight is a staircase: zero where a unit would read what is completed after itself.
+        """
+        self._sources.append((source, weight))
 
     def at_steps(self, rows: Tensor) -> Sequence[Tensor]:
         """Split a tensor by its rows into what step 0, 1, ... completes."""
-        sizes = [self.ends[0], *(b - a for a, b in pairwise(self.ends))]
-        pieces: tuple[Tensor, ...] = torch.split(rows[: self.ends[-1]], sizes)
+        pieces: tuple[Tensor, ...] = torch.split(rows[: self.ends[-1]], self.sizes)
         return pieces
 
+    def open_block(self, first: int, last: int) -> None:
+        """Take in what was completed before step ``first``, and lay out what is until ``last``."""
+        start, stop = self.before(first), self.ends[last]
+        self._terms = []
+        if start == stop:
+            return
+        pre, sizes = self.pre[start:stop], self.sizes[first : last + 1]
+        for source, weight in self._sources:
+            known, later = source.before(first), source.ends[last]
+            rows = weight[start:stop]
+            if known:
+                torch.addmm(pre, rows[:, :known], source.post[:known], out=pre)
+            if later > known:
+                weights = torch.split(rows[:, known:later], sizes)
+                self._terms.append((weights, source.post[known:later]))
 
-class _Source(NamedTuple):
-    layer: Layer
-    weight: Tensor
-    weight_at: Sequence[Tensor]
+    def advance(self, k: int, step: int) -> None:
+        """Complete the units of step k, which is number ``step`` of its block."""
+        if self.sizes[k] == 0:
+            return
+        pre = self.pre_at[k]
+        for weights, values in self._terms:
+            torch.addmm(pre, weights[step], values, out=pre)
+        if self.finish is not None:
+            self.finish(k)
+
+    def before(self, k: int) -> int:
+        """Return the number of units that are complete before step k."""
+        return self.ends[k - 1] if k else 0
+
+
+class Inputs(Layer):
+    """The layer of inputs, of which k are complete before step k.
+
+    Args:
+        values: ``(units, batch)``, to be filled in by the caller; finite from the start.
+        count: number of inputs; each has the same number of units.
+    """
+
+    def __init__(self, values: Tensor, count: int) -> None:
+        super().__init__(range(0, len(values) + 1, len(values) // count), values, values)
+
+    def before(self, k: int) -> int:
+        """Return the number of values that are known before step k."""
+        return self.ends[k]
 
 
 class Sweep:
     """A network whose layers advance as its inputs become known.
 
     Args:
-        inputs: the layer of inputs, whose values the caller fills in, first to last.
-        layers: the others, each after its sources. The last one holds the outputs.
+        layers: each after its sources, which may be `Inputs` that the caller fills in, first to
+            last. The last layer holds the outputs, some for every step.
     """
 
-    def __init__(self, inputs: Layer, layers: Sequence[Layer]) -> None:
-        self.inputs = inputs
+    def __init__(self, layers: Sequence[Layer]) -> None:
         self.layers = layers
+        self._first = 0
 
     @property
     def outputs(self) -> Tensor:
@@ -95,33 +133,15 @@ class Sweep:
 
         To be called with k = 0, 1, 2, ... once the values of input k - 1 are filled in.
         """
-        if k and k % BLOCK == 0:
-            self._catch_up(k)
+        output = self.layers[-1]
+        if k % BLOCK == 0:
+            self._first = k
+            last = min(k + BLOCK, len(output.ends)) - 1
+            for layer in self.layers:
+                layer.open_block(k, last)
         for layer in self.layers:
-            pre = layer.pre_at[k]
-            if len(pre) == 0:
-                continue
-            for source, _, weight_at in layer.sources:
-                new = source.ends[k] - source.taken
-                if new:
-                    weight = weight_at[k].narrow(1, source.taken, new)
-                    torch.addmm(pre, weight, source.post.narrow(0, source.taken, new), out=pre)
-            if layer.finish is not None:
-                layer.finish(k)
-        return self.layers[-1].post_at[k]
-
-    def _catch_up(self, k: int) -> None:
-        """Give what is known before step ``k`` to the units of the steps k to k + BLOCK - 1."""
-        self.inputs.taken = self.inputs.ends[k]
-        for layer in self.layers:
-            layer.taken = layer.ends[k - 1]
-        for layer in self.layers:
-            start, stop = layer.ends[k - 1], layer.ends[min(k + BLOCK, len(layer.ends)) - 1]
-            pre = layer.pre[start:stop]
-            for source, weight, _ in layer.sources:
-                known = source.taken
-                if start < stop and known:
-                    torch.addmm(pre, weight[start:stop, :known], source.post[:known], out=pre)
+            layer.advance(k, k - self._first)
+        return output.post_at[k]
 
 
 def ends_of(degrees: Sequence[int], count: int) -> list[int]:

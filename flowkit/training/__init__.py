@@ -1,5 +1,10 @@
-"""Training a flow."""
+"""Training: one loop for every model."""
 
-from flowkit.training.fit import History, fit
+from flowkit.training.ensemble import fit_many
+from flowkit.training.fit import fit
+from flowkit.training.history import History
+from flowkit.training.loop import State
+from flowkit.training.rows import Batch
+from flowkit.training.step import Step, maximum_likelihood
 
-__all__ = ["History", "fit"]
+__all__ = ["Batch", "History", "State", "Step", "fit", "fit_many", "maximum_likelihood"]

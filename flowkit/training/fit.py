@@ -1,77 +1,115 @@
-"""Maximum likelihood by Adam: the loop that every flow can be trained by."""
+"""Fitting a model to rows."""
 
-import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+import os
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Literal
 
-import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from flowkit._checks import check_count, check_positive
-from flowkit.errors import ArgumentError, ShapeError, TrainingError
-from flowkit.flows import Flow
-from flowkit.transforms import BatchNorm, calibrate
-
-# Steps between two looks at the validation rows.
-_STEPS_BETWEEN_VALIDATIONS = 100
-# Rows that batch norm is calibrated on before one; at the end it is the whole training set.
-_CALIBRATION_ROWS = 10_000
-
-
-@dataclass
-class History:
-    """What happened in training.
-
-    Attributes:
-        loss: mean negative log-likelihood of each step's batch, in nats.
-        validation: ``(step, mean negative log-likelihood of the validation rows)``, in nats.
-        best_step: the step whose weights the flow was left with.
-    """
-
-    loss: list[float] = field(default_factory=list)
-    validation: list[tuple[int, float]] = field(default_factory=list)
-    best_step: int = 0
+from flowkit.errors import ArgumentError
+from flowkit.training.checkpoint import Checkpoint
+from flowkit.training.data import Data
+from flowkit.training.evaluation import Evaluation
+from flowkit.training.history import History
+from flowkit.training.loop import Loop, State
+from flowkit.training.options import DTYPES, Options, Progress, named
+from flowkit.training.processes import Processes, device_of, home_of
+from flowkit.training.rows import Batch
+from flowkit.training.schedule import Schedule
+from flowkit.training.step import Step, steps_of
 
 
 def fit(
-    flow: Flow,
-    x: Tensor,
+    model: nn.Module,
+    data: Tensor,
     *,
     context: Tensor | None = None,
-    validation: float | None = None,
+    weights: Tensor | None = None,
+    validation: float | Tensor | Batch | tuple[Tensor, ...] | None = None,
+    objective: Mapping[str, Step] | Any = None,
+    seed: int = 0,
     steps: int | None = None,
     batch_size: int = 512,
     learning_rate: float = 1e-3,
-    clip: float = 5.0,
-    seed: int = 0,
-    progress: Callable[[int, int, float], None] | None = None,
+    schedule: str | Schedule = "cosine",
+    clip: float | None = 5.0,
+    average: float | None = None,
+    patience: int | None = None,
+    validate_every: int | None = None,
+    precision: Literal["32", "64", "bf16-mixed"] | None = None,
+    device: str | torch.device = "auto",
+    compile: bool | Literal["auto"] = False,
+    progress: bool | Progress | None = None,
+    callbacks: Sequence[Callable[[State], object]] = (),
+    checkpoint: str | os.PathLike[str] | None = None,
+    checkpoint_every: int = 1_000,
+    resume: bool = True,
+    max_seconds: float | None = None,
+    **options: Any,
 ) -> History:
-    """Fit a flow to rows by maximum likelihood.
+    """Fit a model to rows, by maximum likelihood unless told otherwise.
 
-    Adam with a learning rate that falls to zero along a cosine, and gradients clipped by norm.
-    Batch norm is calibrated before each validation and at the end. The same seed, data and torch
-    version give the same weights on a machine.
+    Adam, with the gradient clipped by norm and a learning rate that falls to zero. The same seed,
+    data, number of threads and torch version give the same weights on a machine. Torch's random
+    state is left as it was, and so is the model's device.
+
+    Under ``torchrun`` every process computes its share of each batch: the weights are those that
+    one process would find, but for rounding (and for batch norm and noise, which see a share
+    only). If one process dies the others end with an error.
 
     Args:
-        flow: the flow; trained in place.
-        x: rows, ``(rows, *event_shape)``.
-        context: ``(rows, context_features)`` if the flow asks for it.
-        validation: share of the rows to hold out; the flow is left with the weights that scored
-            best on them. None: train on every row, keep the last weights.
+        model: a flow, or anything with ``log_prob(x, context)``, or with
+            ``training_steps(**options)`` that returns named `Step`s; trained in place, and left
+            in ``eval()``.
+        data: rows, ``(rows, *event_shape)``.
+        context: ``(rows, *context_shape)`` if the model asks for it.
+        weights: of the rows, ``(rows,)``: non-negative and not all zero. Twice the weight has the
+            effect of a row that stands there twice.
+        validation: share of the rows to hold out, or other rows: a tensor, or a tuple or `Batch`
+            of them, their context and their weights. The model is left with the weights that
+            scored best on them, by its ``validation_loss(batch, generator)`` if it has one, or
+            else by the loss of its first step. None: train on every row, keep the last weights.
+        objective: named `Step`s to take instead of the model's; anything else is an option of
+            the model's ``training_steps``.
+        seed: of the split, the order of rows and all noise.
         steps: number of steps; by default 30 epochs, but 1,000 to 20,000 steps.
-        batch_size: rows per step.
+        batch_size: rows per step, in all processes together.
         learning_rate: the learning rate of the first step.
-        clip: largest norm of the gradient.
-        seed: of the split and of the order of rows.
-        progress: called with (step, steps, loss) after each step.
+        schedule: "cosine", "constant", or a function from the fraction of steps taken, 0 to 1, to
+            a factor of the learning rate.
+        clip: largest norm of the gradient of a step, or None.
+        average: decay, e.g. 0.999, of an exponential moving average of the weights, which is what
+            is validated and what the model is left with.
+        patience: number of validations in a row without a better score that end the fit.
+        validate_every: steps between two validations; by default 100, more for many rows.
+        precision: "32" or "64" convert model and data; "bf16-mixed" computes the matrix products
+            of conditioners in bfloat16, everything else as it is; None leaves all as it is.
+        device: where to train; by default on the model's, or an accelerator if there is one.
+        compile: whether losses go through ``torch.compile``, which takes a while at first;
+            "auto" does it for fits of 10,000 steps or more. Without a compiler there is a
+            warning, and no compiling.
+        progress: True for a bar, or lines where there is no terminal; or a function that is
+            called with (step, steps, loss) after each step.
+        callbacks: functions that are called with a `State` after each step.
+        checkpoint: file that the state of the fit is kept in.
+        checkpoint_every: steps between two checkpoints.
+        resume: whether to go on from the checkpoint, if there is one. On the CPU that ends in the
+            very weights that an undisturbed fit would have found; a fit that is done is not
+            repeated.
+        max_seconds: end after this time; the result then depends on the clock.
+        options: handed to the model's ``training_steps``.
 
     Returns:
         The history.
 
     Raises:
-        ArgumentError: a bad option, or ``x`` has no rows.
-        TrainingError: the loss turned NaN or infinite; the step is named.
+        ArgumentError: a bad option, rows that do not fit each other, or a checkpoint of other
+            data or arguments.
+        ModelFileError: the checkpoint is damaged, or of another model.
+        TrainingError: the loss or its gradient turned NaN or infinite: step and term are named,
+            and the model is left with the best weights, or the last. Or another process died.
 
     Example:
         >>> from flowkit.flows import maf
@@ -79,86 +117,130 @@ def fit(
         >>> len(history.loss)
         5
     """
-    check_count("batch_size", batch_size)
-    check_positive("learning_rate", learning_rate)
-    check_positive("clip", clip)
-    check_count("seed", seed, minimum=0)
-    if len(x) == 0:
-        raise ArgumentError("x", "at least one row", tuple(x.shape))
-    if context is not None and len(context) != len(x):
-        raise ShapeError("context", f"{len(x)} rows, as x has", tuple(context.shape))
-    order = torch.randperm(len(x), generator=_generator(seed, 0))
-    held_out = 0
-    if validation is not None:
-        if not 0 < validation < 1 or not 0 < round(validation * len(x)) < len(x):
-            raise ArgumentError("validation", "a share that leaves rows on both sides", validation)
-        held_out = round(validation * len(x))
-    valid, train = order[:held_out], order[held_out:]
-    batch_size = min(batch_size, len(train))
-    if steps is None:
-        steps = min(max(30 * len(train) // batch_size, 1_000), 20_000)
-    check_count("steps", steps)
-
-    def rows_of(rows: Tensor) -> tuple[Tensor, Tensor | None]:
-        return x[rows], None if context is None else context[rows]
-
-    def loss_of(rows: Tensor) -> Tensor:
-        return -flow.log_prob(*rows_of(rows)).mean()
-
-    normalized = any(isinstance(module, BatchNorm) for module in flow.modules())
-
-    optimizer = torch.optim.Adam(flow.parameters(), lr=learning_rate, fused=True)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: 0.5 * (1 + math.cos(math.pi * step / steps))
+    settings = Options(
+        steps=steps,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        schedule=schedule,
+        clip=clip,
+        average=average,
+        patience=patience,
+        validate_every=validate_every,
+        precision=precision,
+        device=device,
+        compile=compile,
+        progress=progress,
+        callbacks=callbacks,
+        checkpoint=checkpoint,
+        checkpoint_every=checkpoint_every,
+        resume=resume,
+        max_seconds=max_seconds,
     )
-    history = History(best_step=steps)
-    best: dict[str, Tensor] = {}
-    best_loss = math.inf
-    flow.train()
-    for step, rows in enumerate(_batches(train, batch_size, steps, seed), start=1):
-        optimizer.zero_grad()
-        loss = loss_of(rows)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(flow.parameters(), clip)
-        value = loss.item()
-        if not math.isfinite(value):
-            raise TrainingError(f"the loss of step {step} is {value}")
-        optimizer.step()
-        schedule.step()
-        history.loss.append(value)
-        if progress is not None:
-            progress(step, steps, value)
-        if held_out and (step % _STEPS_BETWEEN_VALIDATIONS == 0 or step == steps):
-            if normalized:  # judged by the statistics that it will be used with
-                calibrate(flow, *rows_of(train[:_CALIBRATION_ROWS]))
-            flow.eval()
-            with torch.no_grad():
-                score = loss_of(valid).item()
-            flow.train()
-            history.validation.append((step, score))
-            if score < best_loss:
-                best_loss, history.best_step = score, step
-                best = {k: v.clone() for k, v in flow.state_dict().items()}
-    if best:
-        flow.load_state_dict(best)
-    if normalized:
-        calibrate(flow, *rows_of(train))
-    flow.eval()
+    (history,) = train(
+        model,
+        Data(data, context, weights, validation, seeds=(seed,)),
+        settings,
+        seeds=(seed,),
+        validation=validation,
+        objective=objective,
+        extra=options,
+    )
     return history
 
 
-def _generator(seed: int, epoch: int) -> torch.Generator:
-    """Return the generator of an epoch: the order of rows is a function of seed and epoch."""
-    # Mixed into 32 bits, as torch's generator ignores the others.
-    (mixed,) = np.random.SeedSequence((seed, epoch)).generate_state(1)
-    return torch.Generator().manual_seed(int(mixed))
+def train(
+    model: nn.Module,
+    data: Data,
+    options: Options,
+    *,
+    seeds: tuple[int, ...],
+    validation: Any,
+    objective: Any,
+    extra: Mapping[str, Any],
+    members: int | None = None,
+) -> list[History]:
+    """Fit a model, or several that are stacked into one, to checked rows; return the histories."""
+    home = home_of(model)
+    processes = Processes.join(device_of(model, options.device))
+    try:
+        model.to(processes.device, DTYPES.get(options.precision or ""))
+        return _loop(
+            model,
+            data,
+            options,
+            processes=processes,
+            seeds=seeds,
+            validation=validation,
+            objective=objective,
+            extra=extra,
+            members=members,
+        ).run()
+    finally:
+        model.to(home)
 
 
-def _batches(rows: Tensor, batch_size: int, steps: int, seed: int) -> Iterator[Tensor]:
-    """Yield the rows of each step: full batches, each row at most once an epoch."""
-    per_epoch = len(rows) // batch_size
-    for step in range(steps):
-        epoch, position = divmod(step, per_epoch)
-        if position == 0:
-            shuffled = rows[torch.randperm(len(rows), generator=_generator(seed, epoch + 1))]
-        yield shuffled[position * batch_size : (position + 1) * batch_size]
+def _loop(
+    model: nn.Module,
+    data: Data,
+    options: Options,
+    *,
+    processes: Processes,
+    seeds: tuple[int, ...],
+    validation: Any,
+    objective: Any,
+    extra: Mapping[str, Any],
+    members: int | None,
+) -> Loop:
+    """Put the parts of a fit together."""
+    device, dtype = processes.device, DTYPES.get(options.precision or "")
+    rows = data.train.shape[-1]
+    batch_size, total = options.batch_for(rows), options.steps_for(rows)
+    if batch_size < processes.size:
+        expected = f"a row for each of the {processes.size} processes"
+        raise ArgumentError("batch_size", expected, batch_size)
+    named_steps = steps_of(model, objective, extra)
+    autocast: AbstractContextManager[Any] = nullcontext()
+    if options.precision == "bf16-mixed":
+        autocast = torch.autocast(device.type, dtype=torch.bfloat16)
+    source = data.source(device, dtype)
+    evaluation = None
+    if data.held_out is not None:
+        evaluation = Evaluation(
+            getattr(model, "validation_loss", next(iter(named_steps.values())).loss),
+            data.validation_source(device, dtype) or source,
+            data.held_out.to(device),
+            processes=processes,
+            autocast=autocast,
+            seed=seeds[0],
+        )
+    elif options.patience is not None:
+        raise ArgumentError("patience", "None without validation", options.patience)
+    checkpoint = None
+    if options.checkpoint is not None:
+        arguments = {
+            "steps": total,
+            "batch_size": batch_size,
+            **options.arguments(),
+            "validation": validation if isinstance(validation, float) else None,
+            "seed": list(seeds),
+            "objective": [[name, step.every] for name, step in named_steps.items()],
+            **{name: named(value) for name, value in extra.items()},
+        }
+        checkpoint = Checkpoint(
+            options.checkpoint, model=model, arguments=arguments, data=data.given
+        )
+    return Loop(
+        model,
+        named_steps,
+        source=source,
+        order=data.order(batch_size, device),
+        train=data.train.to(device),
+        total=total,
+        evaluation=evaluation,
+        options=options,
+        autocast=autocast,
+        seed=seeds[0],
+        processes=processes,
+        checkpoint=checkpoint,
+        members=members,
+    )

@@ -1,14 +1,14 @@
 """Masked autoregressive layers: each feature moves as the features before it say."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from flowkit._modes import needs_plain_torch
 from flowkit.errors import ArgumentError
 from flowkit.nets import MADE
 from flowkit.transforms.base import Transform
 from flowkit.transforms.conditioning import check_univariate, condition, zero_output_
-from flowkit.transforms.triangular import Solution, by_passes
+from flowkit.transforms.triangular import by_passes, solve
 from flowkit.transforms.univariate import Univariate
 
 
@@ -79,7 +79,7 @@ class MaskedAutoregressive(Transform):
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Map ``z`` to data, at the price of about one pass."""
         self.check_input("z", z, context)
-        if needs_plain_torch() or not all(isinstance(p, nn.Parameter) for p in self.parameters()):
+        if needs_plain_torch():
             return by_passes(self, z, context)
         batch = z.shape[:-1]
         if context is not None:
@@ -87,7 +87,5 @@ class MaskedAutoregressive(Transform):
             context = context.expand(*batch, -1).reshape(-1, self.context_features)
         flat_z = z.expand(*batch, -1).reshape(-1, self.features)
         with torch.autocast(z.device.type, enabled=False):
-            x, logabsdet = Solution.apply(  # type: ignore[no-untyped-call]
-                self, flat_z, context, *self.parameters()
-            )
+            x, logabsdet = solve(self, flat_z, context)
         return x.view(*batch, self.features), logabsdet.view(batch)

@@ -12,10 +12,11 @@ forward and two backward passes and one triangular solve with the transposed Jac
 again.
 """
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from flowkit.nets import MADE
 from flowkit.nets.incremental import parameters_sweep, transposed_sweep
@@ -25,9 +26,29 @@ from flowkit.transforms.univariate import Affine
 if TYPE_CHECKING:
     from flowkit.transforms.autoregressive import MaskedAutoregressive
 
+Solver = Callable[["MaskedAutoregressive", Tensor, Tensor | None], tuple[Tensor, Tensor]]
+
 # Bytes that the hidden units of one tile of the batch may take: larger tiles leave the cache,
 # smaller ones pay for the steps' overhead more often.
 _TILE_BYTES = 16 * 2**20
+
+
+def solve(
+    layer: "MaskedAutoregressive", z: Tensor, context: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Solve the fastest way; ``z`` is ``(batch, features)``, ``context`` as many rows."""
+    if not torch.is_grad_enabled():
+        return _fastest(layer)(layer, z, context)
+    parameters = list(layer.parameters())
+    if not all(isinstance(p, nn.Parameter) for p in parameters):
+        # Swapped for tensors by `torch.func.functional_call`, and gone before the backward pass.
+        return by_passes(layer, z, context)
+    x, logabsdet = Solution.apply(layer, z, context, *parameters)  # type: ignore[no-untyped-call]
+    return x, logabsdet
+
+
+def _fastest(layer: "MaskedAutoregressive") -> Solver:
+    return one_pass if type(layer.made) is MADE else by_sweeps
 
 
 def by_passes(
@@ -66,19 +87,19 @@ def _one_pass(
 ) -> tuple[Tensor, Tensor]:
     made, univariate = layer.made, layer.univariate
     order = torch.tensor(made.order, device=z.device)
-    ordered_z = z.t()[order].unsqueeze(-1).unbind()  # D times (batch, 1)
-    seen = torch.empty_like(z.t(), memory_format=torch.contiguous_format)  # (D, batch)
-    seen_at = seen.unsqueeze(-1).unbind()
+    ordered_z = z.t()[order].unbind()
+    seen = torch.zeros_like(z.t(), memory_format=torch.contiguous_format)  # (D, batch)
+    seen_at = seen.unbind()
     solved: list[tuple[Tensor, Tensor]] = []
     sweep = parameters_sweep(made, seen, context)
     for k, feature in enumerate(made.order):
-        params = sweep.advance(k).t().unsqueeze(-2)  # (batch, 1, P)
+        params = sweep.advance(k)  # (P, batch)
         if isinstance(univariate, Affine):  # half the work now, the rest for all at once
             x = univariate.solve(ordered_z[k], params)
         else:
             one = univariate if univariate.features is None else univariate.select([feature])
-            solved.append(one.inverse(ordered_z[k], params))
-            x = solved[-1][0]
+            solved.append(one.inverse(ordered_z[k].unsqueeze(-1), params.t().unsqueeze(-2)))
+            x = solved[-1][0].squeeze(-1)
         torch.clamp(x, -INPUT_LIMIT, INPUT_LIMIT, out=seen_at[k])
     if solved:
         x, log_derivative = (torch.cat(parts, dim=-1) for parts in zip(*solved, strict=True))
@@ -128,7 +149,7 @@ def transposed_one_pass(
     slope = log_derivative.detach().exp().t()[backwards]
     passed = ((x == clamped) | x.isnan()).t()[backwards]
     v = v.t()[backwards]
-    adjoints = torch.empty_like(of_params, memory_format=torch.contiguous_format)
+    adjoints = torch.zeros_like(of_params, memory_format=torch.contiguous_format)
     sweep = transposed_sweep(made, adjoints.flatten(0, 1), clamped, context)
     solution = torch.empty_like(v)
     for k in range(made.features):
@@ -168,8 +189,7 @@ class Solution(torch.autograd.Function):
         *parameters: Tensor,
     ) -> tuple[Tensor, Tensor]:
         """Solve."""
-        solve = one_pass if type(layer.made) is MADE else by_sweeps
-        x, logabsdet = solve(layer, z, context)
+        x, logabsdet = _fastest(layer)(layer, z, context)
         ctx.layer = layer
         ctx.save_for_backward(z, context, x, *parameters)
         return x, logabsdet

@@ -103,14 +103,16 @@ class Affine(Univariate):
 
     def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
         """Scale, then shift."""
-        shift, log_scale = self._shift_and_log_scale(params)
+        shift, raw = params.unbind(-1)
+        log_scale = self._log_scale(raw)
         # Fused where the machine can: no rounding of the product, which may be large beside y.
         y = torch.addcmul(shift, x, log_scale.exp())
         return y, log_scale.expand_as(y)
 
     def inverse(self, y: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
         """Shift back, then scale back."""
-        shift, log_scale = self._shift_and_log_scale(params)
+        shift, raw = params.unbind(-1)
+        log_scale = self._log_scale(raw)
         scale = log_scale.exp()
         x = (y - shift) / scale
         # Nor may the rounding of y - shift, where the shift is large, stay in x: a Newton step.
@@ -119,12 +121,14 @@ class Affine(Univariate):
         return x, -log_scale.expand_as(x)
 
     def solve(self, y: Tensor, params: Tensor) -> Tensor:
-        """Return ``x = f⁻¹(y)`` without the digits and the derivative that `inverse` adds."""
-        shift, log_scale = self._shift_and_log_scale(params)
-        return (y - shift) / log_scale.exp()
+        """Return ``x = f⁻¹(y)`` without the digits and the derivative that `inverse` adds.
 
-    def _shift_and_log_scale(self, params: Tensor) -> tuple[Tensor, Tensor]:
-        shift, log_scale = params.unbind(-1)
-        if self.bound is not None:
-            log_scale = self.bound * torch.tanh(log_scale / self.bound)
-        return shift, log_scale
+        For a single feature and with its parameters first: ``y (batch,)``, ``params (2, batch)``.
+        """
+        shift, raw = params.unbind()
+        return (y - shift) / self._log_scale(raw).exp()
+
+    def _log_scale(self, raw: Tensor) -> Tensor:
+        if self.bound is None:
+            return raw
+        return self.bound * torch.tanh(raw / self.bound)

@@ -1,0 +1,104 @@
+"""How fast flowkit is beside zuko, nflows, normflows and flowjax, and beside what could be.
+
+The same models in every library, each in a process of its own, timed in turn; each library at its
+best of eager and compiled. Every number is also given as a multiple of the floor: the multiply-adds
+that the masks leave open at the best float32 rate of the machine, and Adam's memory traffic.
+
+    python benchmarks/speed.py [--flowjax-python PYTHON] [--only CASE ...] [--fresh] [--quick]
+
+Writes benchmarks/results/speed-MACHINE.{md,json,png}. What the json holds already is not measured
+again, unless it is named, or all of it with --fresh.
+"""
+
+import argparse
+import json
+import shlex
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from speed import cases
+from speed.machine import machine, slug
+from speed.plot import plot_growth
+from speed.process import Process, has_flowjax
+from speed.report import report
+from speed.run import measure_case
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def planned(quick: bool) -> list[cases.Case]:
+    """Return every case, the most telling ones first."""
+    growth = cases.QUICK_GROWTH if quick else cases.GROWTH
+    models = cases.QUICK_CASES if quick else cases.CASES
+    gpu = cases.GPU_CASES if torch.cuda.is_available() and not quick else ()
+    return [*models, *gpu, *(case for axis in growth.values() for case in axis)]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--flowjax-python", default=sys.executable, metavar="PYTHON")
+    parser.add_argument("--only", nargs="+", default=[], metavar="CASE", help="growth: all of it")
+    parser.add_argument("--fresh", action="store_true", help="forget earlier results")
+    parser.add_argument("--quick", action="store_true", help="tiny models, to see that it works")
+    parser.add_argument("--bf16", action="store_true", help="flowkit with bfloat16 networks too")
+    parser.add_argument("--output", type=Path, help="folder for the results")
+    options = parser.parse_args()
+    folder = options.output or (Path(tempfile.mkdtemp()) if options.quick else RESULTS)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"speed-{slug()}.json"
+
+    plan = planned(options.quick)
+    names = {c.name for c in plan}
+    asked = {n for n in names if n in options.only or n.split("-")[0] in options.only}
+    if options.only and not asked:
+        parser.error(f"--only: expected some of {', '.join(sorted(names))}")
+    results = {"cases": {}}
+    if path.exists() and not options.fresh:
+        results = json.loads(path.read_text())
+    results["machine"] = machine()
+    results["command"] = shlex.join(["python", "benchmarks/speed.py", *_shown(sys.argv[1:])])
+    if options.bf16:
+        wide = ("train", "log_prob")
+        plan = [_with_bf16(c) if set(wide) <= set(c.measures) else c for c in plan]
+
+    workers = {name: Process(name) for name in (*cases.LIBRARIES[:-1], "flowkit-bf16")}
+    if has_flowjax(options.flowjax_python):
+        workers["flowjax"] = Process("flowjax", options.flowjax_python)
+    try:
+        for case in plan:
+            if case.name in (asked if options.only else names - set(results["cases"])):
+                start = time.perf_counter()
+                results["cases"][case.name] = measure_case(case, workers, _log)
+                path.write_text(json.dumps(results, indent=1) + "\n")
+                _log(f"{case.name}: {time.perf_counter() - start:.0f} s in all")
+    finally:
+        for worker in workers.values():
+            worker.close()
+    path.write_text(json.dumps(results, indent=1) + "\n")
+    growth = cases.QUICK_GROWTH if options.quick else cases.GROWTH
+    plot_growth(results, growth, path.with_suffix(".png"))
+    path.with_suffix(".md").write_text(report(results, growth, path.with_suffix(".png").name))
+    print(path.with_suffix(".md"))
+
+
+def _with_bf16(case: cases.Case) -> cases.Case:
+    if case.name.startswith("growth"):
+        return case
+    return replace(case, libraries=(*case.libraries, "flowkit-bf16"))
+
+
+def _shown(arguments: list[str]) -> list[str]:
+    """Return the arguments without what only this machine knows."""
+    return ["PATH" if Path(a).is_absolute() else a for a in arguments]
+
+
+def _log(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+"""Worker processes, seen from the one that directs them."""
+
+import json
+import os
+import select
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+BENCHMARKS = Path(__file__).parent.parent
+
+
+class Worker(Protocol):
+    """What answers requests: a `Process`, or a `speed.worker.Bench` in this one."""
+
+    def ask(self, request: dict, timeout: float) -> dict:
+        """Return the answer, or ``{"error": why}``."""
+
+
+class Process:
+    """A library in its own process, started at the first request and again after a hang.
+
+    Libraries change global settings, and threads of one runtime slow down another's: so none
+    shares a process, and while one computes the others wait for their next line.
+    """
+
+    def __init__(self, library: str, python: str = sys.executable) -> None:
+        self.command = [python, "-m", "speed.worker", library]
+        self.process: subprocess.Popen | None = None
+
+    def ask(self, request: dict, timeout: float) -> dict:
+        """Return the answer; an error if none comes within ``timeout`` seconds."""
+        if self.process is None:
+            self.process = subprocess.Popen(
+                self.command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                text=True,
+                cwd=BENCHMARKS,
+                env={**os.environ, "PYTHONPATH": _path(os.environ)},
+            )
+        try:
+            self.process.stdin.write(json.dumps(request) + "\n")
+            self.process.stdin.flush()
+            if not select.select([self.process.stdout], [], [], timeout)[0]:
+                self.close()
+                return {"error": f"no answer within {timeout:.0f} s"}
+            line = self.process.stdout.readline()
+        except BrokenPipeError:
+            line = ""
+        if not line:
+            code = self.process.wait()
+            self.process = None
+            return {"error": f"its process ended with status {code}"}
+        return json.loads(line)
+
+    def close(self) -> None:
+        """End the process, if it runs."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.communicate()
+            self.process = None
+
+
+def _path(environment: Mapping[str, str]) -> str:
+    """Return where to import from: here, and what was there before."""
+    before = environment.get("PYTHONPATH")
+    return os.pathsep.join([str(BENCHMARKS), *([before] if before else [])])
+
+
+def has_flowjax(python: str) -> bool:
+    """Whether an interpreter can import flowjax."""
+    probe = [python, "-c", "import flowjax.flows, optax"]
+    return subprocess.run(probe, capture_output=True, check=False, timeout=300).returncode == 0

@@ -1,0 +1,180 @@
+"""The torch libraries, each told in the same words: make a flow, score rows, draw rows.
+
+All have plain masked networks with ReLU, the order of the features reversed from layer to layer
+(normflows: halves swapped), a fixed standard normal base, and splines within ± 5.
+"""
+
+from collections.abc import Callable
+from itertools import cycle
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from speed.cases import Case
+
+Score = Callable[[nn.Module, Tensor], Tensor]
+_BATCHES = 16  # different ones to train on, in turn
+
+
+class Library(NamedTuple):
+    """How to speak to a library."""
+
+    make: Callable[[Case], nn.Module]
+    log_prob: Score
+    sample: Callable[[nn.Module, int], Tensor]
+    conditioner: str  # the class of the networks, which are compiled one by one to sample
+
+
+def _flowkit(case: Case) -> nn.Module:
+    from flowkit.flows import maf, nsf
+
+    if case.kind == "maf":
+        return maf(case.features, layers=case.layers, hidden=case.hidden)
+    return nsf(case.features, layers=case.layers, hidden=case.hidden, bins=case.bins)
+
+
+def _log_prob_bf16(flow: nn.Module, x: Tensor) -> Tensor:
+    """What `fit(precision="bf16-mixed")` computes: only the networks' products in bfloat16."""
+    with torch.autocast(x.device.type, torch.bfloat16):
+        return flow.log_prob(x)
+
+
+def _zuko(case: Case) -> nn.Module:
+    from zuko.flows import MAF, NSF
+
+    options = {"transforms": case.layers, "hidden_features": case.hidden}
+    if case.kind == "maf":
+        return MAF(case.features, **options)
+    return NSF(case.features, bins=case.bins, **options)
+
+
+def _nflows(case: Case) -> nn.Module:
+    from nflows import transforms
+    from nflows.distributions import StandardNormal
+    from nflows.flows import Flow
+
+    sizes = (case.features, case.hidden[0])
+    plain = {"num_blocks": len(case.hidden) - 1, "use_residual_blocks": False}
+    spline = {"num_bins": case.bins, "tails": "linear", "tail_bound": 5.0}
+    affine = transforms.MaskedAffineAutoregressiveTransform
+    splines = transforms.MaskedPiecewiseRationalQuadraticAutoregressiveTransform
+    stack = []
+    for _ in range(case.layers):
+        maf = case.kind == "maf"
+        stack.append(affine(*sizes, **plain) if maf else splines(*sizes, **plain, **spline))
+        stack.append(transforms.ReversePermutation(case.features))
+    return Flow(transforms.CompositeTransform(stack[:-1]), StandardNormal([case.features]))
+
+
+def _normflows(case: Case) -> nn.Module:
+    """Its layers look from data to latent only under `Reverse`; they lack the first ReLU."""
+    import normflows as nf
+    from normflows.flows.neural_spline import autoregressive
+
+    sizes = (case.features, case.hidden[0])
+    plain = {"num_blocks": len(case.hidden) - 1, "use_residual_blocks": False}
+    spline = {"num_bins": case.bins, "tails": "linear", "tail_bound": 5.0, "init_identity": False}
+    affine = nf.flows.MaskedAffineAutoregressive
+    splines = autoregressive.MaskedPiecewiseRationalQuadraticAutoregressive
+    stack = []
+    for _ in range(case.layers):
+        maf = case.kind == "maf"
+        layer = affine(*sizes, **plain) if maf else splines(*sizes, **plain, **spline)
+        stack += [nf.flows.Reverse(layer), nf.flows.Permute(case.features, mode="swap")]
+    return nf.NormalizingFlow(nf.distributions.DiagGaussian(case.features, False), stack[:-1])
+
+
+LIBRARIES = {
+    "flowkit": Library(_flowkit, lambda f, x: f.log_prob(x), lambda f, n: f.sample((n,)), "MADE"),
+    "zuko": Library(
+        _zuko, lambda f, x: f().log_prob(x), lambda f, n: f().sample((n,)), "MaskedMLP"
+    ),
+    "nflows": Library(_nflows, lambda f, x: f.log_prob(x), lambda f, n: f.sample(n), "MADE"),
+    "normflows": Library(
+        _normflows, lambda f, x: f.log_prob(x), lambda f, n: f.sample(n)[0], "MADE"
+    ),
+}
+LIBRARIES["flowkit-bf16"] = LIBRARIES["flowkit"]._replace(log_prob=_log_prob_bf16)
+
+
+def build(library: str, case: Case) -> nn.Module:
+    """Return a flow with random weights, none of them zero."""
+    torch.manual_seed(case.seed)
+    flow = LIBRARIES[library].make(case)
+    with torch.no_grad():
+        for p in flow.parameters():
+            p.add_(0.5 * p.shape[-1] ** -0.5 * torch.randn_like(p))
+    return flow.to(case.device)
+
+
+def describe(library: str, case: Case) -> dict[str, int]:
+    """Return the number of parameters, and of connections that the masks leave open."""
+    flow = build(library, case)
+    masks = [b for name, b in flow.named_buffers() if name.split(".")[-1] == "mask"]
+    return {
+        "parameters": sum(p.numel() for p in flow.parameters()),
+        "connections": sum(int(m.sum()) for m in masks),
+    }
+
+
+def forget() -> None:
+    """Drop what was compiled for the last case."""
+    torch._dynamo.reset()
+
+
+def prepare(
+    library: str, case: Case, measure: str, variant: str, batch: int
+) -> tuple[Callable[[], Tensor], Callable[[Tensor], bool]]:
+    """Return a call to time, and a check of what it returned."""
+    entry, flow = LIBRARIES[library], build(library, case)
+
+    def compiled(f: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        if variant == "eager":
+            return f
+        mode = variant if variant == "reduce-overhead" else None
+        return torch.compile(f, dynamic=False, mode=mode)
+
+    def finished(result: Tensor) -> Tensor:
+        if case.device == "cuda":
+            torch.cuda.synchronize()
+        return result
+
+    def finite(result: Tensor) -> bool:
+        return bool(result.isfinite().all())
+
+    rows = torch.randn(_BATCHES, batch, case.features, device=case.device).unbind()
+    if measure == "train":
+        batches = cycle(rows)
+        loss = compiled(lambda x: -entry.log_prob(flow, x).mean())
+        optimizer = torch.optim.Adam(flow.parameters(), lr=1e-4, fused=True)
+
+        def step() -> Tensor:
+            optimizer.zero_grad()
+            value = loss(next(batches))
+            value.backward()
+            optimizer.step()
+            return finished(value.detach())
+
+        return step, finite
+
+    flow.eval()
+    # Compiled calls are not made in inference mode, which torch.compile fails on for normflows.
+    without_gradients = torch.inference_mode if variant == "eager" else torch.no_grad
+    if measure == "log_prob":
+        log_prob = compiled(lambda x: entry.log_prob(flow, x))
+        call = without_gradients()(lambda: finished(log_prob(rows[0])))
+        return call, finite
+
+    if variant != "eager":
+        for net in [m for m in flow.modules() if type(m).__name__ == entry.conditioner]:
+            net.compile(dynamic=False)
+            with without_gradients():
+                net(torch.zeros_like(rows[0]))
+    draw = without_gradients()(lambda: finished(entry.sample(flow, batch)))
+    return draw, without_gradients()(lambda x: finite(entry.log_prob(flow, x)))
+
+
+def versions() -> dict[str, str]:
+    """Return the version of torch; those of the packages are asked of the installation."""
+    return {"torch": torch.__version__}

@@ -1,0 +1,114 @@
+"""One library in a process of its own: asked in lines of JSON, it answers in lines of JSON.
+
+python -m speed.worker LIBRARY
+"""
+
+import json
+import os
+import statistics
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from importlib.metadata import version
+from types import ModuleType
+
+from speed.cases import case_from_json
+
+
+def _adapter(library: str) -> ModuleType:
+    if library == "flowjax":
+        from speed import with_jax as adapter
+    else:
+        from speed import with_torch as adapter
+    return adapter
+
+
+class Bench:
+    """Answers requests of ``{"case"}`` alone, or with ``measure, variant, batch, seconds``.
+
+    What is ready to be timed is kept until another case is asked for.
+    """
+
+    def __init__(self, library: str) -> None:
+        self.library = library
+        self.adapter = _adapter(library)
+        self.case: dict = {}
+        self.ready: dict[tuple, tuple[Callable, Callable]] = {}
+        self.checked: set[tuple] = set()
+
+    def ask(self, request: dict, timeout: float = 0.0) -> dict:
+        """Answer; a failure is an answer too."""
+        del timeout
+        try:
+            return self._answer(**request)
+        except Exception as error:  # whatever a library raises is a result
+            return {"error": f"{type(error).__name__}: {str(error).strip()[:200]}"}
+
+    def _answer(
+        self,
+        case: dict,
+        measure: str | None = None,
+        variant: str = "",
+        batch: int = 0,
+        seconds: float = 0.0,
+    ) -> dict:
+        if case != self.case:
+            self.ready.clear()
+            self.checked.clear()
+            self.adapter.forget()
+            self.case = case
+        parsed = case_from_json(case)
+        if measure is None:
+            package = self.library.split("-")[0]
+            name = {"flowkit": "flowkit-density"}.get(package, package)
+            versions = {package: version(name), **self.adapter.versions()}
+            return {**self.adapter.describe(self.library, parsed), "versions": versions}
+        key = (measure, variant, batch)
+        start = time.perf_counter()
+        if key not in self.ready:
+            self.ready[key] = self.adapter.prepare(self.library, parsed, *key)
+            if variant != "eager" and measure != "sample":  # which `prepare` has compiled
+                self.ready[key][0]()
+        prepared = time.perf_counter() - start
+        if not seconds:
+            return {"prepared": prepared}
+        call, check = self.ready[key]
+        times, result = time_calls(call, seconds)
+        if key not in self.checked and not check(result):
+            raise FloatingPointError("its results are not finite")
+        self.checked.add(key)
+        return {"prepared": prepared, "median": statistics.median(times), "calls": len(times)}
+
+
+def time_calls(call: Callable, seconds: float) -> tuple[list[float], object]:
+    """Return the seconds of each call within a slice of time, and the last result.
+
+    The first call of several is to warm up, and left out.
+    """
+    times: list[float] = []
+    end = time.perf_counter() + seconds
+    while not times or time.perf_counter() < end:
+        start = time.perf_counter()
+        result = call()
+        times.append(time.perf_counter() - start)
+    return times[1:] or times, result
+
+
+def main() -> None:
+    # Libraries may print: what they print goes the way of errors.
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    warnings.simplefilter("ignore")
+    bench: Bench | None = None
+    for line in sys.stdin:
+        try:
+            bench = bench or Bench(sys.argv[1])
+            answer = bench.ask(json.loads(line))
+        except Exception as error:
+            answer = {"error": f"{type(error).__name__}: {error}", "fatal": True}
+        print(json.dumps(answer), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,64 @@
+"""The weights that scored best on the validation rows."""
+
+import math
+from collections.abc import Mapping
+
+from torch import Tensor
+
+
+class Best:
+    """The best weights seen, of one model or of each of several.
+
+    Args:
+        members: number of models whose weights are stacked along the first dimension of every
+            tensor; None for a single model whose weights are not.
+        patience: validations without a better score after which a model is done; None: never.
+
+    Attributes:
+        scores: the best score of each model; lower is better.
+        steps: the step that each was reached at, 0 where none was.
+        stale: the number of validations since.
+        tensors: the weights by name.
+    """
+
+    def __init__(self, members: int | None, patience: int | None) -> None:
+        self._members = members
+        self._patience = patience
+        count = members or 1
+        self.scores = [math.inf] * count
+        self.steps = [0] * count
+        self.stale = [0] * count
+        self.tensors: dict[str, Tensor] = {}
+
+    @property
+    def done(self) -> list[bool]:
+        """Whether each model has waited in vain for as long as patience allows."""
+        return [self._patience is not None and stale >= self._patience for stale in self.stale]
+
+    def offer(self, scores: list[float], step: int, weights: Mapping[str, Tensor]) -> None:
+        """Keep the weights of the models that score better than before."""
+        better = [
+            score < best and not done
+            for score, best, done in zip(scores, self.scores, self.done, strict=True)
+        ]
+        if any(better) and not self.tensors:
+            self.tensors = {name: tensor.clone() for name, tensor in weights.items()}
+        for member in range(len(scores)):
+            self.stale[member] += 1
+            if better[member]:
+                self.scores[member], self.steps[member] = scores[member], step
+                self.stale[member] = 0
+                self._copy(member, weights, self.tensors)
+
+    def restore(self, weights: Mapping[str, Tensor]) -> None:
+        """Put the best weights back, where there are any."""
+        for member, step in enumerate(self.steps):
+            if step:
+                self._copy(member, self.tensors, weights)
+
+    def _copy(self, member: int, source: Mapping[str, Tensor], to: Mapping[str, Tensor]) -> None:
+        for name, tensor in source.items():
+            if self._members is None:
+                to[name].copy_(tensor)
+            else:
+                to[name][member].copy_(tensor[member])

@@ -1,0 +1,28 @@
+"""What a fit leaves behind beside the weights."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass
+class History:
+    """What happened in training.
+
+    Attributes:
+        terms: for each named step, each term of its loss, one value per update. For maximum
+            likelihood: ``terms["likelihood"]["negative_log_likelihood"]``, in nats.
+        validation: ``(step, mean loss of the validation rows)``.
+        best_step: the step whose weights the model was left with.
+        stopped: what ended the fit: "steps", "patience", "callback" or "max_seconds".
+    """
+
+    terms: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+    validation: list[tuple[int, float]] = field(default_factory=list)
+    best_step: int = 0
+    stopped: str = ""
+
+    @property
+    def loss(self) -> list[float]:
+        """The loss of the first named step: the sum of its terms, one value per update."""
+        for terms in self.terms.values():
+            return [sum(values) for values in zip(*terms.values(), strict=True)]
+        return []

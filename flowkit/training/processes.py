@@ -1,0 +1,108 @@
+"""Where a fit runs: one process, or the several that ``torchrun`` started."""
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+import torch
+from torch import Tensor, nn
+
+from flowkit.errors import ArgumentError, TrainingError
+
+# A process that waits for longer than this takes the others for dead.
+_TIMEOUT = timedelta(minutes=10)
+
+
+class Processes:
+    """The processes of a fit: how many there are, which one this is, and how they add up.
+
+    Every process holds the model and the data; each computes its share of a batch.
+
+    Attributes:
+        rank: the number of this process.
+        size: the number of processes.
+        device: the device of this one.
+    """
+
+    def __init__(self, device: torch.device, rank: int = 0, size: int = 1) -> None:
+        self.device, self.rank, self.size = device, rank, size
+
+    @classmethod
+    def join(cls, device: torch.device) -> "Processes":
+        """Join the processes that were started together, if any were."""
+        if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+            return cls(device)
+        # Brings much of torch along that a single process has no use for.
+        from lightning_fabric import Fabric
+        from lightning_fabric.strategies.ddp import DDPStrategy
+
+        local = int(os.environ.get("LOCAL_WORLD_SIZE", os.environ["WORLD_SIZE"]))
+        fabric = Fabric(
+            accelerator=device.type,
+            devices=local,
+            num_nodes=int(os.environ["WORLD_SIZE"]) // local,
+            strategy=DDPStrategy(timeout=_TIMEOUT),
+        )
+        fabric.launch()
+        return cls(fabric.device, fabric.global_rank, fabric.world_size)
+
+    def share(self, rows: int) -> slice:
+        """Return which of ``rows`` rows are this process's."""
+        return slice(self.rank * rows // self.size, (self.rank + 1) * rows // self.size)
+
+    def sum(self, tensor: Tensor) -> Tensor:
+        """Add up a tensor over the processes, in place."""
+        if self.size > 1:
+            with _naming_the_dead():
+                torch.distributed.all_reduce(tensor)
+        return tensor
+
+    def any(self, flag: bool) -> bool:
+        """Whether the flag is raised in any process."""
+        if self.size == 1:
+            return flag
+        return bool(self.sum(torch.tensor(float(flag), device=self.device)).item())
+
+    def broadcast(self, tensors: Iterable[Tensor]) -> None:
+        """Give every process the tensors of the first."""
+        if self.size > 1:
+            with _naming_the_dead():
+                for tensor in tensors:
+                    torch.distributed.broadcast(tensor, src=0)
+
+
+@contextmanager
+def _naming_the_dead() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        raise TrainingError("another process of this fit has died or does not answer") from error
+
+
+def device_of(model: nn.Module, device: str | torch.device) -> torch.device:
+    """Return the device to train a model on.
+
+    Args:
+        model: the model.
+        device: "auto" is the accelerator that the model is on, or one that the machine has, or
+            the CPU.
+
+    Raises:
+        ArgumentError: there is no such device.
+    """
+    if device == "auto":
+        home = home_of(model)
+        if home.type == "cpu" and torch.cuda.is_available():
+            return torch.device("cuda")
+        return home
+    try:
+        return torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError) as error:  # torch asserts that it was built with CUDA
+        raise ArgumentError("device", "a device that is there", repr(device)) from error
+
+
+def home_of(model: nn.Module) -> torch.device:
+    """Return the device that a model's parameters are on."""
+    parameter = next(model.parameters(), None)
+    return torch.device("cpu") if parameter is None else parameter.device

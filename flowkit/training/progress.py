@@ -1,0 +1,49 @@
+"""Telling how far a fit has come."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from flowkit.training.options import Progress
+
+# Lines, where there is no terminal to draw a bar on.
+_LINES = 10
+
+
+@contextmanager
+def reporter(progress: bool | Progress | None, steps: int) -> Iterator[Progress | None]:
+    """Yield what is to be called with (step, steps, loss) after each step, or None.
+
+    Args:
+        progress: True is a bar on a terminal and some lines elsewhere, on standard error.
+        steps: the number of steps.
+    """
+    if not progress:
+        yield None
+    elif callable(progress):
+        yield progress
+    elif not sys.stderr.isatty():
+        yield _print_line
+    else:
+        from rich import progress as rich
+        from rich.console import Console
+
+        columns = (
+            rich.TextColumn("fitting"),
+            rich.BarColumn(),
+            rich.MofNCompleteColumn(),
+            rich.TextColumn("loss {task.fields[loss]:.4g}"),
+            rich.TimeRemainingColumn(),
+        )
+        with rich.Progress(*columns, console=Console(stderr=True)) as bar:
+            task = bar.add_task("", total=steps, loss=float("nan"))
+
+            def draw(step: int, steps: int, loss: float) -> None:  # noqa: ARG001
+                bar.update(task, completed=step, loss=loss)
+
+            yield draw
+
+
+def _print_line(step: int, steps: int, loss: float) -> None:
+    if step * _LINES // steps > (step - 1) * _LINES // steps:
+        print(f"step {step} of {steps}: loss {loss:.4g}", file=sys.stderr, flush=True)

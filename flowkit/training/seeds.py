@@ -1,0 +1,55 @@
+"""Every random number of a fit is a pure function of the seed and of where it is drawn.
+
+So a fit that goes on from a checkpoint needs no state of a generator, and any number of processes
+agree on the order of rows.
+"""
+
+import numpy as np
+import torch
+
+# What a number is drawn for. The streams of one seed are independent of each other.
+SPLIT, ORDER, STEP, VALIDATION = range(4)
+
+_BLOCK = 1024
+
+
+def mixed(seed: int, *key: int, count: int = 1) -> list[int]:
+    """Return ``count`` seeds that depend on every bit of ``seed`` and of ``key``.
+
+    They have 32 bits, as torch's generator on the CPU ignores the others.
+    """
+    state = np.random.SeedSequence(seed, spawn_key=key).generate_state(count)
+    return [int(word) for word in state]
+
+
+def generator_of(seed: int, *key: int, device: str | torch.device = "cpu") -> torch.Generator:
+    """Return a generator that starts where ``seed`` and ``key`` say."""
+    return torch.Generator(device).manual_seed(mixed(seed, *key)[0])
+
+
+class StepSeeds:
+    """The seed of each step, mixed in blocks, as mixing one takes longer than drawing from it."""
+
+    def __init__(self, seed: int, *key: int) -> None:
+        self._seed, self._key = seed, key
+        self._block, self._seeds = -1, [0]
+
+    def __call__(self, step: int) -> int:
+        """Return the seed of step ``step``."""
+        block, position = divmod(step, _BLOCK)
+        if block != self._block:
+            self._seeds = mixed(self._seed, *self._key, block, count=_BLOCK)
+            self._block = block
+        return self._seeds[position]
+
+
+def reseed(generator: torch.Generator, seed: int) -> None:
+    """Start a generator anew, and torch's own too, which layers like dropout draw from.
+
+    Whoever calls this has forked torch's random state, and restores it in the end.
+    """
+    generator.manual_seed(seed)
+    torch.default_generator.manual_seed(seed)
+    if generator.device.type == "cuda":
+        index = generator.device.index or 0
+        torch.cuda.default_generators[index].manual_seed(seed)

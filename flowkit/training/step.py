@@ -1,0 +1,101 @@
+"""What is minimised: named steps, each with its parameters and its loss."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from flowkit._checks import check_count
+from flowkit.errors import ArgumentError
+from flowkit.training.rows import Batch
+
+Loss: TypeAlias = Callable[[Batch, torch.Generator], Mapping[str, Tensor]]
+OptimizerFactory: TypeAlias = Callable[[list[nn.Parameter], float], torch.optim.Optimizer]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One thing to minimise, by moving some of a model's parameters.
+
+    Args:
+        parameters: what is moved.
+        loss: ``loss(batch, generator)`` returns the named terms whose sum is minimised, each a
+            scalar that is a mean over the rows of the batch. Noise is to be drawn from the
+            generator.
+        every: the step is taken at every so-manieth step of the fit.
+        optimizer: makes the optimiser from parameters and learning rate; fused Adam by default.
+
+    Example:
+        >>> weight = nn.Parameter(torch.zeros(()))
+        >>> step = Step([weight], lambda batch, _: {"square": (batch.x - weight).square().mean()})
+        >>> step.loss(Batch(torch.ones(3)), torch.Generator())["square"].item()
+        1.0
+    """
+
+    parameters: Iterable[nn.Parameter]
+    loss: Loss
+    every: int = 1
+    optimizer: OptimizerFactory | None = None
+
+    def __post_init__(self) -> None:
+        check_count("every", self.every)
+        moved = tuple(p for p in self.parameters if p.requires_grad)
+        if not moved:
+            raise ArgumentError("parameters", "at least one that requires a gradient", "none")
+        object.__setattr__(self, "parameters", moved)
+
+
+def maximum_likelihood(model: nn.Module) -> Step:
+    """Return the step that maximises the likelihood of a model with ``log_prob(x, context)``.
+
+    Its one term is the mean of ``-weight * log_prob``, in nats.
+
+    Example:
+        >>> from flowkit.flows import maf
+        >>> maximum_likelihood(maf(2)).loss(Batch(torch.zeros(1, 2)), torch.Generator())
+        {'negative_log_likelihood': tensor(1.8379, grad_fn=<MeanBackward0>)}
+    """
+
+    def loss(batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:  # noqa: ARG001
+        given = () if batch.context is None else (batch.context,)
+        values = -model.log_prob(batch.x, *given)  # type: ignore[operator]
+        if batch.weights is not None:
+            # A row without weight has no say, whatever its density.
+            values = torch.where(batch.weights > 0, batch.weights * values, 0)
+        return {"negative_log_likelihood": values.mean()}
+
+    return Step(model.parameters(), loss)
+
+
+def steps_of(model: nn.Module, objective: Any, options: Mapping[str, Any]) -> dict[str, Step]:
+    """Return the named steps that a model is trained by.
+
+    Args:
+        model: has ``training_steps(**options)``, or ``log_prob``.
+        objective: a mapping of steps that is taken as it is; anything else is the model's option
+            of that name.
+        options: handed to the model's ``training_steps``.
+
+    Raises:
+        ArgumentError: the model has no steps, or no use for the options.
+    """
+    if isinstance(objective, Mapping):
+        steps = dict(objective)
+    elif hasattr(model, "training_steps"):
+        if objective is not None:
+            options = {"objective": objective, **options}
+        return dict(model.training_steps(**options))  # type: ignore[operator]
+    elif hasattr(model, "log_prob"):
+        if objective is not None:
+            raise ArgumentError("objective", "named steps for a model without its own", objective)
+        steps = {"likelihood": maximum_likelihood(model)}
+    else:
+        name = type(model).__name__
+        raise ArgumentError("model", "one with log_prob or training_steps, or an objective", name)
+    for option in options:
+        raise ArgumentError(option, "no such option: nothing here takes it", options[option])
+    if not steps:
+        raise ArgumentError("objective", "at least one step", objective)
+    return steps
