@@ -40,7 +40,8 @@ def parameters_sweep(made: MADE, x: Tensor, context: Tensor | None) -> Sweep:
     features, batch = x.shape
     weights = _ordered(made)
     stages = made.net.stages()
-    inputs = before = Inputs(x, features)
+    inputs = Inputs(x, features)
+    before: Layer = inputs
     layers: list[Layer] = []
     for i, stage in enumerate(stages):
         pre = _offset(stage.linear.bias, stage.context, context, batch)
@@ -80,7 +81,8 @@ def transposed_sweep(made: MADE, adjoints: Tensor, x: Tensor, context: Tensor | 
     backwards = torch.arange(features * p, device=x.device).view(features, p).flip(0).flatten()
     stages = made.net.stages()
     slopes = _slopes(stages, x, context)
-    inputs = before = Inputs(adjoints, features)
+    inputs = Inputs(adjoints, features)
+    before: Layer = inputs
     weight = weights.output[backwards].t().flip(0)  # (units, D * P)
     layers: dict[int, Layer] = {}
     for i in reversed(range(len(stages))):

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from flowkit._memory import keep_freed_memory
 from flowkit.errors import TrainingError
 from flowkit.training.adam import Adam
 from flowkit.training.average import Average
@@ -162,6 +163,7 @@ class Loop:
 
     def run(self) -> list[History]:
         """Train, and return the history of each model."""
+        keep_freed_memory()
         if not self._resume():
             with _random_state_restored(self._processes.device):
                 try:
