@@ -3,7 +3,6 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
 from typing import NamedTuple
 
 import torch
@@ -17,9 +16,6 @@ from flowkit.transforms.univariate import Univariate
 # Without a limit, the least share of the box that a bin takes, and the least derivative;
 # one over it is the largest.
 _FLOOR = 1e-3
-
-
-_Ends = tuple[Tensor, ...]  # x, y and derivative
 
 
 class _Bin(NamedTuple):
@@ -169,18 +165,15 @@ class RationalQuadraticSpline(Univariate):
 
     def _bin(self, v: Tensor, params: Tensor, axis: int) -> _Bin:
         """Return the bin of each point on the x axis (0) or the y axis (1), ``(*batch, D)``."""
-        ends = self._ends_unrolled if torch.compiler.is_compiling() else self._ends
-        left, right = ends(v, params, axis)  # three of (*batch, D) each
+        left, right = self._ends(v, params, axis)  # (3, *batch, D) each
         from_right = v - left[axis] > right[axis] - v
-        near_x, near_y, near = (
-            torch.where(from_right, b, a) for a, b in zip(left, right, strict=True)
-        )
-        width, height = right[0] - left[0], right[1] - left[1]
+        near_x, near_y, near = torch.where(from_right, right, left).unbind()
+        width, height = (right - left)[:2].unbind()
         far = torch.where(from_right, left[2], right[2])
         direction = torch.where(from_right, -1.0, 1.0).to(v.dtype)
         return _Bin(near_x, near_y, width, height, height / width, near, far, direction)
 
-    def _ends(self, v: Tensor, params: Tensor, axis: int) -> tuple[_Ends, _Ends]:
+    def _ends(self, v: Tensor, params: Tensor, axis: int) -> tuple[Tensor, Tensor]:
         """Return x, y and derivative at the left and at the right end of the bins."""
         knots = self._knots(params)  # (3, K + 1, *batch, D)
         shape = torch.broadcast_shapes(v.shape, knots.shape[2:])
@@ -189,17 +182,7 @@ class RationalQuadraticSpline(Univariate):
         knots = knots.expand(3, self.bins + 1, *shape)
         index = (v >= knots[axis, 1:-1]).sum(0).expand(3, 1, *shape)  # 0 .. K - 1
         left, right = knots.gather(1, index), knots.gather(1, index + 1)
-        return left.squeeze(1).unbind(), right.squeeze(1).unbind()
-
-    def _ends_unrolled(self, v: Tensor, params: Tensor, axis: int) -> tuple[_Ends, _Ends]:
-        """Return the same without lookups, which keep a compiler from fusing what is around."""
-        knots = self._knots(params).unbind(1)  # K + 1 of (3, *batch, D)
-        left, right = knots[0].unbind(), knots[1].unbind()
-        for here, after in pairwise(knots[1:]):
-            passed = v >= here[axis]
-            left = tuple(torch.where(passed, a, b) for a, b in zip(here, left, strict=True))
-            right = tuple(torch.where(passed, a, b) for a, b in zip(after, right, strict=True))
-        return left, right
+        return left.squeeze(1), right.squeeze(1)
 
     def _knots(self, params: Tensor) -> Tensor:
         """Return x, y and derivative at the K + 1 knots, ``(3, K + 1, *batch, D)``.
@@ -212,7 +195,7 @@ class RationalQuadraticSpline(Univariate):
         shares = self._shares(params[: 2 * k].unflatten(0, (2, k)))
         bound = self._bound(params)
         edge = torch.ones_like(params[:2]).unsqueeze(1) * bound  # pinned: sums are not quite 1
-        inner = _running_sums(shares)[:, :-1] * (2 * bound) - bound
+        inner = shares.cumsum(1)[:, :-1] * (2 * bound) - bound
         positions = torch.cat([-edge, inner, edge], dim=1)
         derivatives = self._with_ends(self._derivatives(params[2 * k :]))
         return torch.cat([positions, derivatives.unsqueeze(0)])
@@ -240,12 +223,6 @@ class RationalQuadraticSpline(Univariate):
         if len(derivatives) == self.bins:  # the first is the circular ends'
             derivatives = derivatives[1:]
         return torch.cat([end, derivatives, end])
-
-
-def _running_sums(shares: Tensor) -> Tensor:
-    if torch.compiler.is_compiling():  # which has no loop for it
-        return torch.stack(list(accumulate(shares.unbind(1))), dim=1)
-    return shares.cumsum(1)
 
 
 def _evaluate(t: Tensor, b: _Bin) -> tuple[Tensor, Tensor]:
