@@ -27,9 +27,9 @@ class Case:
     libraries: tuple[str, ...] = LIBRARIES
     compiled: bool = True
     device: str = "cpu"
-    rounds: int = 7
+    rounds: int = 5
     slice: float = 0.3
-    patience: float = 8.0
+    patience: float = 5.0
     seed: int = 0
 
     def heats(self) -> list[tuple[str, int]]:

@@ -12,6 +12,7 @@ forward and two backward passes and one triangular solve with the transposed Jac
 again.
 """
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +31,7 @@ Solver = Callable[["MaskedAutoregressive", Tensor, Tensor | None], tuple[Tensor,
 
 # Bytes that the hidden units of one tile of the batch may take: larger tiles leave the cache,
 # smaller ones pay for the steps' overhead more often.
-_TILE_BYTES = 16 * 2**20
+_TILE_BYTES = 32 * 2**20
 
 
 def solve(
@@ -72,11 +73,14 @@ def one_pass(
     layer: "MaskedAutoregressive", z: Tensor, context: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """Solve by advancing the layer's MADE; ``z`` is ``(batch, features)``."""
-    units = sum(map(len, layer.made.stage_degrees)) + layer.made.outputs_per_feature * len(z.T)
-    tile = max(_TILE_BYTES // (units * z.element_size()), 64)
+    units = (
+        sum(map(len, layer.made.stage_degrees)) + layer.made.outputs_per_feature * layer.features
+    )
+    most = max(_TILE_BYTES // (units * z.element_size()), 64)
+    tile = math.ceil(len(z) / max(math.ceil(len(z) / most), 1))  # of equal sizes
     tiles = [
         _one_pass(layer, rows, None if context is None else context[i * tile : (i + 1) * tile])
-        for i, rows in enumerate(z.split(tile))
+        for i, rows in enumerate(z.split(max(tile, 1)))
     ]
     x, logabsdet = zip(*tiles, strict=True)
     return torch.cat(x), torch.cat(logabsdet)
