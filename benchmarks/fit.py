@@ -139,8 +139,8 @@ def main() -> None:
         f"{date.today()}, seeds 0 to {arguments.repeats - 1}. Made by `benchmarks/fit.py`.",
         "",
         "MAFs of 5 layers. The score is the mean log-likelihood of the held-out rows, in nats, at",
-        "which zuko's early-stopped loop ends (at the latest after 200 epochs, as on protein); `fit` runs",
-        "until it has reached that. Medians.",
+        "which zuko's early-stopped loop ends (at the latest after 200 epochs, as on protein); "
+        "`fit` runs\nuntil it has reached that. Medians.",
         "",
         "| table | rows x columns | hidden | zuko's score | zuko, s (of them to its best) "
         "| `fit`, s | ratio (to zuko's best) |",
