@@ -108,6 +108,26 @@ def test_second_derivatives():
     assert_close(second(layer.inverse(z)), second(by_passes(layer, z, None)), 1e-7)
 
 
+@pytest.mark.parametrize("name", ["shift", "affine"])
+def test_frozen_weights_leave_the_gradient_of_the_latent(name):
+    layer = made_layer(MAPS[name]).requires_grad_(False)
+    z, _ = points(layer)
+    (ours,) = torch.autograd.grad(layer.inverse(z)[0].sin().sum(), z)
+    (plain,) = torch.autograd.grad(by_passes(layer, z, None)[0].sin().sum(), z)
+    assert_close([ours], [plain], 1e-10)
+
+
+def test_second_derivatives_of_a_map_that_keeps_volume():
+    layer = made_layer(Shift(), 4, (8,), activation="tanh")
+    z, _ = points(layer)
+
+    def second(x):
+        (first,) = torch.autograd.grad(x.sin().sum(), z, create_graph=True)
+        return torch.autograd.grad(first.square().sum(), [*layer.parameters(), z])
+
+    assert_close(second(layer.inverse(z)[0]), second(by_passes(layer, z, None)[0]), 1e-7)
+
+
 def test_gradcheck():
     layer = made_layer(RationalQuadraticSpline(bins=3), 3, (8,), context=2, activation="tanh")
     assert torch.autograd.gradcheck(layer.inverse, points(layer, 4))

@@ -7,13 +7,12 @@ them:
 - `by_sweeps` of the whole network, for a conditioner that is no `MADE`, until nothing moves;
 - `by_passes`, as many as there are features: the plain way, and the oracle of the other two.
 
-The gradient of the first two comes from the implicit function theorem (`Solution`), and costs a
-forward and two backward passes and one triangular solve with the transposed Jacobian, in one pass
-again.
+The gradient of the first two comes from the implicit function theorem (`Solution`): a few passes
+forward and backward, and one triangular solve with the transposed Jacobian, in one pass again.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -144,8 +143,8 @@ def transposed_one_pass(
     """Return ``J(x)⁻ᵀ v``, J being the Jacobian of the layer's ``forward``; all (batch, D)."""
     made = layer.made
     clamped = x.clamp(-INPUT_LIMIT, INPUT_LIMIT)
+    params = condition(made, x, context).detach().requires_grad_()
     with torch.enable_grad():
-        params = made(clamped, context).detach().requires_grad_()
         z, log_derivative = layer.univariate(x, params)
         (of_params,) = torch.autograd.grad(z.sum(), params)  # (batch, D, P)
     backwards = list(reversed(made.order))
@@ -210,13 +209,10 @@ class Solution(torch.autograd.Function):
         layer: MaskedAutoregressive = ctx.layer
         z, context, x, *parameters = ctx.saved_tensors
         v, w = grads
+        inputs = (z, context, *parameters)
         if torch.is_grad_enabled():  # a derivative of this one is wanted
-            wanted = [t for t in (z, context, *parameters) if t is not None and t.requires_grad]
-            found = torch.autograd.grad(
-                by_passes(layer, z, context), wanted, grads, create_graph=True, allow_unused=True
-            )
-            gradients = dict(zip(map(id, wanted), found, strict=True))
-            return None, *(gradients.get(id(t)) for t in (z, context, *parameters))
+            plain = by_passes(layer, z, context)
+            return None, *_gradients(plain, grads, inputs, create_graph=True)
         with torch.enable_grad():
             leaf = x.detach().requires_grad_()
             if context is not None and ctx.needs_input_grad[2]:
@@ -227,9 +223,27 @@ class Solution(torch.autograd.Function):
                 v = v - through
         transposed = transposed_one_pass if type(layer.made) is MADE else transposed_by_sweeps
         u = transposed(layer, x, context, v)
-        others = [t for t in (context, *parameters) if t is not None and t.requires_grad]
-        outputs = [(z_again, -u), (logabsdet, -w)] if logabsdet.requires_grad else [(z_again, -u)]
-        values, adjoints = zip(*outputs, strict=True)
-        found = torch.autograd.grad(values, others, adjoints, allow_unused=True)
-        gradients = dict(zip(map(id, others), found, strict=True))
-        return None, u, *(gradients.get(id(t)) for t in (context, *parameters))
+        return None, u, *_gradients((z_again, logabsdet), (-u, -w), (context, *parameters))
+
+
+def _gradients(
+    outputs: Sequence[Tensor],
+    adjoints: Sequence[Tensor],
+    inputs: Sequence[Tensor | None],
+    *,
+    create_graph: bool = False,
+) -> list[Tensor | None]:
+    """Return the gradient with respect to each input, None for those that need none."""
+    wanted = [t for t in inputs if t is not None and t.requires_grad]
+    if not wanted:
+        return [None] * len(inputs)
+    pairs = [(o, a) for o, a in zip(outputs, adjoints, strict=True) if o.requires_grad]
+    found = torch.autograd.grad(
+        [output for output, _ in pairs],
+        wanted,
+        [adjoint for _, adjoint in pairs],
+        create_graph=create_graph,
+        allow_unused=True,
+    )
+    gradients = iter(found)
+    return [next(gradients) if t is not None and t.requires_grad else None for t in inputs]
