@@ -107,3 +107,11 @@ def common_context(argument: str, widths: Iterable[int]) -> int:
     if len(asked) > 1:
         raise ArgumentError(argument, "equal context_features", sorted(asked))
     return max(asked, default=0)
+
+
+def first_difference(a: Mapping[str, Any], b: Mapping[str, Any]) -> str | None:
+    """Return the first key under which two mappings differ, None if they are equal."""
+    for name in [*a, *b]:
+        if name not in a or name not in b or a[name] != b[name]:
+            return name
+    return None

@@ -11,7 +11,7 @@ from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hin
 import torch
 from torch import Tensor, nn
 
-from flowkit._checks import check_keys
+from flowkit._checks import check_keys, first_difference
 from flowkit.errors import ArgumentError, FlowkitError
 from flowkit.transforms import Univariate
 
@@ -94,7 +94,7 @@ def flow_config(flow: nn.Module) -> dict[str, Any]:
     if len(dtypes) != 1 or not dtypes <= _DTYPES.keys():
         raise ArgumentError("flow", "one floating-point dtype in all of it", sorted(dtypes))
     config = {**deepcopy(config), "dtype": dtypes.pop()}
-    edited = _difference(_structure(flow), _structure(flow_from_config(config)))
+    edited = first_difference(_structure(flow), _structure(flow_from_config(config)))
     if edited is not None:
         raise ArgumentError(
             "flow", f"one as {config['name']} makes it; {_ADVICE}", f"another {edited!r}"
@@ -204,11 +204,3 @@ def _structure(flow: nn.Module) -> dict[str, Any]:
 
 def _bytes(tensor: Tensor) -> bytes:
     return tensor.cpu().flatten().view(torch.uint8).numpy().tobytes()
-
-
-def _difference(a: dict[str, Any], b: dict[str, Any]) -> str | None:
-    """Return the first name under which the two differ."""
-    for name in [*a, *b]:
-        if name not in a or name not in b or a[name] != b[name]:
-            return name
-    return None

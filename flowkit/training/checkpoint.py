@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from flowkit._checks import first_difference
 from flowkit.errors import ArgumentError, ModelFileError
 from flowkit.files import check_document, read_file, write_file
 from flowkit.training.fingerprint import difference, digests
@@ -98,7 +99,7 @@ class Checkpoint:
             return {name: f"{t.dtype} {tuple(t.shape)}" for name, t in tensors.items()}
 
         for there, here in ((modules, self._modules), (describe(saved), describe(weights))):
-            if name := _first_difference(there, here):
+            if name := first_difference(here, there):
                 raise ModelFileError(
                     self._path,
                     "a checkpoint of another model: "
@@ -107,7 +108,7 @@ class Checkpoint:
 
     def _check_data(self, shapes: Any, tensors: Mapping[str, Tensor]) -> None:
         found = None
-        if name := _first_difference(shapes, self._shapes):
+        if name := first_difference(self._shapes, shapes):
             there, here = shapes.get(name), self._shapes.get(name)
             found = f"{name} of {_shape_text(here)} where it was of {_shape_text(there)}"
         else:
@@ -118,17 +119,9 @@ class Checkpoint:
             raise ArgumentError("data", expected, f"others: {found}")
 
     def _check_arguments(self, arguments: Any) -> None:
-        if name := _first_difference(arguments, self._arguments):
+        if name := first_difference(self._arguments, arguments):
             expected = f"{arguments.get(name)!r}, as in the checkpoint {os.fspath(self._path)}"
             raise ArgumentError(name, expected, repr(self._arguments.get(name)))
-
-
-def _first_difference(there: Any, here: Mapping[str, Any]) -> str | None:
-    """Return the first key under which two mappings differ."""
-    for name in [*here, *there]:
-        if there.get(name) != here.get(name) or (name in there) != (name in here):
-            return str(name)
-    return None
 
 
 def _shape_text(shape: Any) -> str:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
+from flowkit._checks import first_difference
 from flowkit.errors import ArgumentError
 from flowkit.training.data import Data
 from flowkit.training.fit import train
@@ -211,12 +212,9 @@ def _check_alike(models: Sequence[nn.Module]) -> None:
     first = _description(models[0])
     for i, model in enumerate(models):
         other = _description(model)
-        for name in [*first, *other]:
-            if first.get(name) != other.get(name):
-                found = (
-                    f"{name} is {other.get(name)} in model {i}, and {first.get(name)} in model 0"
-                )
-                raise ArgumentError("models", "one architecture", found)
+        if name := first_difference(first, other):
+            found = f"{name} is {other.get(name)} in model {i}, and {first.get(name)} in model 0"
+            raise ArgumentError("models", "one architecture", found)
 
 
 def _description(model: nn.Module) -> dict[str, str]:
