@@ -7,11 +7,11 @@ from torch.autograd import forward_ad
 def needs_plain_torch() -> bool:
     """Return whether only plain operations will do, no `torch.autograd.Function` of ours.
 
-    So under ``torch.compile``, which does better with them, and under ``torch.func`` and forward
-    mode, which see through them.
+    So under ``torch.compile``, which does better with them, and where derivatives are transforms.
     """
-    return (
-        torch.compiler.is_compiling()
-        or torch._C._are_functorch_transforms_active()
-        or forward_ad._current_level >= 0
-    )
+    return torch.compiler.is_compiling() or differentiates_by_transforms()
+
+
+def differentiates_by_transforms() -> bool:
+    """Return whether ``torch.func`` or forward mode is at work, which see through operations."""
+    return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0

@@ -2,9 +2,10 @@
 
 import pytest
 import torch
+from torch._dynamo.backends.debugging import aot_eager
 
 from flowkit.flows import maf
-from flowkit.nets import MADE, matmul, staircase
+from flowkit.nets import MADE, linear, matmul, staircase
 from flowkit.nets.linear import Linear
 from flowkit.nets.staircase import runs_of, staircase_product
 
@@ -72,25 +73,26 @@ def test_layers_take_the_fast_path_when_it_pays_and_say_the_same(monkeypatch):
         return log_prob, torch.autograd.grad(log_prob.mean(), [*flow.parameters()])
 
     calls = 0
-    apply = staircase.StaircaseProduct.apply
+    product = linear.staircase_product
 
     def counting(*args):
         nonlocal calls
         calls += 1
-        return apply(*args)
+        return product(*args)
 
-    monkeypatch.setattr(staircase.StaircaseProduct, "apply", counting)
+    monkeypatch.setattr(linear, "staircase_product", counting)
+    plain = results()
+    assert calls == 0
+    monkeypatch.setattr(staircase, "_WORTHWHILE", 2**24)
     fast = results()
     assert calls == 2  # the square layers; the others are too small
-    monkeypatch.setattr(staircase, "_WORTHWHILE", float("inf"))
-    plain = results()
-    assert calls == 2
     assert torch.allclose(fast[0], plain[0], atol=1e-4)
     for a, b in zip(fast[1], plain[1], strict=True):
         assert torch.allclose(a, b, atol=1e-6)
 
 
-def test_what_is_behind_the_mask_has_no_influence_and_no_gradient():
+def test_what_is_behind_the_mask_has_no_influence_and_no_gradient(monkeypatch):
+    monkeypatch.setattr(staircase, "_WORTHWHILE", 2**24)
     mask = torch.ones(256, 256).tril()
     layer = Linear(256, 256, mask=mask)
     x = torch.randn(512, 256)
@@ -103,7 +105,31 @@ def test_what_is_behind_the_mask_has_no_influence_and_no_gradient():
     assert (layer.weight.grad[mask == 1] != 0).all()
 
 
-def test_autocast_and_torch_func_go_the_plain_way():
+@pytest.mark.parametrize("faster_route", [True, False])
+def test_compiled_products_skip_what_is_zero_too(monkeypatch, faster_route):
+    monkeypatch.setattr(matmul, "_onednn_is_better", lambda: faster_route)
+    # Without the faster route, only what is larger is worth it.
+    monkeypatch.setattr(staircase, "_WORTHWHILE", 2**30 if faster_route else 2**24)
+    layer = Linear(256, 256, mask=torch.ones(256, 256).tril())
+    x = torch.randn(512, 256, requires_grad=True)
+    graphs = []
+
+    def backend(graph, inputs):
+        graphs.append(graph.code)
+        return aot_eager(graph, inputs)
+
+    compiled = torch.compile(layer, fullgraph=True, backend=backend)
+    inputs = (x, *layer.parameters())
+    ours = torch.autograd.grad(compiled(x).sin().sum(), inputs)
+    monkeypatch.setattr(staircase, "_WORTHWHILE", float("inf"))
+    plain = torch.autograd.grad(layer(x).sin().sum(), inputs)
+    assert "flowkit.staircase" in graphs[0]
+    for a, b in zip(ours, plain, strict=True):
+        assert torch.allclose(a, b, rtol=1e-4, atol=1e-4)
+
+
+def test_autocast_and_torch_func_go_the_plain_way(monkeypatch):
+    monkeypatch.setattr(staircase, "_WORTHWHILE", 2**24)
     layer = Linear(256, 256, mask=torch.ones(256, 256).tril())
     x = torch.randn(512, 256)
     with torch.autocast("cpu", dtype=torch.bfloat16):

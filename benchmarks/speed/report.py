@@ -38,8 +38,9 @@ def _head(results: dict) -> list[str]:
         "Each library runs in a process of its own. In each round each library is timed for a",
         "fraction of a second; the numbers are medians over the rounds, with quartiles, of its",
         "best way to run: eager or compiled (*c*; for sampling, its networks compiled), for",
-        "flowjax JIT (*d*: buffers donated). Training is forward, backward and Adam (fused in",
-        "torch), without clipping. After each number: how many times the floor (see below).",
+        "flowjax JIT (*d*: buffers donated). Training is forward, backward and Adam (torch's",
+        "fused kernel; flowkit's `fit` calls it directly, the others go through torch.optim),",
+        "without clipping. After each number: how many times the floor (see below).",
     ]
 
 

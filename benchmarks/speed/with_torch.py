@@ -147,13 +147,13 @@ def prepare(
     if measure == "train":
         batches = cycle(rows)
         loss = compiled(lambda x: -entry.log_prob(flow, x).mean())
-        optimizer = torch.optim.Adam(flow.parameters(), lr=1e-4, fused=True)
+        move = _optimizer(library, flow)
 
         def step() -> Tensor:
-            optimizer.zero_grad()
+            flow.zero_grad()
             value = loss(next(batches))
             value.backward()
-            optimizer.step()
+            move()
             return finished(value.detach())
 
         return step, finite
@@ -173,6 +173,15 @@ def prepare(
                 net(torch.zeros_like(rows[0]))
     draw = without_gradients()(lambda: finished(entry.sample(flow, batch)))
     return draw, without_gradients()(lambda x: finite(entry.log_prob(flow, x)))
+
+
+def _optimizer(library: str, flow: nn.Module) -> Callable[[], object]:
+    """Return a step of torch's fused Adam, or of the same kernel in the way that `fit` calls it."""
+    if library.startswith("flowkit"):
+        from flowkit.training.adam import Adam
+
+        return Adam(flow.parameters(), lr=1e-4).apply
+    return torch.optim.Adam(flow.parameters(), lr=1e-4, fused=True).step
 
 
 def versions() -> dict[str, str]:

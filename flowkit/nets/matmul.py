@@ -18,7 +18,7 @@ import torch
 @contextmanager
 def fast_matmul() -> Iterator[None]:
     """Let float32 products within take the fastest route that is exact."""
-    if not _onednn_is_better():
+    if not has_faster_route():
         yield
         return
     before = torch.get_float32_matmul_precision()
@@ -29,12 +29,17 @@ def fast_matmul() -> Iterator[None]:
         torch.set_float32_matmul_precision(before)
 
 
-@functools.cache
-def _onednn_is_better() -> bool:
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def has_faster_route() -> bool:
     """Return whether oneDNN's products are worth taking, and exact. Decided once per process.
 
     By the CPU's make and not by a stopwatch: the same program must give the same digits each time.
     """
+    return _onednn_is_better()
+
+
+@functools.cache
+def _onednn_is_better() -> bool:
     return torch.backends.mkldnn.is_available() and not _made_by_intel() and is_exact("medium")
 
 
