@@ -73,24 +73,18 @@ def staircase_product(
     x: Tensor, weight: Tensor, bias: Tensor | None, mask: Tensor, runs: list[Run]
 ) -> Tensor:
     """Return ``x (mask * weight)ᵀ + bias`` for ``x (rows, columns)``, multiplying runs alone."""
-    y: Tensor = _product(x, weight, bias, mask, [bound for run in runs for bound in run])
-    return y
+    y: Tensor = _product(x, weight, mask, [bound for run in runs for bound in run])
+    return y if bias is None else y + bias
 
 
 # Operators of torch's own registry, as `torch.compile` then calls them as they stand.
 @torch.library.custom_op("flowkit::staircase", mutates_args=())
-def _product(
-    x: Tensor, weight: Tensor, bias: Tensor | None, mask: Tensor, bounds: list[int]
-) -> Tensor:
+def _product(x: Tensor, weight: Tensor, mask: Tensor, bounds: list[int]) -> Tensor:
     masked = mask * weight
     y = x.new_empty(len(x), len(weight))
     with fast_matmul():
         for top, bottom, left, right, *_ in _runs(bounds):
-            block = masked[top:bottom, left:right].t()
-            if bias is None:
-                torch.mm(x[:, left:right], block, out=y[:, top:bottom])
-            else:
-                torch.addmm(bias[top:bottom], x[:, left:right], block, out=y[:, top:bottom])
+            torch.mm(x[:, left:right], masked[top:bottom, left:right].t(), out=y[:, top:bottom])
     return y
 
 
@@ -122,17 +116,15 @@ def _(_: Tensor, x: Tensor, weight: Tensor, *__: Any) -> tuple[Tensor, Tensor]:
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     del output
-    x, weight, _, mask, ctx.bounds = inputs
+    x, weight, mask, ctx.bounds = inputs
     ctx.save_for_backward(x, weight, mask)
 
 
 def _gradient(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     x, weight, mask = ctx.saved_tensors
-    of_bias = grad.sum(0) if ctx.needs_input_grad[2] else None
     if torch.is_grad_enabled():  # a derivative of this one is wanted
-        return grad @ (mask * weight), mask * (grad.t() @ x), of_bias, None, None
-    of_x, of_weight = _product_backward(grad, x, weight, mask, ctx.bounds)
-    return of_x, of_weight, of_bias, None, None
+        return grad @ (mask * weight), mask * (grad.t() @ x), None, None
+    return *_product_backward(grad, x, weight, mask, ctx.bounds), None, None
 
 
 _product.register_autograd(_gradient, setup_context=_save)
