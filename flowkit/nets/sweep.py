@@ -18,7 +18,7 @@ from torch import Tensor
 
 # Steps of a block. Within it, every step multiplies by the few columns that the block itself
 # completes; what came before is multiplied in one fat product, at the machine's best rate.
-BLOCK = 16
+BLOCK = 8
 
 
 class Layer:
