@@ -11,12 +11,29 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from flowkit.files import load, save
     from flowkit.flows import Flow
+    from flowkit.tabular import FlowDensity
 
 # Public names that live in a room of the library, loaded on first use.
-_LAZY = {"Flow": "flowkit.flows", "load": "flowkit.files", "save": "flowkit.files"}
-_ROOMS = ("errors", "files", "flows", "interop", "nets", "testing", "training", "transforms")
+_LAZY = {
+    "Flow": "flowkit.flows",
+    "FlowDensity": "flowkit.tabular",
+    "load": "flowkit.files",
+    "save": "flowkit.files",
+}
+_ROOMS = (
+    "errors",
+    "files",
+    "flows",
+    "interop",
+    "nets",
+    "schema",
+    "tabular",
+    "testing",
+    "training",
+    "transforms",
+)
 
-__all__ = ["Flow", "__version__", "load", "save"]
+__all__ = ["Flow", "FlowDensity", "__version__", "load", "save"]
 
 
 def __getattr__(name: str) -> Any:

@@ -47,13 +47,9 @@ def write_file(
         DtypeError: a tensor is of a kind that the format lacks.
         ModelFileError: the file cannot be written.
     """
-    _check_json("document", dict(document))
-    content = _serialize(tensors, document)
-    at = content.find(_BLANK)  # the first thing in the metadata, which comes first
-    digest = hashlib.sha256(content).hexdigest().encode()
-    view = memoryview(content)
+    parts = _pack(tensors, document)
     try:
-        _replace(Path(os.path.realpath(path)), (view[:at], digest, view[at + len(digest) :]))
+        _replace(Path(os.path.realpath(path)), parts)
     except OSError as error:
         raise ModelFileError(path, f"cannot be written: {error.strerror or error}") from error
 
@@ -67,7 +63,18 @@ def read_file(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str
         ModelFileError: there is no such file, it is of another kind or version, truncated, or
             altered since it was written.
     """
-    content = _read(path)
+    return unpack(path, _read(path))
+
+
+def pack(tensors: Mapping[str, Tensor], document: Mapping[str, Any]) -> bytes:
+    """Return the bytes of the file that `write_file` would write."""
+    return b"".join(_pack(tensors, document))
+
+
+def unpack(
+    path: str | os.PathLike[str], content: bytes
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Do what `read_file` does with the bytes of a file; ``path`` is what errors call them."""
     metadata = _header(path, content).get("__metadata__")
     if not isinstance(metadata, dict) or "flowkit" not in metadata:
         raise ModelFileError(path, "a safetensors file, but none that flowkit wrote")
@@ -120,6 +127,18 @@ def _check_json(where: str, value: Any) -> None:
         raise ArgumentError(where, "a finite number (others go into a tensor)", value)
     elif not isinstance(value, str | int | float | None):  # a bool is an int
         raise ArgumentError(where, "what JSON can hold", type(value).__name__)
+
+
+def _pack(
+    tensors: Mapping[str, Tensor], document: Mapping[str, Any]
+) -> tuple[bytes | memoryview, ...]:
+    """Return the parts of a file: what stands before the checksum, that, and the rest."""
+    _check_json("document", dict(document))
+    content = _serialize(tensors, document)
+    at = content.find(_BLANK)  # the first thing in the metadata, which comes first
+    digest = hashlib.sha256(content).hexdigest().encode()
+    view = memoryview(content)
+    return view[:at], digest, view[at + len(digest) :]
 
 
 def _serialize(tensors: Mapping[str, Tensor], document: Mapping[str, Any]) -> bytes:

@@ -36,6 +36,17 @@ class ArgumentError(FlowkitError, ValueError):
         return type(self), (self.argument, self.expected, self.got)
 
 
+class DataError(ArgumentError):
+    """A table holds what cannot be used; column and, where one is to blame, row are named.
+
+    Example:
+        >>> raise DataError("column 'age', row 17", "a finite number", "inf")
+        Traceback (most recent call last):
+        ...
+        flowkit.errors.DataError: column 'age', row 17: expected a finite number, got inf
+    """
+
+
 class ShapeError(ArgumentError):
     """A tensor has the wrong shape."""
 

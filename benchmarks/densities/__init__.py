@@ -1,0 +1,1 @@
+"""Densities of tables, by flowkit and by others: what `benchmarks/tables.py` compares."""

@@ -1,0 +1,6 @@
+"""What the columns of a table are, and how its rows turn into codes and real values, and back."""
+
+from flowkit.schema.columns import KINDS, Column
+from flowkit.schema.schema import Discrete, Encoded, Schema
+
+__all__ = ["KINDS", "Column", "Discrete", "Encoded", "Schema"]

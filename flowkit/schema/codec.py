@@ -1,0 +1,221 @@
+"""Values of one column as numbers on the whole line, or as codes; and back."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from flowkit.errors import DataError
+from flowkit.schema.columns import Column
+from flowkit.schema.frames import Series
+
+
+def check_finite(series: Series, rows_from: int) -> None:
+    """Raise at the first value that is infinite, or too large to compute with."""
+    if series.family != "float":
+        return
+    bad = (np.abs(series.values) > 1e150) & ~series.missing
+    if bad.any():
+        i = int(np.flatnonzero(bad)[0])
+        where = f"column {series.name!r}, row {rows_from + i}"
+        raise DataError(
+            where,
+            "a finite number of at most 1e150 (NaN if missing, no infinity)",
+            series.values[i],
+        )
+
+
+def identity(series: Series) -> np.ndarray:
+    """Return float64 numbers that are equal exactly where the values are."""
+    if series.family == "text":
+        _, values = np.unique(series.values.astype(str), return_inverse=True)
+    else:
+        values = series.values
+    return np.where(series.missing, np.inf, values.astype(np.float64))
+
+
+def categories(column: Column, series: Series, on_unknown: str, rows_from: int) -> np.ndarray:
+    """Return the code of each value: its place among the categories.
+
+    Missing is the category after these; what is unseen has the code after them all.
+    """
+    known = column.categories
+    if known and not isinstance(known[0], str) and series.family != "text":
+        own = np.array(known, dtype=np.float64)
+        given: np.ndarray = series.values.astype(np.float64)
+    else:
+        own, given = np.array([str(k) for k in known]), series.values.astype(str)
+    order = np.argsort(own)
+    place = np.searchsorted(own[order], given).clip(max=len(own) - 1)
+    code = order[place]
+    unseen = (own[code] != given) & ~series.missing
+    if unseen.any() and on_unknown == "raise":
+        i = int(np.flatnonzero(unseen)[0])
+        where = f"column {column.name!r}, row {rows_from + i}"
+        raise DataError(where, "a category that the fit has seen", repr(series.values[i]))
+    code = np.where(series.missing, len(known), code)
+    return np.where(unseen, len(known) + column.missing, code)
+
+
+def from_categories(column: Column, codes: np.ndarray) -> np.ndarray:
+    """Return the categories of codes, None where they are missing."""
+    values = np.empty(len(column.categories) + column.missing, dtype=object)
+    values[: len(column.categories)] = column.categories
+    taken: np.ndarray = values[codes]
+    return taken
+
+
+def integers(column: Column, series: Series, rows_from: int) -> np.ndarray:
+    """Return whole numbers, 0 where they are missing."""
+    if series.family not in ("integer", "float", "boolean"):
+        _refuse(column, series, rows_from, "an integer")
+    values = np.where(series.missing, 0, series.values)
+    broken = (values != np.round(values)) | (np.abs(values) > 2**53)
+    if broken.any():
+        i = int(np.flatnonzero(broken)[0])
+        raise DataError(
+            f"column {column.name!r}, row {rows_from + i}", "an integer within 2**53", values[i]
+        )
+    return values.astype(np.int64)
+
+
+def from_integers(column: Column, codes: np.ndarray, missing: np.ndarray) -> np.ndarray:
+    """Return integers in the dtype of the column, NaN or None where they are missing."""
+    return _with_missing(column, codes, missing)
+
+
+def numbers(column: Column, series: Series, rows_from: int) -> np.ndarray:
+    """Return the numbers of a continuous column as float64."""
+    expected = ("time",) if column.kind == "datetime" else ("float", "integer", "boolean")
+    if series.family not in expected:
+        _refuse(column, series, rows_from, "a time" if column.kind == "datetime" else "a number")
+    return series.values.astype(np.float64)
+
+
+def _refuse(column: Column, series: Series, rows_from: int, expected: str) -> None:
+    """Raise, naming the first value that is to blame."""
+    for i, value in enumerate(series.values):
+        if not series.missing[i] and not _is_number(value):
+            where = f"column {column.name!r}, row {rows_from + i}"
+            raise DataError(where, f"{expected}, as it is {column.kind}", repr(value))
+    raise DataError(f"column {column.name!r}", f"{expected}s", f"{series.dtype} values")
+
+
+def _is_number(value: Any) -> bool:
+    try:
+        float(value)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def bounds(column: Column) -> tuple[float, ...]:
+    """Return the hard bounds of a column that there are."""
+    if column.kind == "positive":
+        return (0.0,)
+    return tuple(b for b in (column.lower, column.upper) if b is not None)
+
+
+def to_line(column: Column, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Map values to the whole line; return them and the logarithm of the derivative.
+
+    Outside of the bounds, and on them, the logarithm is ``-inf``: there is no density.
+    """
+    if column.kind in ("real", "datetime"):
+        return x, np.zeros(len(x))
+    if column.kind == "circular":
+        assert column.period is not None  # noqa: S101  for the type checker: Column has checked
+        angle = x * (2 * math.pi / column.period)
+        wrapped = np.remainder(angle + math.pi, 2 * math.pi) - math.pi
+        return wrapped, np.full(len(x), math.log(2 * math.pi / column.period))
+    lower, upper = (0.0, None) if column.kind == "positive" else (column.lower, column.upper)
+    inside = np.ones(len(x), dtype=bool)
+    if lower is not None:
+        inside &= x > lower
+    if upper is not None:
+        inside &= x < upper
+    middle = (
+        1.0 + (lower or 0.0)
+        if upper is None
+        else upper - 1.0
+        if lower is None
+        else (0.5 * (lower + upper))
+    )
+    x = np.where(inside, x, middle)
+    value, log_derivative = np.zeros(len(x)), np.zeros(len(x))
+    if lower is not None:
+        value, log_derivative = value + np.log(x - lower), log_derivative - np.log(x - lower)
+    if upper is not None:
+        value, log_derivative = value - np.log(upper - x), log_derivative - np.log(upper - x)
+    if lower is not None and upper is not None:
+        log_derivative = log_derivative + math.log(upper - lower)
+    return value, np.where(inside, log_derivative, -np.inf)
+
+
+def from_line(column: Column, value: np.ndarray) -> np.ndarray:
+    """Invert `to_line`."""
+    if column.kind in ("real", "datetime"):
+        return value.copy()
+    if column.kind == "circular":
+        assert column.period is not None  # noqa: S101
+        turned: np.ndarray = value * (column.period / (2 * math.pi))
+        angle: np.ndarray = np.remainder(turned, column.period)
+        return angle
+    lower, upper = (0.0, None) if column.kind == "positive" else (column.lower, column.upper)
+    x: np.ndarray
+    if lower is None:
+        assert upper is not None  # noqa: S101
+        x = upper - np.exp(-value)
+    elif upper is None:
+        x = lower + np.exp(np.minimum(value, 700.0))
+    else:
+        x = lower + (upper - lower) / (1 + np.exp(-np.clip(value, -700, 700)))
+    return x
+
+
+def from_numbers(column: Column, x: np.ndarray, missing: np.ndarray) -> np.ndarray:
+    """Return numbers in the dtype of the column, strictly within its bounds but for atoms."""
+    if column.kind == "datetime":
+        known = np.where(np.isfinite(x), x, 0.0).clip(-6e10, 2.5e11)
+        times = (known * 1e6).round().astype(np.int64).astype("datetime64[us]")
+        times[missing] = np.datetime64("NaT")
+        if column.dtype.startswith("datetime64["):  # pandas and NumPy
+            return times
+        if column.zone is not None:
+            from datetime import UTC
+
+            stamps = [None if np.isnat(t) else t.item().replace(tzinfo=UTC) for t in times]
+            return np.array(stamps, dtype=object)
+        return times.astype(object)
+    dtype = _float_dtype(column.dtype)
+    cast: np.ndarray = x.astype(dtype)
+    if column.kind in ("positive", "bounded"):
+        free = ~np.isin(x, column.atoms)
+        lower = 0.0 if column.kind == "positive" else column.lower
+        if lower is not None:
+            edge = np.nextafter(dtype(lower), dtype(np.inf))
+            cast = np.where(free & (cast <= lower), edge, cast)
+        if column.upper is not None:
+            edge = np.nextafter(dtype(column.upper), dtype(-np.inf))
+            cast = np.where(free & (cast >= column.upper), edge, cast)
+    return _with_missing(column, cast, missing)
+
+
+def _float_dtype(dtype: str) -> type[np.floating[Any]]:
+    name = dtype.lower()
+    if "16" in name or "half" in name:
+        return np.float16
+    return np.float32 if name in ("float32", "float") else np.float64
+
+
+def _with_missing(column: Column, values: np.ndarray, missing: np.ndarray) -> np.ndarray:
+    """Mark what is missing as the table's library does."""
+    if not missing.any():
+        return values
+    if values.dtype.kind == "f" and column.dtype in ("float16", "float32", "float64"):
+        return np.where(missing, np.nan, values).astype(values.dtype)
+    if column.dtype in ("float16", "float32", "float64"):  # pandas' integers with holes
+        return np.where(missing, np.nan, values.astype(np.float64))
+    marked = values.astype(object)
+    marked[missing] = None
+    return marked

@@ -1,0 +1,82 @@
+"""Guessing what a column is from its values."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from flowkit.errors import DataError
+from flowkit.schema.columns import Column
+from flowkit.schema.frames import Series
+
+# A value of a continuous law never repeats. One that at least this share of the rows have, and
+# this many of them, is an atom; fewer repetitions come from rounding.
+_ATOM_SHARE = 0.05
+_ATOM_ROWS = 10
+_ATOM_CONTRAST = 4
+
+# Where fewer than this share of the rows bring a value of their own, values were rounded.
+_OWN_VALUES = 0.5
+_MANY_LEVELS = 2000
+
+
+def infer(series: Series, *, distinct_rows: int) -> Column:
+    """Return what a column is taken to be.
+
+    Text and booleans are categorical, times datetimes. Whole numbers are integers, and counts if
+    none is negative; so are floats that are all whole and repeat, as integers with missing values
+    are stored. Other numbers are real: bounds are never inferred, as the next row may exceed them.
+
+    Args:
+        series: the column.
+        distinct_rows: rows of the table that differ; repetitions of whole rows are no rounding.
+
+    Raises:
+        DataError: there is no value, or one that is infinite.
+    """
+    present = series.values[~series.missing]
+    if len(present) == 0:
+        raise DataError(f"column {series.name!r}", "at least one value", "only missing ones")
+    column = Column(series.name, "real", series.dtype, missing=bool(series.missing.any()))
+    if series.family in ("text", "boolean"):
+        values, counts = np.unique(present.astype(str), return_counts=True)
+        if series.family == "boolean":
+            return replace(column, kind="categorical", categories=(False, True))
+        order = np.lexsort((values, -counts))  # the frequent first
+        return replace(column, kind="categorical", categories=tuple(values[order].tolist()))
+    if series.family == "time":
+        return replace(column, kind="datetime", zone=series.zone)
+    levels, counts = np.unique(present, return_counts=True)
+    repeats = len(levels) < _OWN_VALUES * min(distinct_rows, len(present))
+    whole = bool((levels == np.round(levels)).all() and (np.abs(levels) <= 2**53).all())
+    if series.family == "integer" or (whole and repeats and len(levels) > 1):
+        return replace(column, kind="integer", lower=0.0 if levels[0] >= 0 else None)
+    column = replace(column, atoms=atoms(levels, counts, len(series.values)))
+    on_atoms = np.isin(levels, column.atoms)
+    smooth, rows = levels[~on_atoms], min(distinct_rows, len(present)) - counts[on_atoms].sum()
+    return replace(
+        column, resolution=_resolution(smooth) if len(smooth) < _OWN_VALUES * rows else None
+    )
+
+
+def atoms(levels: np.ndarray, counts: np.ndarray, rows: int) -> tuple[float, ...]:
+    """Return the values that have a probability of their own."""
+    if len(levels) == 1:
+        return (float(levels[0]),)
+    heavy = (counts >= _ATOM_ROWS) & (counts >= _ATOM_SHARE * rows)
+    found = [
+        i for i in np.flatnonzero(heavy) if counts[i] >= _ATOM_CONTRAST * _around(counts, int(i))
+    ]
+    return tuple(float(levels[i]) + 0.0 for i in found)  # -0.0 is 0.0
+
+
+def _around(counts: np.ndarray, i: int) -> float:
+    """Return how often the values next to one are had: all that are rounded repeat."""
+    near = np.concatenate([counts[max(i - 4, 0) : i], counts[i + 1 : i + 5]])
+    return float(np.median(near))
+
+
+def _resolution(levels: np.ndarray) -> float | None:
+    if len(levels) < 2:
+        return None
+    gaps = np.diff(levels)
+    return float(gaps.min() if len(levels) < _MANY_LEVELS else np.median(gaps))

@@ -1,0 +1,280 @@
+"""What the columns of a table are, and its rows as codes and real values."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from flowkit._checks import check_choice, check_keys
+from flowkit.errors import ArgumentError, DataError
+from flowkit.schema import codec, frames
+from flowkit.schema.columns import Column
+from flowkit.schema.infer import atoms, infer
+
+
+@dataclass(frozen=True)
+class Discrete:
+    """A column of the discrete block.
+
+    Args:
+        name: the table's column.
+        kind: "flag": 0 the value is present, 1 missing, 2 and on the atoms; "categorical"; or
+            "integer".
+        size: number of known states of a flag or categorical; a categorical has one more code,
+            ``size``, for whatever is unseen.
+        lower: least allowed integer, None for none.
+        upper: largest allowed integer.
+        absent_if: index of the flag whose value other than 0 says that the integer is absent;
+            its code is 0 then and means nothing.
+    """
+
+    name: str
+    kind: str
+    size: int = 0
+    lower: int | None = None
+    upper: int | None = None
+    absent_if: int | None = None
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Rows as codes and real values.
+
+    Args:
+        codes: ``(rows, len(schema.discrete))`` int64, the discrete block.
+        values: ``(rows, len(schema.continuous))`` float64, on the whole line; NaN where missing
+            or at an atom.
+        log_jacobian: ``(rows,)``, the sum of ``log |d value / d x|`` over the values present;
+            ``-inf`` where one is outside a bound.
+    """
+
+    codes: np.ndarray
+    values: np.ndarray
+    log_jacobian: np.ndarray
+
+
+@dataclass(frozen=True)
+class Schema:
+    """What each column of a table is.
+
+    Args:
+        columns: the columns, in the table's order.
+        library: that of the table, which samples are given back in: "numpy", "pandas", "polars"
+            or "pyarrow".
+
+    Example:
+        >>> table = np.stack([np.linspace(0, 1, 30), np.repeat([0.0, 1.5], [29, 1])], axis=1)
+        >>> print(Schema.infer(table))
+        x0  real
+        x1  real, point masses at 0
+    """
+
+    columns: tuple[Column, ...]
+    library: str = "numpy"
+
+    @classmethod
+    def infer(cls, table: Any, overrides: Mapping[str, Any] | None = None) -> "Schema":
+        """Infer the schema of a table, but for what is told.
+
+        Args:
+            table: an array ``(rows, columns)``, or a frame of pandas, polars or pyarrow.
+            overrides: from names to a kind, a mapping of options, or a `Column`. The columns of
+                an array are called "x0", "x1", ...
+
+        Raises:
+            DataError: a table without rows or columns, a column without values.
+            ArgumentError: an override of no column, or with options that do not fit.
+        """
+        names, library = frames.names(table), frames.library(table)
+        if frames.length(table) < 1 or not names:
+            shape = (frames.length(table), len(names))
+            raise DataError("table", "at least one row and one column", f"shape {shape}")
+        overrides = {str(k): v for k, v in (overrides or {}).items()}
+        for name in overrides:
+            if name not in names:
+                raise ArgumentError("schema", f"names of columns: {', '.join(names)}", repr(name))
+        every = [frames.read(table, name) for name in names]
+        for series in every:
+            codec.check_finite(series, 0)
+        keys = np.stack([codec.identity(series) for series in every], axis=1)
+        distinct = len(np.unique(keys, axis=0))
+        columns = []
+        for series in every:
+            column = infer(series, distinct_rows=distinct)
+            if series.name in overrides:
+                column = column.override(overrides[series.name])
+                column = _complete(column, series)
+            columns.append(column)
+        return cls(tuple(columns), library)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the columns."""
+        return tuple(column.name for column in self.columns)
+
+    @cached_property
+    def discrete(self) -> tuple[Discrete, ...]:
+        """The columns of the discrete block."""
+        found: list[Discrete] = []
+        for column in self.columns:
+            flag = None
+            if column.has_flag:
+                flag = len(found)
+                found.append(Discrete(column.name, "flag", 2 + len(column.atoms)))
+            if column.kind == "categorical":
+                size = len(column.categories) + column.missing
+                found.append(Discrete(column.name, "categorical", size))
+            elif column.kind == "integer":
+                low, high = (None if b is None else int(b) for b in (column.lower, column.upper))
+                found.append(Discrete(column.name, "integer", 0, low, high, flag))
+        return tuple(found)
+
+    @cached_property
+    def continuous(self) -> tuple[str, ...]:
+        """Names of the columns that have a density."""
+        return tuple(column.name for column in self.columns if column.is_continuous)
+
+    @cached_property
+    def flag_of(self) -> tuple[int | None, ...]:
+        """Of each continuous column, the index of its flag in the discrete block."""
+        flags = {d.name: i for i, d in enumerate(self.discrete) if d.kind == "flag"}
+        return tuple(flags.get(name) for name in self.continuous)
+
+    @cached_property
+    def circular(self) -> np.ndarray:
+        """Which continuous columns are circular, ``(len(continuous),)``."""
+        kinds = {column.name: column.kind for column in self.columns}
+        return np.array([kinds[name] == "circular" for name in self.continuous], dtype=bool)
+
+    def encode(
+        self,
+        table: Any,
+        *,
+        rows_from: int = 0,
+        on_unknown: str = "score",
+        spread: np.random.Generator | None = None,
+    ) -> Encoded:
+        """Return the rows of a table as codes and values.
+
+        Args:
+            table: with the columns of the schema, in any order if they have names.
+            rows_from: number of the first row, for messages.
+            on_unknown: "score" gives categories that are new a code of their own, "raise" an
+                error.
+            spread: for a fit: spreads values that were rounded evenly within their resolution.
+
+        Raises:
+            DataError: a column is missing, or a value is none of its kind; column and row are
+                named.
+        """
+        check_choice("on_unknown", on_unknown, ("score", "raise"))
+        self._check_columns(table)
+        n = frames.length(table)
+        codes = np.zeros((n, len(self.discrete)), dtype=np.int64)
+        values = np.full((n, len(self.continuous)), np.nan)
+        log_jacobian = np.zeros(n)
+        for column in self.columns:
+            series = frames.read(table, column.name, rows_from=rows_from)
+            codec.check_finite(series, rows_from)
+            if series.missing.any() and not column.missing:
+                row = rows_from + int(np.flatnonzero(series.missing)[0])
+                where = f"column {column.name!r}, row {row}"
+                raise DataError(where, "a value, as the fit saw no missing one", "none")
+            at = [i for i, d in enumerate(self.discrete) if d.name == column.name]
+            if column.kind == "categorical":
+                codes[:, at[0]] = codec.categories(column, series, on_unknown, rows_from)
+                continue
+            state = np.where(series.missing, 1, 0)
+            if column.kind == "integer":
+                codes[:, at[-1]] = codec.integers(column, series, rows_from)
+            else:
+                x = codec.numbers(column, series, rows_from)
+                for k, atom in enumerate(column.atoms):
+                    state[(x == atom) & ~series.missing] = 2 + k
+                present = state == 0
+                if spread is not None and column.resolution is not None:
+                    x = x + column.resolution * (spread.random(n) - 0.5)
+                j = self.continuous.index(column.name)
+                value, term = codec.to_line(column, x[present])
+                values[present, j] = value
+                log_jacobian[present] += term
+            if column.has_flag:
+                codes[:, at[0]] = state
+        return Encoded(codes, values, log_jacobian)
+
+    def decode(self, codes: np.ndarray, values: np.ndarray) -> Any:
+        """Return codes and values as a table like the one that the schema was inferred from."""
+        decoded = []
+        for column in self.columns:
+            at = [i for i, d in enumerate(self.discrete) if d.name == column.name]
+            if column.kind == "categorical":
+                decoded.append(codec.from_categories(column, codes[:, at[0]]))
+                continue
+            state = codes[:, at[0]] if column.has_flag else np.zeros(len(codes), dtype=np.int64)
+            if column.kind == "integer":
+                decoded.append(codec.from_integers(column, codes[:, at[-1]], state == 1))
+                continue
+            x = codec.from_line(column, values[:, self.continuous.index(column.name)])
+            for k, atom in enumerate(column.atoms):
+                x[state == 2 + k] = atom
+            decoded.append(codec.from_numbers(column, x, state == 1))
+        parts = [(c.name, c.dtype, v) for c, v in zip(self.columns, decoded, strict=True)]
+        return frames.table_of(parts, self.library)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the schema ready for JSON."""
+        return {"library": self.library, "columns": [c.to_dict() for c in self.columns]}
+
+    @classmethod
+    def from_dict(cls, document: Mapping[str, Any]) -> "Schema":
+        """Make a schema from what `to_dict` returned.
+
+        Raises:
+            ArgumentError: keys or values that make no schema.
+        """
+        check_keys("schema", document, ("library", "columns"))
+        check_choice("library", document["library"], frames.LIBRARIES)
+        return cls(tuple(map(Column.from_dict, document["columns"])), document["library"])
+
+    def __str__(self) -> str:
+        width = max(map(len, self.names))
+        return "\n".join(f"{c.name:<{width}}  {c.describe()}" for c in self.columns)
+
+    def _check_columns(self, table: Any) -> None:
+        names = frames.names(table)
+        if isinstance(table, np.ndarray) and len(names) != len(self.names):
+            raise DataError("table", f"{len(self.names)} columns", len(names))
+        if not isinstance(table, np.ndarray):
+            frames.library(table)
+            for name in self.names:
+                if name not in names:
+                    raise DataError(f"column {name!r}", "a column of that name", "none")
+
+
+def _complete(column: Column, series: frames.Series) -> Column:
+    """Fill in what an override left open, and check that the rows agree with it."""
+    where = f"column {column.name!r}"
+    missing = bool(series.missing.any())
+    column = replace(column, missing=column.missing or missing)
+    if column.kind == "categorical" and not column.categories:
+        present = series.values[~series.missing]
+        found = np.unique(present.astype(str) if present.dtype == object else present)
+        return replace(column, categories=tuple(found.tolist()))
+    if column.kind in ("integer", "categorical"):
+        return column
+    if series.family == "text":
+        raise DataError(where, f"numbers, as it is {column.kind}", "text")
+    if series.family == "time" and column.kind != "datetime":
+        raise DataError(where, f"numbers, as it is {column.kind}", "times")
+    # On a bound there is no density: what the table has there are atoms.
+    present = codec.numbers(column, series, 0)[~series.missing]
+    levels, counts = np.unique(present, return_counts=True)
+    on_bound = [v for v in codec.bounds(column) if v in levels]
+    every = {*column.atoms, *atoms(levels, counts, len(series.values)), *on_bound}
+    column = replace(column, atoms=tuple(sorted(every)))
+    _, term = codec.to_line(column, present[~np.isin(present, column.atoms)])
+    if (term == -np.inf).any():
+        raise DataError(where, f"values that are {column.describe()}", "some outside")
+    return column

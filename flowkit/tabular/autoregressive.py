@@ -1,0 +1,204 @@
+"""The flow of a table: each column a mixture that a network reads off the columns before it."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from flowkit.flows import Flow, StandardNormal
+from flowkit.nets import MADE
+from flowkit.nets.incremental import parameters_sweep
+from flowkit.transforms import Chain, GaussianMixture, MaskedAutoregressive
+from flowkit.transforms.conditioning import condition
+
+_LOG_2PI = math.log(2 * math.pi)
+# Softly, the narrowest and widest component, as log-scale of a standardised column.
+_BOUND = 7.0
+# Wrapped thrice around the circle, a normal no wider than this has all its mass, to 1e-9.
+_WIDEST_ANGLE = 1.0
+
+
+class FlowMember(nn.Module):
+    """A masked autoregressive mixture flow (MADE-MoG) that takes missing entries and angles.
+
+    ``p(y) = prod_j sum_k w_jk N(y_j; m_jk, s_jk)``, with ``w, m, s`` read by a MADE off the columns
+    before j. As a transform it is `MaskedAutoregressive` with `GaussianMixture`, whose
+    log-likelihood is computed here without the detour through distribution functions.
+
+    An absent entry is zero to the network, which is told so by a flag, and has no factor: the
+    density of the present ones is exact. An angle enters the network as cosine and sine, and its
+    components are wrapped normals, the first a uniform: so the two ends of the circle meet.
+
+    Args:
+        features: number of columns d.
+        order: the order of the columns in the product.
+        hidden: widths of the network.
+        components: of each conditional.
+        context_features: width of the context, 0 for none.
+        flags: whether the network is told which entries are absent.
+        circular: which columns are angles, ``(d,)``.
+
+    Reference: Papamakarios, Pavlakou and Murray, *Masked autoregressive flow*, 2017, section 4.
+    """
+
+    kind = "flow"
+
+    def __init__(
+        self,
+        features: int,
+        order: Sequence[int],
+        hidden: Sequence[int],
+        components: int,
+        context_features: int,
+        flags: bool,
+        circular: list[bool],
+    ) -> None:
+        super().__init__()
+        self.features, self.order, self.hidden = features, list(order), list(hidden)
+        self.components, self.context_features = components, context_features
+        self.flags, self.circular = flags, list(circular)
+        angles = [j for j in range(features) if circular[j]]
+        self._sines = {j: features + i for i, j in enumerate(angles)}
+        # The sine comes right after its cosine: a later column sees both or none.
+        inputs = [i for j in order for i in ((j, self._sines[j]) if circular[j] else (j,))]
+        univariate = GaussianMixture(components, bound=_BOUND)
+        made = MADE(
+            features + len(angles),
+            univariate.parameters,
+            hidden,
+            context_features=context_features + features * flags,
+            order=inputs,
+        )
+        self.layer = MaskedAutoregressive(made, univariate)
+
+    def config(self) -> dict[str, object]:
+        """Return the arguments that make it again."""
+        return {
+            "features": self.features,
+            "order": self.order,
+            "hidden": self.hidden,
+            "components": self.components,
+            "context_features": self.context_features,
+            "flags": self.flags,
+            "circular": self.circular,
+        }
+
+    @property
+    def flow(self) -> Flow | None:
+        """It as a `Flow`, sharing its tensors; None with circular columns, whose map has none."""
+        if any(self.circular):
+            return None
+        return Flow(Chain(self.layer), StandardNormal(self.features).to(self._dtype()))
+
+    def start(self, y: np.ndarray, seed: int) -> None:
+        """Initialise: the network at random, the conditionals at the columns' own quantiles."""
+        generator = torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            for parameter in self.layer.made.parameters():
+                if parameter.dim() == 2:
+                    bound = 1 / math.sqrt(parameter.shape[1])
+                    parameter.uniform_(-bound, bound, generator=generator)
+            self.layer.made.zero_output_()
+            k = self.components
+            places = torch.linspace(-1, 1, k) if k > 1 else torch.zeros(1)
+            start = torch.zeros(self.layer.features, 3, k)
+            for j in range(self.features):
+                column = y[~np.isnan(y[:, j]), j]
+                if self.circular[j]:
+                    start[j, 1] = torch.linspace(-math.pi, math.pi, k + 1)[:-1] - places
+                    start[j, 2] = -0.3
+                elif len(column):
+                    q = np.quantile(column, (np.arange(k) + 0.5) / k)
+                    start[j, 1] = torch.tensor(q).float() - places
+                    start[j, 2] = math.log(1.5 / k**0.5) if k > 1 else 0.0
+            self._output_bias().copy_(start.reshape(-1))
+
+    def _output_bias(self) -> Tensor:
+        return [p for p in self.layer.made.net.parameters() if p.dim() == 1][-1]
+
+    def forward(self, x: Tensor, present: Tensor, context: Tensor | None) -> Tensor:
+        """Return the log-density ``(n,)`` of entries ``x (n, d)``, zero where not ``present``."""
+        parts = [] if context is None or not self.context_features else [context]
+        if self.flags:
+            parts.append((~present).to(x.dtype))
+        params = condition(
+            self.layer.made, self._inputs(x), torch.cat(parts, -1) if parts else None
+        )
+        log_density = self._column_log_density(x, params[..., : self.features, :])
+        return torch.where(present, log_density, 0.0).sum(-1)
+
+    def log_prob(self, y: Tensor, context: Tensor | None = None) -> Tensor:
+        """Return the log-density of the present entries of each row, ``(n,)``."""
+        present = ~y.isnan()
+        log_prob: Tensor = self(y.nan_to_num(0.0), present, context)
+        return log_prob
+
+    def sample(self, present: Tensor, context: Tensor | None, rng: np.random.Generator) -> Tensor:
+        """Draw rows ``(n, d)``, NaN where not ``present``; each unit is evaluated once."""
+        n, dtype = len(present), self._dtype()
+        parts = [] if context is None or not self.context_features else [context.to(dtype)]
+        if self.flags:
+            parts.append((~present).to(dtype))
+        seen = torch.zeros(self.layer.features, n, dtype=dtype)
+        y = torch.zeros(n, self.features, dtype=dtype)
+        made = self.layer.made
+        sweep = parameters_sweep(made, seen, torch.cat(parts, -1) if parts else None)
+        for step, feature in enumerate(made.order):
+            params = sweep.advance(step).T  # (n, P)
+            if feature >= self.features:  # the sine of the angle before
+                continue
+            log_weights, means, log_scales = self._components(params)
+            weights = log_weights.double().exp().cumsum(-1)
+            draw = torch.from_numpy(rng.random((n, 1))) * weights[:, -1:]
+            chosen = (draw > weights).sum(-1, keepdim=True).clamp(max=self.components - 1)
+            noise = torch.from_numpy(rng.standard_normal((n, 1))).to(dtype)
+            value = means.gather(-1, chosen) + log_scales.gather(-1, chosen).exp() * noise
+            value = value.squeeze(-1)
+            if self.circular[feature]:
+                uniform = torch.from_numpy(rng.uniform(-math.pi, math.pi, n)).to(dtype)
+                wide = log_scales.clamp(max=math.log(_WIDEST_ANGLE)).gather(-1, chosen).exp()
+                value = (means.gather(-1, chosen) + wide * noise).squeeze(-1)
+                value = torch.where(chosen.squeeze(-1) == 0, uniform, value)
+                value = torch.remainder(value + math.pi, 2 * math.pi) - math.pi
+            value = torch.where(present[:, feature], value, 0.0)
+            y[:, feature] = value
+            known = present[:, feature]
+            if self.circular[feature]:
+                seen[feature] = torch.where(known, value.cos(), 0.0)
+                seen[self._sines[feature]] = torch.where(known, value.sin(), 0.0)
+            else:
+                seen[feature] = value
+        return y.masked_fill(~present, torch.nan)
+
+    def _inputs(self, x: Tensor) -> Tensor:
+        if not self._sines:
+            return x
+        angles = list(self._sines)
+        circular = torch.tensor(self.circular)
+        return torch.cat([torch.where(circular, x.cos(), x), x[..., angles].sin()], -1)
+
+    def _components(self, params: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        univariate: GaussianMixture = self.layer.univariate  # type: ignore[assignment]
+        return univariate._components(params)
+
+    def _column_log_density(self, x: Tensor, params: Tensor) -> Tensor:
+        """Return the log-density of each entry, ``(n, d)``."""
+        log_weights, means, log_scales = self._components(params)
+        u = (x.unsqueeze(-1) - means) * (-log_scales).exp()
+        log_density = (log_weights - log_scales - 0.5 * (u * u + _LOG_2PI)).logsumexp(-1)
+        if not self._sines:
+            return log_density
+        log_scales = log_scales.clamp(max=math.log(_WIDEST_ANGLE))
+        offset = torch.remainder(x.unsqueeze(-1) - means + math.pi, 2 * math.pi) - math.pi
+        turns = torch.tensor([-1.0, 0.0, 1.0], dtype=x.dtype) * (2 * math.pi)
+        u = (offset.unsqueeze(-1) + turns) * (-log_scales).exp().unsqueeze(-1)
+        wrapped = (-0.5 * (u * u + _LOG_2PI)).logsumexp(-1) - log_scales
+        first = torch.arange(self.components) == 0
+        wrapped = torch.where(first, -_LOG_2PI, wrapped)
+        around = (log_weights + wrapped).logsumexp(-1)
+        return torch.where(torch.tensor(self.circular), around, log_density)
+
+    def _dtype(self) -> torch.dtype:
+        return next(self.parameters()).dtype

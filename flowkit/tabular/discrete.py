@@ -1,0 +1,241 @@
+"""The discrete block of a table: flags, categories and integers, each given those before it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from flowkit._checks import check_keys
+from flowkit.errors import ArgumentError
+from flowkit.nets import MLP
+from flowkit.schema import Discrete
+from flowkit.tabular.laws import Law, describe, law_of, table_size
+from flowkit.tabular.stacking import stack
+from flowkit.training import fit
+
+# Below so many rows columns are taken as independent: there is too little to learn more from.
+_FEWEST_ROWS = 200
+_STEPS = {"fast": 600, "default": 1500, "best": 4000}
+_HIDDEN = (64, 64)
+_CHUNK = 32_768
+
+
+class DiscreteBlock(nn.Module):
+    """``p(codes) = Π p(code_j | codes before j)``, exactly normalised.
+
+    Each conditional is a mixture of the column's own frequencies and of a network that moves
+    them, weighed by held-out rows; so it never does much worse than independence.
+
+    Args:
+        columns: what the codes are.
+        tables: of each column, how many integers have a probability of their own.
+        networks: whether there are networks.
+    """
+
+    shares: Tensor
+
+    def __init__(self, columns: Sequence[Discrete], tables: Sequence[int], networks: bool) -> None:
+        super().__init__()
+        self.columns, self.tables = tuple(columns), tuple(tables)
+        self.laws = nn.ModuleList(map(law_of, self.columns, self.tables))
+        widths = [law.width for law in self._laws()]
+        self.context_features = sum(widths)
+        before = [sum(widths[:j]) for j in range(len(widths))]
+        self.networks = nn.ModuleDict()
+        for j, law in enumerate(self._laws()):
+            if networks and before[j] and law.parameters_per_row:
+                # In float64: what a row scores must not depend on its batch.
+                net = MLP(before[j], law.parameters_per_row, _HIDDEN).double()
+                net.zero_output_()
+                self.networks[str(j)] = net
+        # Weight of the network in each column's conditional; the frequencies have the rest.
+        self.register_buffer("shares", torch.zeros(len(self.columns), dtype=torch.float64))
+
+    @classmethod
+    def fit(
+        cls,
+        codes: np.ndarray,
+        columns: Sequence[Discrete],
+        weights: np.ndarray | None = None,
+        *,
+        seed: int = 0,
+        effort: str = "default",
+    ) -> "DiscreteBlock":
+        """Fit to codes ``(n, J)``, with weights ``(n,)`` that count rows."""
+        w = np.ones(len(codes)) if weights is None else weights
+        present = [_present(codes, column) for column in columns]
+        tables = [
+            table_size(column, codes[p, j], w[p])
+            for j, (column, p) in enumerate(zip(columns, present, strict=True))
+        ]
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self = cls(columns, tables, networks=w.sum() >= _FEWEST_ROWS)
+        for j, law in enumerate(self._laws()):
+            if present[j].any():
+                law.fit(codes[present[j], j], w[present[j]])
+        if len(self.networks):
+            self._train(codes, weights, seed, _STEPS[effort])
+        return self.eval()
+
+    def log_prob(self, codes: np.ndarray) -> np.ndarray:
+        """Return the log-probability of each row of codes ``(n, J)``, ``(n,)`` float64."""
+        parts = [self._log_prob(codes[i : i + _CHUNK]) for i in range(0, len(codes), _CHUNK)]
+        return np.concatenate([np.zeros(0), *parts])
+
+    def sample(self, n: int, rng: np.random.Generator) -> np.ndarray:
+        """Draw ``n`` rows of codes, one column after the other."""
+        parts = [self._sample(min(_CHUNK, n - i), rng) for i in range(0, n, _CHUNK)]
+        return np.concatenate([np.zeros((0, len(self.columns)), dtype=np.int64), *parts])
+
+    def context(self, codes: np.ndarray) -> np.ndarray:
+        """Return what the continuous columns are told of the codes, ``(n, context_features)``."""
+        return self._features(codes, len(self.columns))
+
+    def config(self) -> dict[str, Any]:
+        """Return the arguments that make it again, ready for JSON."""
+        return {
+            "columns": [describe(column) for column in self.columns],
+            "tables": list(self.tables),
+            "networks": bool(len(self.networks)),
+        }
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> "DiscreteBlock":
+        """Make it again, with nothing fitted yet.
+
+        Raises:
+            ArgumentError: the configuration describes none.
+        """
+        check_keys("discrete", config, ("columns", "tables", "networks"))
+        try:
+            columns = [Discrete(**column) for column in config["columns"]]
+            return cls(columns, config["tables"], config["networks"])
+        except (TypeError, ValueError) as error:
+            raise ArgumentError("discrete", "a discrete block", str(error)) from error
+
+    def _laws(self) -> list[Law]:
+        return cast(list[Law], [*self.laws])
+
+    def _features(self, codes: np.ndarray, columns: int) -> np.ndarray:
+        """Return the features of the first columns of the codes."""
+        parts = [np.zeros((len(codes), 0))]
+        for j, law in enumerate(self._laws()[:columns]):
+            features = law.features(codes[:, j])
+            features[~_present(codes, self.columns[j])] = 0.0
+            parts.append(features)
+        return np.concatenate(parts, axis=1)
+
+    def _network(self, j: int) -> MLP | None:
+        """Return the network of a column, which sees the features of the columns before it."""
+        found = [net for key, net in self.networks.items() if key == str(j)]
+        return cast(MLP, found[0]) if found else None
+
+    def _scores(self, codes: Tensor, features: Tensor) -> list[tuple[Tensor, Tensor, Tensor]]:
+        """Return, of each column with a network, the score by frequencies, by it, and presence."""
+        found = []
+        for j, law in enumerate(self._laws()):
+            net = self._network(j)
+            if net is None:
+                continue
+            params = net(features[:, : net.in_features])
+            column = codes[:, j]
+            present = torch.ones(len(codes), dtype=torch.bool)
+            if self.columns[j].absent_if is not None:
+                present = codes[:, self.columns[j].absent_if] == 0
+            found.append((law.log_prob(column, None), law.log_prob(column, params), present))
+        return found
+
+    def _train(self, codes: np.ndarray, weights: np.ndarray | None, seed: int, steps: int) -> None:
+        features = torch.from_numpy(self.context(codes))
+        order = np.random.default_rng(seed).permutation(len(codes))
+        held_out = order[: max(len(codes) // 10, 50)]
+        kept = order[len(held_out) :]
+        w = np.ones(len(codes)) if weights is None else weights
+        rows = [
+            (torch.from_numpy(codes[part]), features[part], torch.from_numpy(w[part]))
+            for part in (kept, held_out)
+        ]
+        trainer = _Trainer(self)
+        fit(
+            trainer,
+            rows[0][0],
+            context=rows[0][1],
+            weights=rows[0][2],
+            validation=rows[1],
+            steps=steps,
+            batch_size=512,
+            learning_rate=2e-3,
+            average=0.99,
+            patience=8,
+            validate_every=max(steps // 30, 10),
+            seed=seed,
+        )
+        self.requires_grad_(False)
+        with torch.no_grad():
+            scores = self._scores(*rows[1][:2])
+        for j, (plain, moved, present) in zip(self.networks, scores, strict=True):
+            both = torch.stack([plain, moved], dim=1)[present].numpy()
+            if len(both):
+                share = stack(both, w[held_out][present.numpy()])[1]
+                self.shares[int(j)] = float(share)
+
+    @torch.no_grad()
+    def _log_prob(self, codes: np.ndarray) -> np.ndarray:
+        features = torch.from_numpy(self.context(codes))
+        rows = torch.from_numpy(np.ascontiguousarray(codes))
+        total = torch.zeros(len(rows), dtype=torch.float64)
+        for j, law in enumerate(self._laws()):
+            present = torch.from_numpy(_present(codes, self.columns[j]))
+            score = law.log_prob(rows[:, j], None)
+            net = self._network(j)
+            if net is not None:
+                moved = law.log_prob(rows[:, j], net(features[:, : net.in_features]))
+                share = self.shares[j]
+                score = torch.logaddexp(score + torch.log1p(-share), moved + share.log())
+            total += torch.where(present, score, 0.0)
+        return total.numpy()
+
+    @torch.no_grad()
+    def _sample(self, n: int, rng: np.random.Generator) -> np.ndarray:
+        codes = np.zeros((n, len(self.columns)), dtype=np.int64)
+        features = np.zeros((n, 0))
+        for j, law in enumerate(self._laws()):
+            uniform = rng.random((n, 4))
+            drawn = law.sample(n, None, uniform)
+            net = self._network(j)
+            if net is not None:
+                moved = law.sample(n, net(torch.from_numpy(features)), uniform)
+                drawn = np.where(uniform[:, 3] < float(self.shares[j]), moved, drawn)
+            present = _present(codes, self.columns[j])
+            codes[:, j] = np.where(present, drawn, 0)
+            own = law.features(codes[:, j])
+            own[~present] = 0.0
+            features = np.concatenate([features, own], axis=1)
+        return codes
+
+
+class _Trainer(nn.Module):
+    """The networks of a block, as `flowkit.training.fit` wants a model."""
+
+    def __init__(self, block: DiscreteBlock) -> None:
+        super().__init__()
+        self.networks = block.networks
+        self._block = [block]  # in a list, to be no submodule
+
+    def log_prob(self, codes: Tensor, features: Tensor) -> Tensor:
+        """Return the score of each row but for columns without a network."""
+        total = torch.zeros(len(codes), dtype=torch.float64)
+        for _, moved, present in self._block[0]._scores(codes, features):
+            total = total + torch.where(present, moved, 0.0)
+        return total
+
+
+def _present(codes: np.ndarray, column: Discrete) -> np.ndarray:
+    """Return in which rows a column has a value at all."""
+    if column.absent_if is None:
+        return np.ones(len(codes), dtype=bool)
+    present: np.ndarray = codes[:, column.absent_if] == 0
+    return present

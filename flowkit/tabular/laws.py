@@ -1,0 +1,297 @@
+"""Laws of one discrete column: of states, and of whole numbers."""
+
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from flowkit.schema import Discrete
+from flowkit.tabular.weighted import weighted_quantiles
+
+# Integers that get a probability of their own: the most frequent ones, each seen often enough.
+_TABLE = 64
+_TABLE_ROWS = 5.0
+_COMPONENTS = 4
+# A column of more states than this is described by its frequencies alone.
+MOST_STATES = 256
+_FARTHEST = 2**53
+
+
+class States(nn.Module):
+    """The law of a flag or a category: frequencies, moved by what a network says.
+
+    Args:
+        size: number of known states S.
+        unseen: whether code S, for what the fit has not seen, has a mass of its own.
+
+    Frequencies are smoothed by half a row for each state. The mass of the unseen is that of
+    categories seen once (Good and Turing), at least half a row.
+    """
+
+    log_frequencies: Tensor
+    log_unseen: Tensor
+
+    def __init__(self, size: int, unseen: bool) -> None:
+        super().__init__()
+        self.size, self.unseen = size, unseen
+        # Parameters that a network gives: none if there is nothing to say, or too much.
+        self.parameters_per_row = size if 1 < size <= MOST_STATES else 0
+        self.register_buffer("log_frequencies", torch.zeros(size, dtype=torch.float64))
+        self.register_buffer("log_unseen", torch.zeros((), dtype=torch.float64))
+
+    def fit(self, codes: np.ndarray, weights: np.ndarray) -> None:
+        """Count."""
+        known = codes < self.size
+        counts = np.bincount(codes[known], weights[known], minlength=self.size)
+        total = counts.sum()
+        smoothed = counts + 0.5
+        self.log_frequencies.copy_(torch.from_numpy(np.log(smoothed / smoothed.sum())))
+        once = counts[(counts > 0) & (counts <= 1)].sum()
+        mass = max(once, 0.5) / (total + 1) if self.unseen else 0.0
+        # At most half: a column of names is no reason to expect nothing but new ones.
+        self.log_unseen.copy_(torch.tensor(np.log(min(mass, 0.5)) if mass else -np.inf))
+
+    def log_prob(self, codes: Tensor, params: Tensor | None) -> Tensor:
+        """Return the log-probability of codes ``(n,)``; ``params`` is ``(n, S)`` or None."""
+        known = torch.log1p(-self.log_unseen.exp())
+        at = codes.clamp(max=self.size - 1)
+        if params is None:
+            found = self.log_frequencies[at]
+        else:
+            logits = self.log_frequencies + params.double()
+            found = logits.log_softmax(-1).gather(-1, at[:, None]).squeeze(-1)
+        return torch.where(codes < self.size, found + known, self.log_unseen)
+
+    def sample(self, n: int, params: Tensor | None, uniform: np.ndarray) -> np.ndarray:
+        """Draw ``n`` known states by inversion; ``uniform`` is ``(n, 3)`` or wider."""
+        del n
+        if params is None:
+            cumulative = np.cumsum(self.log_frequencies.exp().numpy())
+            drawn = np.searchsorted(cumulative, uniform[:, 0] * cumulative[-1], side="right")
+        else:
+            cumulative = (self.log_frequencies + params.double()).softmax(-1).cumsum(-1).numpy()
+            drawn = (uniform[:, :1] * cumulative[:, -1:] >= cumulative).sum(1)
+        state: np.ndarray = np.minimum(drawn, self.size - 1)
+        return state
+
+    @property
+    def width(self) -> int:
+        """Number of features that tell other columns of a code."""
+        return min(self.size, 16) if self.size > 1 else 0
+
+    def features(self, codes: np.ndarray) -> np.ndarray:
+        """Return one-hot codes ``(n, width)``; states beyond the first share the last one's."""
+        result = np.zeros((len(codes), self.width))
+        if self.width:
+            result[np.arange(len(codes)), np.minimum(codes, self.width - 1)] = 1.0
+        return result
+
+
+class Integers(nn.Module):
+    """The law of whole numbers: a table of the frequent ones, and a smooth law of them all.
+
+    ``p(v) = p(state of v) + p(other) L(v)``, where the states are the table's numbers. L is a
+    mixture of logistic laws of ``asinh((v - center) / scale)``, of which each number takes the
+    difference of the distribution function at ``v ± 1/2``; what lies beyond a bound falls to it.
+
+    Args:
+        lower: least allowed number, None for none.
+        upper: largest allowed number.
+        table: numbers of the table, ascending.
+    """
+
+    values: Tensor
+    log_frequencies: Tensor
+    place: Tensor
+    components: Tensor
+
+    def __init__(self, lower: int | None, upper: int | None, table: int) -> None:
+        super().__init__()
+        self.lower, self.upper, self.table = lower, upper, table
+        k = _COMPONENTS
+        self.parameters_per_row = table + 1 + 3 * k
+        self.register_buffer("values", torch.zeros(table, dtype=torch.long))
+        self.register_buffer("log_frequencies", torch.zeros(table + 1, dtype=torch.float64))
+        self.register_buffer("place", torch.tensor([0.0, 1.0], dtype=torch.float64))
+        self.register_buffer("components", torch.zeros(3, k, dtype=torch.float64))
+
+    @staticmethod
+    def table_of(codes: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """Return the numbers that get a probability of their own."""
+        values, index = np.unique(codes, return_inverse=True)
+        counts = np.bincount(index, weights)
+        frequent = np.flatnonzero(counts >= _TABLE_ROWS)
+        most = frequent[np.argsort(-counts[frequent], kind="stable")[:_TABLE]]
+        return np.sort(values[most])
+
+    def fit(self, codes: np.ndarray, weights: np.ndarray) -> None:
+        """Count, and place the smooth law over all the numbers."""
+        table = self.table_of(codes, weights)
+        self.values.copy_(torch.from_numpy(table))
+        state = self._state(codes)
+        counts = np.bincount(state, weights, minlength=self.table + 1) + 0.5
+        self.log_frequencies.copy_(torch.from_numpy(np.log(counts / counts.sum())))
+        rest = state == self.table
+        chosen = rest if weights[rest].sum() >= 2 * _COMPONENTS else np.ones(len(codes), bool)
+        codes, weights = codes[chosen], weights[chosen]
+        low, middle, high = weighted_quantiles(codes, weights, np.array([0.25, 0.5, 0.75]))
+        # Around the middle; or, for counts of any order of magnitude, from the bound on.
+        places = [(float(middle), max(float(high - low), 1.0))]
+        if self.lower is not None:
+            places.append((float(self.lower), 1.0))
+        scores = []
+        for place in places:
+            self._place_at(place, codes, weights)
+            score = self._smooth(torch.from_numpy(codes), self._moved(None)[1]).numpy()
+            scores.append(float(np.average(score, weights=weights)))
+        self._place_at(places[int(np.argmax(scores))], codes, weights)
+
+    def _place_at(self, place: tuple[float, float], codes: np.ndarray, weights: np.ndarray) -> None:
+        """Fit the smooth law to numbers, seen from one place."""
+        center, scale = place
+        self.place.copy_(torch.tensor(place))
+        log_weights, means, deviations = _normal_mixture(
+            np.arcsinh((codes - center) / scale), weights, 0.5 / scale
+        )
+        self.components[0] = torch.from_numpy(log_weights)
+        self.components[1] = torch.from_numpy(means)
+        # Of a logistic law with that deviation.
+        self.components[2] = torch.from_numpy(np.log(deviations * np.sqrt(3) / np.pi))
+
+    def log_prob(self, codes: Tensor, params: Tensor | None) -> Tensor:
+        """Return the log-probability of numbers ``(n,)``; ``params`` is ``(n, P)`` or None."""
+        state = torch.from_numpy(self._state(codes.numpy()))
+        logits, components = self._moved(params)
+        shares = logits.log_softmax(-1).expand(len(codes), -1)
+        of_state = shares.gather(-1, state[:, None]).squeeze(-1)
+        smooth = shares[:, -1] + self._smooth(codes, components)
+        in_table = torch.where(state < self.table, of_state, -torch.inf)
+        return torch.logaddexp(in_table, smooth)
+
+    def sample(self, n: int, params: Tensor | None, uniform: np.ndarray) -> np.ndarray:
+        """Draw ``n`` numbers by inversion; ``uniform`` is ``(n, 3)``."""
+        logits, components = self._moved(params)
+        state = _invert(logits.softmax(-1).expand(n, -1).numpy(), uniform[:, 0])
+        weight, mean, log_scale = (part.expand(n, -1).numpy() for part in components)
+        which = _invert(np.exp(weight), uniform[:, 1])[:, None]
+        u = uniform[:, 2:].clip(1e-15, 1 - 1e-15)
+        t = np.take_along_axis(mean, which, 1)
+        t = t + np.exp(np.take_along_axis(log_scale, which, 1)) * (np.log(u) - np.log1p(-u))
+        center, scale = self.place.tolist()
+        with np.errstate(over="ignore"):
+            drawn = np.round(center + scale * np.sinh(t[:, 0].clip(-60, 60)))
+        lower = -_FARTHEST if self.lower is None else self.lower
+        upper = _FARTHEST if self.upper is None else self.upper
+        drawn = drawn.clip(lower, upper).astype(np.int64)
+        table = np.append(self.values.numpy(), 0)
+        number: np.ndarray = np.where(state < self.table, table[state], drawn)
+        return number
+
+    @property
+    def width(self) -> int:
+        """Number of features that tell other columns of a number."""
+        return 2
+
+    def features(self, codes: np.ndarray) -> np.ndarray:
+        """Return where a number lies, softly within bounds, and whether it is the commonest."""
+        center, scale = self.place.tolist()
+        t = np.arcsinh((codes - center) / scale)
+        commonest = 0.0
+        if self.table:
+            commonest = self.values[int(self.log_frequencies[:-1].argmax())].item()
+        return np.stack([t, codes == commonest], axis=1).astype(np.float64)
+
+    def _state(self, codes: np.ndarray) -> np.ndarray:
+        values = self.values.numpy()
+        if not len(values):
+            return np.zeros(len(codes), dtype=np.int64)
+        at = np.searchsorted(values, codes).clip(max=len(values) - 1)
+        return np.where(values[at] == codes, at, self.table)
+
+    def _moved(self, params: Tensor | None) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
+        """Return the logits of the states, and log-weights, means, log-scales of the components."""
+        logits, (weight, mean, log_scale) = self.log_frequencies, self.components
+        if params is not None:
+            sizes = [self.table + 1, *[_COMPONENTS] * 3]
+            a, b, c, d = params.double().split(sizes, dim=-1)
+            logits, weight, mean = logits + a, weight + b, mean + c
+            log_scale = log_scale + 3 * torch.tanh(d / 3)
+        return logits, (weight.log_softmax(-1), mean, log_scale.clamp(min=-7.0))
+
+    def _smooth(self, codes: Tensor, components: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+        weight, mean, log_scale = components
+        center, scale = self.place
+        v = codes.double()[:, None]
+        t_low, t_high = (torch.asinh((v + half - center) / scale) for half in (-0.5, 0.5))
+        low, high = ((t - mean) * (-log_scale).exp() for t in (t_low, t_high))
+        # log(s(b) - s(a)) = log s(b) + log s(-a) + log(1 - exp(a - b)), s the logistic function;
+        # at a bound the interval goes on to infinity.
+        # Far out the two ends of an interval are one in floating point: their distance is then
+        # that of the derivative.
+        gap = (high - low).clamp(min=1e-300)
+        inner = F.logsigmoid(high) + F.logsigmoid(-low) + torch.log(-torch.expm1(-gap))
+        if self.lower is not None:
+            inner = torch.where(v <= self.lower, F.logsigmoid(high), inner)
+        if self.upper is not None:
+            inner = torch.where(v >= self.upper, F.logsigmoid(-low), inner)
+            if self.lower is not None and self.lower == self.upper:
+                inner = torch.zeros_like(inner)
+        total = (weight + inner).logsumexp(-1)
+        outside = torch.zeros_like(codes, dtype=torch.bool)
+        if self.lower is not None:
+            outside |= codes < self.lower
+        if self.upper is not None:
+            outside |= codes > self.upper
+        return torch.where(outside, -torch.inf, total)
+
+
+def _normal_mixture(
+    t: np.ndarray, weights: np.ndarray, narrowest: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return log-weights, means and deviations of a mixture of normals, by EM from quantiles."""
+    k = _COMPONENTS
+    means = weighted_quantiles(t, weights, (np.arange(k) + 0.5) / k)
+    total = weights.sum()
+    middle = (weights @ t) / total
+    variance = (weights @ (t - middle) ** 2) / total
+    floor = max(variance * 1e-4, min(narrowest, 0.3) ** 2)
+    shares, variances = np.full(k, 1 / k), np.full(k, variance / 4 + floor)
+    for _ in range(60):
+        logs = np.log(shares) - 0.5 * (np.log(variances) + (t[:, None] - means) ** 2 / variances)
+        joint = np.exp(logs - logs.max(1, keepdims=True))
+        counts = weights[:, None] * joint / joint.sum(1, keepdims=True)
+        mass = counts.sum(0) + 1e-9
+        shares = (mass + 0.5) / (total + 0.5 * k)
+        means = (counts.T @ t + 1e-9 * means) / mass
+        spread = (counts * (t[:, None] - means) ** 2).sum(0)
+        variances = (spread + 2 * variance / 4) / (mass + 2) + floor
+    return np.log(shares), means, np.sqrt(variances)
+
+
+def _invert(shares: np.ndarray, uniform: np.ndarray) -> np.ndarray:
+    cumulative = np.cumsum(shares, axis=1)
+    drawn = (uniform[:, None] * cumulative[:, -1:] >= cumulative).sum(1)
+    index: np.ndarray = np.minimum(drawn, shares.shape[1] - 1)
+    return index
+
+
+Law = States | Integers
+
+
+def law_of(column: Discrete, table: int) -> Law:
+    """Return the law of a column, not yet fitted; ``table`` is the size of an integer's table."""
+    if column.kind == "integer":
+        return Integers(column.lower, column.upper, table)
+    return States(column.size, unseen=column.kind == "categorical")
+
+
+def table_size(column: Discrete, codes: np.ndarray, weights: np.ndarray) -> int:
+    """Return how many integers of a column get a probability of their own."""
+    return len(Integers.table_of(codes, weights)) if column.kind == "integer" else 0
+
+
+def describe(column: Discrete) -> dict[str, Any]:
+    """Return a column ready for JSON."""
+    return vars(column).copy()

@@ -1,0 +1,200 @@
+"""The density of a table's rows: a schema, a discrete block, and continuous columns given it."""
+
+import platform
+import time
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+import flowkit
+from flowkit.schema import Encoded, Schema
+from flowkit.schema.frames import length, rows
+from flowkit.tabular.continuous import ContinuousDensity
+from flowkit.tabular.discrete import DiscreteBlock
+
+# Rows that are scored or drawn at a time: enough to keep the processor busy, few enough that ten
+# million rows need no more memory than these.
+CHUNK = 65_536
+
+# Of the training rows' log-densities, so many quantiles are kept: what is asked of a new row is
+# its percentile among them.
+_QUANTILES = 1_001
+
+
+class TableModel:
+    """``log p(row) = log p(codes) + log p(values | codes) + log |d values / d row|``.
+
+    Args:
+        schema: turns rows into codes and values.
+        discrete: the law of the codes; None without discrete columns.
+        continuous: the law of the values; None without continuous columns.
+        run: how the model came about, for people to read.
+        quantiles: of the log-densities of the training rows, ascending.
+    """
+
+    def __init__(
+        self,
+        schema: Schema,
+        discrete: DiscreteBlock | None,
+        continuous: ContinuousDensity | None,
+        run: dict[str, Any],
+        quantiles: np.ndarray,
+    ) -> None:
+        self.schema = schema
+        self.discrete, self.continuous = discrete, continuous
+        self.run, self.quantiles = run, quantiles
+
+    @classmethod
+    def fit(
+        cls,
+        table: Any,
+        *,
+        schema: Schema | Mapping[str, Any] | None,
+        weights: np.ndarray | None,
+        effort: str,
+        store_rows: bool,
+        max_seconds: float | None,
+        seed: int,
+        progress: Callable[..., object] | None,
+    ) -> "TableModel":
+        """Fit to the rows of a table; the arguments are those of `FlowDensity`."""
+        start = time.perf_counter()
+        if not isinstance(schema, Schema):
+            schema = Schema.infer(table, schema)
+        encoded = schema.encode(table)
+        if weights is not None:  # rows of no weight are not there
+            kept = weights > 0
+            encoded, weights = _take(encoded, kept), weights[kept]
+        discrete = continuous = None
+        context = None
+        if schema.discrete:
+            discrete = DiscreteBlock.fit(
+                encoded.codes, schema.discrete, weights, seed=seed, effort=effort
+            )
+            context = _context(discrete, encoded.codes)
+        if schema.continuous:
+            continuous = ContinuousDensity.fit(
+                encoded.values,
+                context,
+                weights,
+                circular=schema.circular,
+                effort=effort,
+                seed=seed,
+                store_rows=store_rows,
+                max_seconds=max_seconds,
+                progress=progress,
+            )
+        model = cls(schema, discrete, continuous, {}, np.empty(0))
+        scores = model._score(encoded)
+        shares = np.linspace(0, 1, _QUANTILES)
+        if weights is None:
+            model.quantiles = np.quantile(scores, shares)
+        else:
+            model.quantiles = np.quantile(scores, shares, weights=weights, method="inverted_cdf")
+        model.run = {
+            "rows": length(table),
+            "columns": len(schema.names),
+            "effort": effort,
+            "seed": seed,
+            "store_rows": store_rows,
+            "max_seconds": max_seconds,
+            "seconds": round(time.perf_counter() - start, 3),
+            "date": datetime.now(UTC).isoformat(timespec="seconds"),
+            "flowkit": flowkit.__version__,
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+            "python": platform.python_version(),
+            "threads": torch.get_num_threads(),
+        }
+        return model
+
+    def log_prob(self, table: Any, *, on_unknown: str = "score", rows_from: int = 0) -> np.ndarray:
+        """Return the log-density of each row of a table, ``(rows,)`` float64."""
+        parts = []
+        for start, chunk in _chunks(table):
+            encoded = self.schema.encode(chunk, rows_from=rows_from + start, on_unknown=on_unknown)
+            parts.append(self._score(encoded))
+        return np.concatenate(parts)
+
+    def sample(self, n: int, rng: np.random.Generator) -> Any:
+        """Draw a table of ``n`` rows."""
+        codes, values = zip(*(self._draw(k, rng) for k in _sizes(n)), strict=True)
+        return self.schema.decode(np.concatenate(codes), np.concatenate(values))
+
+    def sample_chunks(self, n: int, rng: np.random.Generator) -> Iterator[Any]:
+        """Draw ``n`` rows as tables of at most `CHUNK` rows, one after the other."""
+        for k in _sizes(n):
+            yield self.schema.decode(*self._draw(k, rng))
+
+    def percentile(self, log_density: np.ndarray) -> np.ndarray:
+        """Return the share of training rows that are less likely, in percent, ``(rows,)``."""
+        # Not by interpolation: among the quantiles may be ties, and -inf.
+        below = np.searchsorted(self.quantiles, log_density, side="left")
+        return 100 * np.minimum(below / (len(self.quantiles) - 1), 1.0)
+
+    @property
+    def members(self) -> list[dict[str, Any]]:
+        """Name, kind, weight and held-out score of each member of the continuous part."""
+        return [] if self.continuous is None else self.continuous.members
+
+    @property
+    def flow(self) -> Any:
+        """The best flow inside, or None."""
+        return None if self.continuous is None else self.continuous.flow
+
+    def _score(self, encoded: Encoded) -> np.ndarray:
+        total = encoded.log_jacobian.astype(np.float64)
+        context = None
+        if self.discrete is not None:
+            total = total + self.discrete.log_prob(encoded.codes)
+            context = _context(self.discrete, encoded.codes)
+        if self.continuous is not None:
+            total = total + self.continuous.log_prob(encoded.values, context)
+        return total
+
+    def _draw(self, n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Return codes and values of ``n`` rows."""
+        codes = np.zeros((n, 0), dtype=np.int64)
+        values = np.zeros((n, 0))
+        context = None
+        if self.discrete is not None:
+            codes = self.discrete.sample(n, rng)
+            context = _context(self.discrete, codes)
+        if self.continuous is not None:
+            present = np.ones((n, len(self.schema.continuous)), dtype=bool)
+            for j, flag in enumerate(self.schema.flag_of):
+                if flag is not None:
+                    present[:, j] = codes[:, flag] == 0
+            values = self.continuous.sample(present, context, rng)
+        return codes, values
+
+
+def _context(discrete: DiscreteBlock, codes: np.ndarray) -> np.ndarray | None:
+    return discrete.context(codes) if discrete.context_features else None
+
+
+def _take(encoded: Encoded, kept: np.ndarray) -> Encoded:
+    return Encoded(encoded.codes[kept], encoded.values[kept], encoded.log_jacobian[kept])
+
+
+def _chunks(table: Any) -> Iterator[tuple[int, Any]]:
+    for start in range(0, length(table), CHUNK):
+        yield start, rows(table, start, start + CHUNK)
+
+
+def _sizes(n: int) -> list[int]:
+    return [min(CHUNK, n - start) for start in range(0, n, CHUNK)]
+
+
+def tensors_of(model: TableModel) -> dict[str, Tensor]:
+    """Return everything in the model that is a tensor, by name."""
+    tensors = {"quantiles": torch.from_numpy(model.quantiles)}
+    for name in ("discrete", "continuous"):
+        part = getattr(model, name)
+        if part is not None:
+            tensors |= {f"{name}.{k}": v for k, v in part.state_dict().items()}
+    return tensors

@@ -1,0 +1,287 @@
+"""The density of continuous columns: normalised, marginalised, weighed, and near the truth."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from flowkit.errors import ArgumentError
+from flowkit.flows import Flow
+from flowkit.tabular.autoregressive import FlowMember
+from flowkit.tabular.broad import BroadMember
+from flowkit.tabular.continuous import ContinuousDensity
+from flowkit.tabular.kernel import KernelMember
+from flowkit.tabular.marginals import Marginals
+from flowkit.tabular.mixture import MixtureMember
+from flowkit.tabular.stacking import stack
+
+RNG = np.random.default_rng(0)
+CLUSTERS = np.concatenate([RNG.normal(-2, 0.5, (300, 2)), RNG.normal(2, 1.0, (300, 2))])
+NOWHERE = np.zeros(2, dtype=bool)
+
+
+def fit(values, **options):
+    return ContinuousDensity.fit(values, effort="fast", **options)
+
+
+# Smooth enough for sums over a coarse grid to be integrals.
+SMOOTH = RNG.normal(size=(600, 2)) @ np.array([[1.0, 0.8], [0.0, 0.6]])
+
+
+@pytest.fixture(scope="module")
+def clusters() -> ContinuousDensity:
+    return fit(CLUSTERS)
+
+
+@pytest.fixture(scope="module")
+def smooth() -> ContinuousDensity:
+    return fit(SMOOTH)
+
+
+@pytest.fixture(scope="module")
+def holes() -> ContinuousDensity:
+    values = SMOOTH.copy()
+    values[RNG.random(600) < 0.3, 0] = np.nan
+    values[RNG.random(600) < 0.2, 1] = np.nan
+    return fit(values)
+
+
+def grid_mass(density, low, high, points, columns=2, context=None):
+    axis = np.linspace(low, high, points + 1)
+    axis = (axis[:-1] + axis[1:]) / 2
+    rows = np.stack(np.meshgrid(*[axis] * columns), axis=-1).reshape(-1, columns)
+    given = None if context is None else np.tile(context, (len(rows), 1))
+    return np.exp(density.log_prob(rows, given)).sum() * ((high - low) / points) ** columns
+
+
+def test_mass_is_one(smooth):
+    assert grid_mass(smooth, -15, 15, 500) == pytest.approx(1, abs=1e-3)
+
+
+def test_mass_is_one_in_one_dimension_with_heavy_tails():
+    density = fit(stats.t(2).rvs((400, 1), random_state=0))
+    assert grid_mass(density, -3000, 3000, 200_000, columns=1) == pytest.approx(1, abs=1e-3)
+
+
+@pytest.mark.parametrize("width", [0.1, 1.0])
+def test_mass_is_one_on_a_grid_of_levels(width):
+    """Values on a decimal grid, smeared: the steep map that irons them out has an exact slope."""
+    rng = np.random.default_rng(1)
+    levels = np.round(rng.normal(0, 20, (800, 1)) / 5) * 5
+    density = fit(levels + rng.uniform(0, width, levels.shape))
+    assert density.log_prob(levels + width / 2).mean() > density.log_prob(levels + 2.5).mean() + 1
+    assert grid_mass(density, -200, 200, 200_000, columns=1) == pytest.approx(1, abs=1e-3)
+
+
+def test_a_missing_entry_is_integrated_out(holes):
+    """Of the mixture and the broad law: the mean over one entry of the density of both."""
+    axis = np.linspace(-40, 40, 4001)
+    marginal = np.exp(holes.log_prob(np.stack([np.full(9, np.nan), np.linspace(-4, 4, 9)], 1)))
+    assert np.isfinite(marginal).all()
+    rows = np.stack([np.full(4001, np.nan), axis], axis=1)
+    assert np.exp(holes.log_prob(rows)).sum() * (axis[1] - axis[0]) == pytest.approx(1, abs=2e-3)
+    assert grid_mass(holes, -15, 15, 500) == pytest.approx(1, abs=1e-3)
+    assert holes.log_prob(np.full((1, 2), np.nan)) == pytest.approx(0, abs=1e-9)
+
+
+def test_samples_follow_the_density(smooth):
+    sample = smooth.sample(np.ones((20_000, 2), dtype=bool), None, np.random.default_rng(0))
+    score = smooth.log_prob(sample)
+    axis = np.linspace(-15, 15, 501)[:-1] + 0.03
+    rows = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
+    log_prob = smooth.log_prob(rows)
+    expected = (np.exp(log_prob) * log_prob).sum() * 0.06**2
+    assert score.mean() == pytest.approx(expected, abs=5 * score.std() / 20_000**0.5)
+
+
+def test_samples_have_the_asked_pattern(holes):
+    present = RNG.random((500, 2)) < 0.5
+    sample = holes.sample(present, None, np.random.default_rng(0))
+    assert np.array_equal(~np.isnan(sample), present)
+
+
+def test_scores_depend_on_neither_batch_nor_order(holes):
+    values = SMOOTH[::7].copy()
+    values[::5, 0] = np.nan
+    whole = holes.log_prob(values)
+    single = np.concatenate([holes.log_prob(row[None]) for row in values])
+    assert np.allclose(single, whole, rtol=0, atol=1e-7)
+
+
+def test_the_context_is_listened_to():
+    rng = np.random.default_rng(0)
+    context = rng.integers(0, 2, (2000, 1)).astype(float)
+    values = rng.normal(6 * context - 3, 0.5)
+    density = fit(values, context=context)
+    truth = stats.norm(6 * context - 3, 0.5).logpdf(values).mean()
+    assert density.log_prob(values, context).mean() == pytest.approx(truth, abs=0.1)
+    for c in (0.0, 1.0):
+        mass = grid_mass(density, -80, 80, 100_000, columns=1, context=[c])
+        assert mass == pytest.approx(1, abs=1e-3)
+
+
+def test_an_angle_has_no_ends():
+    rng = np.random.default_rng(0)
+    angle = rng.vonmises(3.0, 2.0, (3000, 1))
+    density = fit(angle, circular=np.array([True]))
+    ends = density.log_prob(np.array([[-math.pi], [math.pi - 1e-12]]))
+    assert ends[0] == pytest.approx(ends[1], abs=1e-6)
+    assert grid_mass(density, -math.pi, math.pi, 10_000, columns=1) == pytest.approx(1, abs=1e-6)
+    gap = density.log_prob(angle) - stats.vonmises(2.0, loc=3.0).logpdf(angle[:, 0])
+    assert abs(gap.mean()) < 0.03
+    sample = density.sample(np.ones((1000, 1), dtype=bool), None, rng)
+    assert (np.abs(sample) <= math.pi).all()
+
+
+def test_one_gross_outlier_does_no_harm():
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(500, 3))
+    values[0] = 1e8
+    test = rng.normal(size=(500, 3))
+    assert fit(values).log_prob(test).mean() > -4.6  # the truth has -4.26
+    assert np.isfinite(fit(rng.normal(size=(500, 3))).log_prob(np.full((1, 3), 1e12))).all()
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.array([[0.0, 1.0], [1.0, 1.0]]),
+        np.zeros((3, 1)),
+        np.repeat(RNG.normal(size=(200, 1)), 3, axis=1),
+        np.column_stack([RNG.normal(size=150), np.full(150, np.nan)]),
+        np.column_stack([RNG.normal(size=150), np.full(150, 7.0)]),
+        1e-9 * RNG.normal(size=(150, 2)) + 5,
+    ],
+    ids=["two rows", "one value", "collinear", "empty column", "constant column", "tiny scale"],
+)
+def test_degenerate_tables(values):
+    density = fit(values)
+    assert np.isfinite(density.log_prob(values)).all()
+    sample = density.sample(~np.isnan(values), None, np.random.default_rng(0))
+    assert np.array_equal(np.isnan(sample), np.isnan(values))
+
+
+def test_members_and_their_weights(clusters):
+    members = clusters.members
+    assert sum(m["weight"] for m in members) == pytest.approx(1)
+    assert {m["kind"] for m in members} <= {"flow", "deep flow", "mixture", "broad"}
+    assert any(m["kind"] == "flow" for m in members)
+    assert isinstance(clusters.flow, Flow)
+    assert len(clusters.curves) > 0
+    alone = clusters.flows_only().log_prob(CLUSTERS).mean()
+    assert alone == pytest.approx(clusters.log_prob(CLUSTERS).mean(), abs=0.3)
+
+
+def test_flows_alone_need_flows():
+    with pytest.raises(ArgumentError, match="flows"):
+        fit(CLUSTERS[:50]).flows_only()
+
+
+def test_rows_are_kept_only_if_allowed(clusters):
+    assert not any(m["kind"] == "kernel" for m in clusters.members)
+    rng = np.random.default_rng(0)
+    t = rng.uniform(0, 20, 700)
+    spiral = np.stack([t * np.cos(t), t * np.sin(t)], axis=1) + 0.1 * rng.normal(size=(700, 2))
+    kept = fit(spiral, store_rows=True)
+    assert any(m["kind"] == "kernel" for m in kept.members)
+    assert kept.log_prob(spiral).mean() > -5.5
+
+
+def test_weights_are_repetitions_on_small_tables():
+    values = CLUSTERS[:30]
+    weights = np.random.default_rng(0).integers(1, 3, 30).astype(float)
+    weighted = fit(values, weights=weights).log_prob(CLUSTERS)
+    repeated = fit(np.repeat(values, weights.astype(int), axis=0)).log_prob(CLUSTERS)
+    assert np.allclose(weighted, repeated, rtol=0, atol=1e-8)
+
+
+def test_weights_count_on_larger_tables():
+    weights = np.repeat([10.0, 1e-3], 300)  # the first cluster alone, as good as
+    density = fit(CLUSTERS, weights=weights)
+    assert density.log_prob(CLUSTERS[:300]).mean() > density.log_prob(CLUSTERS[300:]).mean() + 2
+
+
+def test_configuration_and_state_make_it_again(holes):
+    config = json.loads(json.dumps(holes.config(), allow_nan=False))
+    state = torch.random.get_rng_state()
+    again = ContinuousDensity.from_config(config)
+    assert torch.equal(state, torch.random.get_rng_state())
+    again.load_state_dict(holes.state_dict())
+    assert np.array_equal(again.log_prob(SMOOTH), holes.log_prob(SMOOTH))
+    for broken in (
+        {},
+        {"members": [{"kind": "flow"}]},
+        {"members": [{**config["members"][0], "kind": "os"}]},
+    ):
+        with pytest.raises(ArgumentError):
+            ContinuousDensity.from_config(broken)
+
+
+def test_stacking_finds_the_better_member():
+    good, bad = np.full(100, -1.0), np.full(100, -3.0)
+    share = stack(np.stack([good, bad], axis=1), np.ones(100))
+    assert share[0] > 0.97
+    half = np.where(np.arange(100) % 2 == 0, -1.0, -9.0)
+    share = stack(np.stack([half, -10 - half], axis=1), np.ones(100))
+    assert share == pytest.approx([0.5, 0.5], abs=0.01)
+
+
+@pytest.mark.parametrize("kind", ["flow", "mixture", "broad", "kernel"])
+def test_members_marginalise_and_sample(kind):
+    """Of each kind of member alone: its mass without an entry, and samples that agree."""
+    y = (SMOOTH - SMOOTH.mean(0)) / SMOOTH.std(0)
+    w = np.ones(len(y))
+    if kind == "flow":
+        member = FlowMember(2, [1, 0], (16,), 4, 0, True, [False, False])
+        member.start(y, 0)
+        with torch.no_grad():
+            for parameter in member.parameters():
+                parameter.add_(0.1 * torch.randn_like(parameter))
+    elif kind == "mixture":
+        member = MixtureMember.fit(y, w, 3, NOWHERE)
+    elif kind == "broad":
+        member = BroadMember.fit(y, w, NOWHERE)
+    else:
+        member = KernelMember.fit(y, w, NOWHERE)
+    member.double()
+    axis = torch.linspace(-300, 300, 60_001, dtype=torch.float64)
+    rows = torch.stack([axis, torch.full_like(axis, torch.nan)], dim=1)
+    with torch.no_grad():
+        assert float(member.log_prob(rows).exp().sum() * 0.01) == pytest.approx(1, abs=1e-3)
+        present = torch.ones(20_000, 2, dtype=torch.bool)
+        sample = member.sample(present, None, np.random.default_rng(0)).double()
+        assert sample.isfinite().all()
+        score = member.log_prob(sample)
+        # E[1 / q] under q is the area where it lives, whatever q: here, a box's.
+        inside = ((sample > -0.5) & (sample < 0.5)).all(1)
+        area = torch.where(inside, (-score).exp(), 0.0)
+    error = 5 * float(area.std()) / 20_000**0.5
+    assert float(area.mean()) == pytest.approx(1, abs=error)
+    assert error < 0.2  # or the test says nothing
+
+
+def test_marginals_invert_and_have_the_right_slope():
+    rng = np.random.default_rng(0)
+    skewed = np.stack(
+        [rng.lognormal(0, 1, 500), np.round(rng.normal(0, 9, 500)), rng.normal(size=500)], 1
+    )
+    skewed[:, 1] += rng.uniform(0, 0.2, 500)
+    marginals = Marginals.fit(skewed, np.ones(500), np.zeros(3, dtype=bool))
+    x = torch.from_numpy(skewed).requires_grad_()
+    y, log_slope = marginals(x)
+    assert torch.allclose(marginals.inverse(y), x, rtol=1e-9, atol=1e-9)
+    (slope,) = torch.autograd.grad(y.sum(), x)
+    assert torch.allclose(slope.log().sum(1), log_slope, rtol=0, atol=1e-9)
+
+
+@pytest.mark.slow
+def test_known_answers_of_columns():
+    """Within 0.03 nats per column of the truth, never above."""
+    rng = np.random.default_rng(0)
+    for law in (stats.norm(3, 2), stats.t(3), stats.lognorm(0.8), stats.gamma(2)):
+        train, test = law.rvs((2, 20_000, 1), random_state=rng)
+        gap = ContinuousDensity.fit(train).log_prob(test) - law.logpdf(test[:, 0])
+        assert -0.03 < gap.mean() < 3 * gap.std() / len(gap) ** 0.5
