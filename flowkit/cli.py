@@ -1,6 +1,10 @@
 """The ``flowkit`` command. It imports torch only when a command needs it."""
 
 import platform
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -43,6 +47,108 @@ def info() -> None:
     devices = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     table.add_row("devices", ", ".join(["cpu", *devices]))
     Console().print(table)
+
+
+Force = Annotated[bool, typer.Option("--force", help="Replace OUT if it exists.")]
+Seed = Annotated[int, typer.Option(help="Of everything random.")]
+Model = Annotated[Path, typer.Argument(help="A file that `flowkit fit` wrote.")]
+TableFile = Annotated[Path, typer.Argument(help="CSV, TSV or Parquet; .gz too.")]
+
+
+@contextmanager
+def _exit_codes() -> Iterator[None]:
+    """End with 2 for bad usage, 3 for bad data, 4 for a bad model file, and say why."""
+    from flowkit.errors import ArgumentError, DataError, ModelFileError
+
+    try:
+        yield
+    except (DataError, ModelFileError, ArgumentError) as error:
+        print(f"flowkit: {error}", file=sys.stderr)
+        code = 3 if isinstance(error, DataError) else 4 if isinstance(error, ModelFileError) else 2
+        raise typer.Exit(code) from error
+    except KeyboardInterrupt as interrupt:
+        print("flowkit: interrupted, nothing was written", file=sys.stderr)
+        raise typer.Exit(130) from interrupt
+
+
+@app.command()
+def fit(
+    table: TableFile,
+    out: Annotated[Path, typer.Option(help="Where the model goes, .safetensors.")],
+    effort: Annotated[str, typer.Option(help="fast, default or best.")] = "default",
+    column: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=KIND where the kind of a column is not to be inferred."),
+    ] = None,
+    holdout: Annotated[float, typer.Option(help="Share of rows to score and not fit.")] = 0.1,
+    store_rows: Annotated[
+        bool, typer.Option("--store-rows", help="Let the model hold rows of the table.")
+    ] = False,
+    max_seconds: Annotated[float | None, typer.Option(help="About how long it may take.")] = None,
+    seed: Seed = 0,
+    force: Force = False,
+) -> None:
+    """Fit the density of TABLE."""
+    with _exit_codes():
+        from flowkit.errors import ArgumentError
+        from flowkit.tabular import commands
+
+        pairs = [item.partition("=") for item in column or ()]
+        for name, equals, kind in pairs:
+            if not (name and equals and kind):
+                raise ArgumentError("column", "NAME=KIND", name + equals + kind)
+        commands.fit(
+            table,
+            out,
+            effort=effort,
+            seed=seed,
+            columns={name: kind for name, _, kind in pairs},
+            holdout=holdout,
+            store_rows=store_rows,
+            max_seconds=max_seconds,
+            force=force,
+        )
+
+
+@app.command()
+def score(
+    model: Model,
+    table: TableFile,
+    out: Annotated[Path, typer.Option(help="Where the scored table goes.")],
+    force: Force = False,
+) -> None:
+    """Add to each row of TABLE its log-density, and its percentile among the training rows."""
+    with _exit_codes():
+        from flowkit.tabular import commands
+
+        commands.score(model, table, out, force=force)
+
+
+@app.command()
+def sample(
+    model: Model,
+    out: Annotated[Path, typer.Option(help="Where the new rows go.")],
+    rows: Annotated[int, typer.Option("--rows", "-n", min=1, help="How many.")] = 1000,
+    seed: Seed = 0,
+    force: Force = False,
+) -> None:
+    """Draw new rows."""
+    with _exit_codes():
+        from flowkit.tabular import commands
+
+        commands.sample(model, rows, out, seed=seed, force=force)
+
+
+@app.command()
+def inspect(
+    model: Model,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """Show what a model is: columns, members and their weights, how it came about."""
+    with _exit_codes():
+        from flowkit.tabular import commands
+
+        commands.inspect(model, as_json=as_json)
 
 
 def main() -> None:

@@ -213,16 +213,19 @@ def _pyarrow(columns: Sequence[tuple[str, str, Any]]) -> Any:
         if dtype.startswith("dictionary"):
             arrays.append(pa.array(list(values), pa.string()).dictionary_encode())
         else:
-            arrays.append(pa.array(list(values), _pyarrow_dtype(dtype)))
+            arrays.append(pa.array(list(values), arrow_type(dtype)))
     return pa.table(arrays, names=[name for name, _, _ in columns])
 
 
-def _pyarrow_dtype(dtype: str) -> Any:
+def arrow_type(dtype: str) -> Any:
+    """Return the Arrow type of a column of a pyarrow table, by its name."""
     import pyarrow as pa
 
     if dtype.startswith("timestamp"):
         unit, _, zone = dtype[len("timestamp[") : -1].partition(", tz=")
         return pa.timestamp(unit, zone or None)
+    if dtype.startswith("dictionary"):
+        return pa.dictionary(pa.int32(), pa.string())
     return pa.type_for_alias(dtype.split("[")[0] if dtype.startswith("date32") else dtype)
 
 

@@ -1,0 +1,185 @@
+"""The command line: tables in files, models in files, exit codes."""
+
+import json
+import resource
+import subprocess
+import sys
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+import pytest
+from typer.testing import CliRunner
+
+from flowkit.cli import app
+from flowkit.errors import DataError
+from flowkit.tabular.tablefiles import TableWriter, read_chunks, read_table
+
+CSV = "tall,kind,count\n" + "".join(
+    f"{x:.4f},{'ab'[i % 2]},{i % 5}\n"
+    for i, x in enumerate(np.random.default_rng(0).normal(size=90))
+)
+
+
+def run(*arguments) -> tuple[int, str]:
+    result = CliRunner().invoke(app, [str(a) for a in arguments])
+    return result.exit_code, result.output
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cli")
+    (folder / "table.csv").write_text(CSV)
+    code, output = run("fit", folder / "table.csv", "--out", folder / "m.safetensors")
+    assert code == 0, output
+    assert "tall   real" in output
+    assert "fitted to 81 rows" in output
+    return folder
+
+
+def test_score_adds_two_columns(folder, tmp_path):
+    for name in ("scored.csv", "scored.csv.gz", "scored.parquet", "scored.tsv"):
+        code, output = run(
+            "score", folder / "m.safetensors", folder / "table.csv", "--out", tmp_path / name
+        )
+        assert code == 0, output
+        scored = read_table(tmp_path / name)
+        assert scored.column_names == ["tall", "kind", "count", "log_density", "percentile"]
+        assert scored.num_rows == 90
+        percentile = scored["percentile"].to_numpy()
+        assert percentile.min() < 10
+        assert percentile.max() > 90
+        order = np.argsort(scored["log_density"].to_numpy())
+        assert (np.diff(percentile[order]) >= 0).all()
+
+
+def test_sample_has_the_types_of_the_table(folder, tmp_path):
+    code, output = run(
+        "sample", folder / "m.safetensors", "-n", 500, "--out", tmp_path / "new.parquet"
+    )
+    assert code == 0, output
+    new = pa.parquet.read_table(tmp_path / "new.parquet")
+    assert new.schema.types == read_table(folder / "table.csv").schema.types
+    assert new.num_rows == 500
+    assert set(new["kind"].to_pylist()) == {"a", "b"}
+    assert min(new["count"].to_pylist()) >= 0
+
+
+def test_inspect(folder):
+    code, output = run("inspect", folder / "m.safetensors", "--json")
+    assert code == 0
+    document = json.loads(output)
+    assert document["run"]["rows"] == 81
+    assert document["rows_stored"] is False
+    assert sum(m["weight"] for m in document["members"]) == pytest.approx(1)
+    assert "No row of the table is stored" in run("inspect", folder / "m.safetensors")[1]
+
+
+def test_help_loads_nothing_heavy():
+    code = (
+        "import sys, flowkit.cli; print({'torch', 'numpy', 'sklearn', 'pyarrow'} & {*sys.modules})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
+def test_beside_a_gaussian(tmp_path):
+    rows = np.random.default_rng(0).normal(size=(90, 2))
+    pa.parquet.write_table(pa.table({"x": rows[:, 0], "y": rows[:, 1]}), tmp_path / "t.parquet")
+    code, output = run("fit", tmp_path / "t.parquet", "--out", tmp_path / "m.safetensors")
+    assert code == 0, output
+    assert "Gaussian" in output
+
+
+@pytest.mark.parametrize(
+    ("content", "code", "message"),
+    [
+        (None, 3, "none at"),
+        ("", 3, "table"),
+        ("x,y\n", 3, "at least one row"),
+        ("x,y\n1,2\n3\n", 3, "Expected 2 columns"),
+        ("x,y\n1,inf\n2,3\n", 3, "column 'y', row 0"),
+        ("x,y\n1,\n2,\n", 3, "column 'y'"),
+    ],
+)
+def test_bad_tables(tmp_path, content, code, message):
+    if content is not None:
+        (tmp_path / "t.csv").write_text(content)
+    got, output = run("fit", tmp_path / "t.csv", "--out", tmp_path / "m.safetensors")
+    assert got == code, output
+    assert message in output.replace("\n", " ")
+    assert not (tmp_path / "m.safetensors").exists()
+
+
+def test_bad_usage(folder, tmp_path):
+    table, model = folder / "table.csv", folder / "m.safetensors"
+    assert run("fit", table, "--out", model)[0] == 2  # it exists
+    assert run("fit", table, "--out", tmp_path / "m.txt")[0] == 2
+    assert run("fit", table, "--out", tmp_path / "m.safetensors", "--column", "tall")[0] == 2
+    code, output = run("fit", table, "--out", tmp_path / "n.safetensors", "--column", "no=real")
+    assert code == 2
+    assert "'no'" in output
+    assert run("fit", table, "--out", tmp_path / "no" / "m.safetensors")[0] == 4
+    assert run("fit", table)[0] == 2
+
+
+def test_bad_rows_at_scoring(folder, tmp_path):
+    out = tmp_path / "out.csv"
+    for content, message in (
+        ("tall,kind\n1.0,a\n", "column 'count'"),
+        ("tall,kind,count\n1.0,a,1\nhigh,a,1\n", "high"),
+        ("tall,kind,count\n1.0,a,1\n,a,1\n", "column 'tall', row 1"),
+    ):
+        (tmp_path / "t.csv").write_text(content)
+        code, output = run("score", folder / "m.safetensors", tmp_path / "t.csv", "--out", out)
+        assert code == 3
+        assert message in output.replace("\n", " ")
+        assert {p.name for p in tmp_path.iterdir()} == {"t.csv"}
+
+
+def test_bad_model_files(folder, tmp_path):
+    content = (folder / "m.safetensors").read_bytes()
+    for name, damaged in (
+        ("cut", content[:1000]),
+        ("edited", content.replace(b"default", b"fastest")),
+        ("text", b"no model"),
+    ):
+        path = tmp_path / f"{name}.safetensors"
+        path.write_bytes(damaged)
+        code, output = run("inspect", path)
+        assert code == 4, output
+        assert name in output.replace("\n", "")
+
+
+def test_a_full_disk_leaves_nothing(tmp_path):
+    """A limit on the size of files stands for the disk."""
+    code = (
+        "import resource, signal, sys, pyarrow as pa\n"
+        "from flowkit.tabular.tablefiles import TableWriter\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))\n"
+        "with TableWriter(sys.argv[1]) as writer:\n"
+        "    writer.write(pa.table({'x': list(range(100_000))}))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "big.csv")], capture_output=True, text=True
+    )
+    assert "DataError: out: expected a place to write to" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+    assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] != 10_000
+
+
+def test_an_interrupted_table_is_not_there(tmp_path):
+    with pytest.raises(KeyboardInterrupt), TableWriter(tmp_path / "t.csv") as writer:
+        writer.write(pa.table({"x": [1.0]}))
+        raise KeyboardInterrupt
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_blocks_of_a_file_agree_on_types(tmp_path):
+    lines = ["x"] + [str(i) for i in range(1_000_000)] + ["0.5"]
+    (tmp_path / "t.csv").write_text("\n".join(lines))
+    assert len(list(read_chunks(tmp_path / "t.csv", {"x": pa.float64()}))) > 1
+    with pytest.raises(DataError, match="table"):
+        read_table(tmp_path / "t.csv")
