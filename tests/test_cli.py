@@ -2,8 +2,10 @@
 
 import json
 import resource
+import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +14,7 @@ import pyarrow.parquet
 import pytest
 from typer.testing import CliRunner
 
+from flowkit import FlowDensity
 from flowkit.cli import app
 from flowkit.errors import DataError
 from flowkit.tabular.tablefiles import TableWriter, read_chunks, read_table
@@ -183,3 +186,19 @@ def test_blocks_of_a_file_agree_on_types(tmp_path):
     assert len(list(read_chunks(tmp_path / "t.csv", {"x": pa.float64()}))) > 1
     with pytest.raises(DataError, match="table"):
         read_table(tmp_path / "t.csv")
+
+
+def test_ctrl_c_writes_the_best_so_far(tmp_path):
+    rows = np.random.default_rng(0).normal(size=(9_000, 4))
+    np.savetxt(tmp_path / "t.csv", rows, delimiter=",", header="a,b,c,d", comments="")
+    command = [sys.executable, "-m", "flowkit.cli", "fit", "t.csv", "--out", "m.safetensors"]
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    for line in process.stderr:  # the schema is printed, then the fit begins
+        if line.startswith("d"):
+            break
+    time.sleep(2)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 0, said
+    assert "interrupted; this is the best so far" in said
+    assert FlowDensity.load(tmp_path / "m.safetensors").run_["ended_early"]

@@ -329,3 +329,24 @@ def test_run_card_is_strict_json(mixed):
     card = json.loads(json.dumps(mixed.run_, allow_nan=False))
     assert card["rows"] == 300
     assert card["columns"] == 5
+
+
+def test_a_fit_that_is_told_to_stop_keeps_the_best_so_far():
+    x = np.random.default_rng(0).normal(size=(3_000, 3)) @ np.array(
+        [[1, 2, 0], [0, 1, 1], [0, 0, 1.0]]
+    )
+    steps = []
+
+    def tell(stage, done, total, message):
+        steps.append(stage)
+
+    # Once at the very start, and once amid the first flow.
+    for enough in (0, 150):
+        steps.clear()
+        stop = lambda: len(steps) > enough  # noqa: B023, E731
+        density = FlowDensity(random_state=0).fit(x, progress=tell, stop=stop)
+        assert density.run_["ended_early"]
+        assert len(steps) < enough + 10
+        expected = 3 * 0.5 * np.log(2 * np.pi * np.e)  # the matrix has determinant one
+        assert abs(density.score(x) + expected) < (1.0 if enough == 0 else 0.3)
+    assert density.flow_ is not None

@@ -1,7 +1,10 @@
 """What the commands of `flowkit` do with tables: fit, score, sample, inspect."""
 
 import json
-from collections.abc import Mapping
+import signal
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -51,14 +54,16 @@ def fit(
         max_seconds=max_seconds,
         random_state=seed,
     )
-    with Progress(console=_console, transient=True) as bar:
+    with Progress(console=_console, transient=True) as bar, _interruptible() as interrupted:
         task = bar.add_task("fit", total=1.0)
 
         def tell(stage: str, done: int, total: int, message: str) -> None:
             bar.update(task, description=f"{stage}: {message}", completed=done / max(total, 1))
 
-        density.fit(train, progress=tell)
+        density.fit(train, progress=tell, stop=interrupted.is_set)
     density.save(out)
+    if interrupted.is_set():
+        _console.print(f"{out}: interrupted; this is the best so far")
     if test.num_rows:
         _console.print(_beside(density, train, test))
         _console.print(f"{out}: fitted to {train.num_rows:,} rows; the others are scored above")
@@ -126,6 +131,22 @@ def inspect(model: Path, *, as_json: bool) -> None:
     console.print("Rows of the table are stored." if kept else "No row of the table is stored.")
     for key, value in density.run_.items():
         console.print(f"{key}: {value}", highlight=False, markup=False)
+
+
+@contextmanager
+def _interruptible() -> Iterator[threading.Event]:
+    """Let the first Ctrl-C set the event, and a second one interrupt as usual."""
+    event = threading.Event()
+
+    def first(*_: object) -> None:
+        event.set()
+        signal.signal(signal.SIGINT, before)
+
+    before = signal.signal(signal.SIGINT, first)
+    try:
+        yield event
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _check_out(out: Path, force: bool) -> None:

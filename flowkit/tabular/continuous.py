@@ -29,6 +29,7 @@ from flowkit.tabular.stacking import mixture_score, stack
 
 Member = FlowMember | DeepMember | MixtureMember | BroadMember | KernelMember
 Progress = Callable[[str, int, int, str], object]
+Stop = Callable[[], bool]
 
 _KINDS: dict[str, type[Any]] = {
     kind.kind: kind for kind in (FlowMember, DeepMember, MixtureMember, BroadMember, KernelMember)
@@ -107,6 +108,7 @@ class ContinuousDensity(nn.Module):
         store_rows: bool = False,
         max_seconds: float | None = None,
         progress: Progress | None = None,
+        stop: Stop | None = None,
     ) -> "ContinuousDensity":
         """Fit to rows.
 
@@ -120,6 +122,7 @@ class ContinuousDensity(nn.Module):
             store_rows: whether a kernel density estimate, which keeps rows, may be a member.
             max_seconds: roughly how long the fit may take.
             progress: called with (stage, done, total, message).
+            stop: asked between steps whether to end with what there is.
         """
         n, d = values.shape
         w = np.ones(n) if weights is None else np.asarray(weights, dtype=np.float64)
@@ -127,7 +130,16 @@ class ContinuousDensity(nn.Module):
         if w.sum() < _FEWEST_ROWS:
             return cls._of_few_rows(values, w, angles)
         fitting = _Fitting(
-            values, context, w, angles, _EFFORTS[effort], seed, store_rows, max_seconds, progress
+            values,
+            context,
+            w,
+            angles,
+            _EFFORTS[effort],
+            seed,
+            store_rows,
+            max_seconds,
+            progress,
+            stop,
         )
         with torch.random.fork_rng(devices=[]):  # networks are made, and then started anew
             return cls._of_kinds(*fitting.run(), w)
@@ -377,12 +389,14 @@ class _Fitting:
         store_rows: bool,
         max_seconds: float | None,
         progress: Progress | None,
+        stop: Stop | None,
     ) -> None:
         self.values, self.context, self.w = values, context, weights
         self.circular, self.effort, self.seed = circular, effort, seed
         self.store_rows = store_rows
         self.max_seconds = max_seconds
         self.tell = progress or (lambda *_: None)
+        self.stop = stop
         n = len(values)
         self.fold = np.random.default_rng(seed).permutation(n) % _FOLDS
         # Fewer rows, more need to use each.
@@ -399,14 +413,20 @@ class _Fitting:
         rows = []
         for f in range(self.folds):
             held_out = self.fold == f
+            members = self._members(f, held_out)
+            if f > 0 and self._ended():
+                break  # kinds are weighed by folds that have all of them
             rows.append(np.flatnonzero(held_out))
-            for name, fitted in self._members(f, held_out).items():
+            for name, fitted in members.items():
                 found.setdefault(name, []).append(fitted)
                 given = None if self.context is None else self.context[held_out]
                 part = score(fitted.member.double(), fitted.marginals, self.values[held_out], given)
                 scores.setdefault(name, []).append(part)
         joined = np.stack([np.concatenate(part) for part in scores.values()], axis=1)
         return found, joined, np.concatenate(rows)
+
+    def _ended(self) -> bool:
+        return self.stop is not None and self.stop()
 
     def _members(self, f: int, held_out: np.ndarray) -> dict[str, _Fitted]:
         train, w = self.values[~held_out], self.w[~held_out]
@@ -420,7 +440,7 @@ class _Fitting:
                 if k > 1 and 4 * k * max(1, train.shape[1] / 8) > len(train):
                     continue
                 wanted = (8, 32) if len(self.values) > _MANY else _COMPONENTS
-                if k not in (wanted[::2] if prefix else wanted):
+                if k not in (wanted[::2] if prefix else wanted) or self._ended():
                     continue
                 self.tell("mixture", f, self.folds, f"{k} components")
                 mixture = MixtureMember.fit(
@@ -435,10 +455,10 @@ class _Fitting:
         order = np.random.default_rng((self.seed, f)).permutation(d).tolist()
         hidden, k = self.effort.hidden, self.effort.components
         can_be_deep = d > 1 and not holes and not self.circular.any()
-        if len(self.values) <= _MANY or not can_be_deep:
+        if (len(self.values) <= _MANY or not can_be_deep) and (f == 0 or not self._ended()):
             flow = FlowMember(d, order, hidden, k, given, holes, self.circular.tolist())
             found["flow"] = self._learned(flow, f, held_out, bent)
-        if len(self.values) >= _FEW and can_be_deep:
+        if len(self.values) >= _FEW and can_be_deep and (f == 0 or not self._ended()):
             deep = DeepMember(d, order, self.effort.layers, hidden, k, given)
             found["deep flow"] = self._learned(deep, f, held_out, bent)
         return found
@@ -458,6 +478,7 @@ class _Fitting:
             learning_rate=2e-3,
             batch_size=self.batch,
             max_seconds=None if self.max_seconds is None else self.max_seconds / self.folds,
+            stop=self.stop,
             progress=lambda step, steps, loss: self.tell(
                 member.kind, f, self.folds, f"step {step} of {steps}, loss {loss:.3f}"
             ),

@@ -81,6 +81,7 @@ class FlowDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
         sample_weight: Any = None,
         *,
         progress: Callable[..., object] | None = None,
+        stop: Callable[[], bool] | None = None,
     ) -> Self:
         """Fit the density to the rows of a table.
 
@@ -90,6 +91,7 @@ class FlowDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
             sample_weight: ``(rows,)``, non-negative. A weight of two is a row that stands there
                 twice.
             progress: called as the fit goes on, with (stage, done, total, message).
+            stop: asked between steps whether to end with the best so far; `run_` then says so.
 
         Returns:
             The estimator.
@@ -113,6 +115,7 @@ class FlowDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
             max_seconds=self.max_seconds,
             seed=seed,
             progress=progress,
+            stop=stop,
         )
         return self
 

@@ -1,6 +1,6 @@
 """Training one flow of a table."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
@@ -63,6 +63,7 @@ def learn(
     batch_size: int = 256,
     max_seconds: float | None = None,
     progress: object = None,
+    stop: Callable[[], bool] | None = None,
 ) -> list[float]:
     """Train a member on the rows that are not held out; it is left with its best averaged weights.
 
@@ -79,6 +80,7 @@ def learn(
         batch_size: rows of a step.
         max_seconds: end after this time.
         progress: as in `fit`.
+        stop: asked after each step whether to end.
 
     Returns:
         The held-out mean log-density at each look, in nats.
@@ -109,6 +111,7 @@ def learn(
         patience=6,
         seed=seed,
         max_seconds=max_seconds,
+        callbacks=() if stop is None else (lambda state: state.stop() if stop() else None,),
         progress=progress,  # type: ignore[arg-type]
     )
     return [-loss for _, loss in history.validation]

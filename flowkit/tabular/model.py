@@ -60,6 +60,7 @@ class TableModel:
         max_seconds: float | None,
         seed: int,
         progress: Callable[..., object] | None,
+        stop: Callable[[], bool] | None,
     ) -> "TableModel":
         """Fit to the rows of a table; the arguments are those of `FlowDensity`."""
         start = time.perf_counter()
@@ -87,6 +88,7 @@ class TableModel:
                 store_rows=store_rows,
                 max_seconds=max_seconds,
                 progress=progress,
+                stop=stop,
             )
         model = cls(schema, discrete, continuous, {}, np.empty(0))
         scores = model._score(encoded)
@@ -102,6 +104,7 @@ class TableModel:
             "seed": seed,
             "store_rows": store_rows,
             "max_seconds": max_seconds,
+            "ended_early": stop is not None and stop(),
             "seconds": round(time.perf_counter() - start, 3),
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
             "flowkit": flowkit.__version__,
