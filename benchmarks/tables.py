@@ -41,8 +41,7 @@ def measure(table: str, method: str, bank: Path | None) -> dict:
     row = {"table": table, "rows": len(train), "columns": train.shape[1], "method": method}
     row |= {"seconds": seconds, **_summary(scores), "date": date.today().isoformat()}
     if method == "flowkit":
-        flows = density.model_.continuous.flows_only()
-        row["flows alone"] = _summary(flows.log_prob(test, None))
+        row["flows alone"] = _summary(density.model_.flows_only().log_prob(test))
         row["members"] = density.members_
     return row
 

@@ -350,3 +350,16 @@ def test_a_fit_that_is_told_to_stop_keeps_the_best_so_far():
         expected = 3 * 0.5 * np.log(2 * np.pi * np.e)  # the matrix has determinant one
         assert abs(density.score(x) + expected) < (1.0 if enough == 0 else 0.3)
     assert density.flow_ is not None
+
+
+def test_a_column_without_missing_values_has_none_in_samples():
+    """A point mass makes a flag; its states are only those that there are."""
+    rng = np.random.default_rng(0)
+    rows = np.stack([rng.normal(size=600), np.where(rng.random(600) < 0.3, 0.0, 1.0)], axis=1)
+    rows[:, 1] *= rng.lognormal(size=600)
+    density = FlowDensity(effort="fast", random_state=0).fit(rows)
+    assert "point masses at 0" in str(density.schema_)
+    drawn = density.sample(20_000, random_state=1)
+    assert not np.isnan(drawn).any()
+    assert abs((drawn[:, 1] == 0).mean() - 0.3) < 0.05
+    assert np.isfinite(density.score_samples(drawn)).all()

@@ -93,6 +93,11 @@ class Column:
         """Whether a flag in the discrete block says if a value is present, missing or an atom."""
         return self.kind != "categorical" and (self.missing or bool(self.atoms))
 
+    @property
+    def missing_state(self) -> int:
+        """The flag's state of a missing value, after 0 for a present one and those of the atoms."""
+        return 1 + len(self.atoms)
+
     def describe(self) -> str:
         """Return the kind with its options, for people."""
         words = [self.kind]

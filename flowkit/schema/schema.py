@@ -20,8 +20,8 @@ class Discrete:
 
     Args:
         name: the table's column.
-        kind: "flag": 0 the value is present, 1 missing, 2 and on the atoms; "categorical"; or
-            "integer".
+        kind: "flag": 0 the value is present, 1 and on the atoms, and after them missing, if it
+            may be; "categorical"; or "integer".
         size: number of known states of a flag or categorical; a categorical has one more code,
             ``size``, for whatever is unseen.
         lower: least allowed integer, None for none.
@@ -122,7 +122,7 @@ class Schema:
             flag = None
             if column.has_flag:
                 flag = len(found)
-                found.append(Discrete(column.name, "flag", 2 + len(column.atoms)))
+                found.append(Discrete(column.name, "flag", column.missing_state + column.missing))
             if column.kind == "categorical":
                 size = len(column.categories) + column.missing
                 found.append(Discrete(column.name, "categorical", size))
@@ -186,13 +186,13 @@ class Schema:
             if column.kind == "categorical":
                 codes[:, at[0]] = codec.categories(column, series, on_unknown, rows_from)
                 continue
-            state = np.where(series.missing, 1, 0)
+            state = np.where(series.missing, column.missing_state, 0)
             if column.kind == "integer":
                 codes[:, at[-1]] = codec.integers(column, series, rows_from)
             else:
                 x = codec.numbers(column, series, rows_from)
                 for k, atom in enumerate(column.atoms):
-                    state[(x == atom) & ~series.missing] = 2 + k
+                    state[(x == atom) & ~series.missing] = 1 + k
                 present = state == 0
                 if spread is not None and column.resolution is not None:
                     x = x + column.resolution * (spread.random(n) - 0.5)
@@ -213,13 +213,14 @@ class Schema:
                 decoded.append(codec.from_categories(column, codes[:, at[0]]))
                 continue
             state = codes[:, at[0]] if column.has_flag else np.zeros(len(codes), dtype=np.int64)
+            missing = state == column.missing_state
             if column.kind == "integer":
-                decoded.append(codec.from_integers(column, codes[:, at[-1]], state == 1))
+                decoded.append(codec.from_integers(column, codes[:, at[-1]], missing))
                 continue
             x = codec.from_line(column, values[:, self.continuous.index(column.name)])
             for k, atom in enumerate(column.atoms):
-                x[state == 2 + k] = atom
-            decoded.append(codec.from_numbers(column, x, state == 1))
+                x[state == 1 + k] = atom
+            decoded.append(codec.from_numbers(column, x, missing))
         parts = [(c.name, c.dtype, v) for c, v in zip(self.columns, decoded, strict=True)]
         return frames.table_of(parts, self.library)
 

@@ -43,6 +43,8 @@ _COMPONENTS = (1, 2, 4, 8, 16, 32)
 _FEW, _MANY, _VERY_MANY = 2_000, 8_000, 20_000
 _EM_ROWS = 20_000
 _CHUNK = 16_384
+# A member of a log-share below this is kept for `flows_only`, and has no part in the mixture.
+_NO_SHARE = -600.0
 # The least weight of the broad law, which is there for what comes.
 _LEAST_BROAD = 1e-4
 # A kind must raise the held-out score of the others by this many nats to be kept.
@@ -204,7 +206,17 @@ class ContinuousDensity(nn.Module):
 
     def log_prob(self, values: np.ndarray, context: np.ndarray | None = None) -> np.ndarray:
         """Return the log-density of the present entries of rows ``(n, d)``, ``(n,)`` float64."""
-        return self._mixture(values, context, self.log_shares.numpy())
+        log_shares = self.log_shares.numpy()
+        here = log_shares > _NO_SHARE
+        pairs = [pair for pair, shared in zip(self._pairs(), here, strict=True) if shared]
+        shares = np.exp(log_shares[here])
+        parts = [np.zeros(0)]
+        for start in range(0, len(values), _CHUNK):
+            rows = slice(start, start + _CHUNK)
+            given = None if context is None else context[rows]
+            scores = [score(m, marginals, values[rows], given) for m, marginals in pairs]
+            parts.append(mixture_score(np.stack(scores, axis=1), shares))
+        return np.concatenate(parts)
 
     def sample(
         self, present: np.ndarray, context: np.ndarray | None, rng: np.random.Generator
@@ -223,9 +235,21 @@ class ContinuousDensity(nn.Module):
                     values[part] = (y if marginals is None else marginals.inverse(y)).numpy()
         return values
 
-    def flows_only(self) -> "_FlowsOnly":
-        """Return the density of the flows alone, weighed against each other by held-out rows."""
-        return _FlowsOnly(self)
+    def flows_only(self) -> "ContinuousDensity":
+        """Return the density of the flows alone, weighed against each other by held-out rows.
+
+        Raises:
+            ArgumentError: there is no flow among the members.
+        """
+        alone = np.array([note.get("alone", 0.0) for note in self._notes])
+        if not alone.any():
+            raise ArgumentError("density", "one with flows among its members", "none")
+        chosen = np.flatnonzero(alone)
+        pairs = self._pairs()
+        members, marginals = zip(*(pairs[i] for i in chosen), strict=True)
+        flows = ContinuousDensity(list(members), list(marginals), [self._notes[i] for i in chosen])
+        flows.log_shares.copy_(torch.from_numpy(np.log(alone[chosen] / alone.sum())))
+        return flows.eval()
 
     @property
     def members(self) -> list[dict[str, Any]]:
@@ -297,19 +321,6 @@ class ContinuousDensity(nn.Module):
             for member, alone in zip(self._members, own, strict=True)
         ]
 
-    def _mixture(
-        self, values: np.ndarray, context: np.ndarray | None, log_shares: np.ndarray
-    ) -> np.ndarray:
-        pairs = [p for p, s in zip(self._pairs(), log_shares, strict=True) if s > -600]
-        shares = np.exp(log_shares[log_shares > -600])
-        parts = [np.zeros(0)]
-        for start in range(0, len(values), _CHUNK):
-            rows = slice(start, start + _CHUNK)
-            given = None if context is None else context[rows]
-            scores = [score(m, marginals, values[rows], given) for m, marginals in pairs]
-            parts.append(mixture_score(np.stack(scores, axis=1), shares))
-        return np.concatenate(parts)
-
 
 def _weigh(scores: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Return weights of kinds by held-out scores ``(n, kinds)``, zero for those that add nothing.
@@ -335,21 +346,6 @@ def _weigh(scores: np.ndarray, weights: np.ndarray) -> np.ndarray:
     result = np.zeros(scores.shape[1])
     result[kept] = share
     return result
-
-
-class _FlowsOnly:
-    """The flows of a density, without its other members."""
-
-    def __init__(self, density: ContinuousDensity) -> None:
-        alone = [note.get("alone", 0.0) for note in density._notes]
-        if not any(alone):
-            raise ArgumentError("density", "one with flows among its members", "none")
-        self._density = density
-        self._log_shares = np.log(np.maximum(np.array(alone) / sum(alone), 1e-300))
-
-    def log_prob(self, values: np.ndarray, context: np.ndarray | None = None) -> np.ndarray:
-        """Return the log-density of rows ``(n, d)``, ``(n,)``."""
-        return self._density._mixture(values, context, self._log_shares)
 
 
 def score(

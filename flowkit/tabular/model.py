@@ -149,6 +149,15 @@ class TableModel:
         """The best flow inside, or None."""
         return None if self.continuous is None else self.continuous.flow
 
+    def flows_only(self) -> "TableModel":
+        """Return the model with the flows alone for its continuous columns.
+
+        Raises:
+            ArgumentError: it has none.
+        """
+        flows = None if self.continuous is None else self.continuous.flows_only()
+        return TableModel(self.schema, self.discrete, flows, self.run, self.quantiles)
+
     def _score(self, encoded: Encoded) -> np.ndarray:
         total = encoded.log_jacobian.astype(np.float64)
         context = None
