@@ -5,9 +5,7 @@ import json
 import math
 import os
 import re
-import secrets
 from collections.abc import Collection, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ import safetensors.torch
 from torch import Tensor
 
 import flowkit
+from flowkit._atomic import write_atomically
 from flowkit._checks import check_keys
 from flowkit.errors import ArgumentError, DtypeError, ModelFileError
 
@@ -49,7 +48,7 @@ def write_file(
     """
     parts = _pack(tensors, document)
     try:
-        _replace(Path(os.path.realpath(path)), parts)
+        write_atomically(Path(os.path.realpath(path)), parts)
     except OSError as error:
         raise ModelFileError(path, f"cannot be written: {error.strerror or error}") from error
 
@@ -155,26 +154,6 @@ def _serialize(tensors: Mapping[str, Tensor], document: Mapping[str, Any]) -> by
     except (safetensors.SafetensorError, KeyError, ValueError, RuntimeError) as error:
         kinds = {f"{t.dtype}, {t.layout}" for t in tensors.values()}
         raise DtypeError("tensors", "kinds that safetensors can hold", sorted(kinds)) from error
-
-
-def _replace(path: Path, parts: Collection[bytes | memoryview]) -> None:
-    """Write the parts beside ``path``, and put them in its place once they are on the disk."""
-    temporary = path.with_name(f".flowkit-{secrets.token_hex(8)}.tmp")
-    try:
-        with open(temporary, "xb") as file:
-            for part in parts:
-                file.write(part)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    with suppress(OSError):  # not every system can open a directory; the file is whole anyway
-        directory = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
 
 
 def _read(path: str | os.PathLike[str]) -> bytes:

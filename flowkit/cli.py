@@ -90,8 +90,8 @@ def fit(
 ) -> None:
     """Fit the density of TABLE."""
     with _exit_codes():
+        from flowkit import commands
         from flowkit.errors import ArgumentError
-        from flowkit.tabular import commands
 
         pairs = [item.partition("=") for item in column or ()]
         for name, equals, kind in pairs:
@@ -119,7 +119,7 @@ def score(
 ) -> None:
     """Add to each row of TABLE its log-density, and its percentile among the training rows."""
     with _exit_codes():
-        from flowkit.tabular import commands
+        from flowkit import commands
 
         commands.score(model, table, out, force=force)
 
@@ -134,9 +134,24 @@ def sample(
 ) -> None:
     """Draw new rows."""
     with _exit_codes():
-        from flowkit.tabular import commands
+        from flowkit import commands
 
         commands.sample(model, rows, out, seed=seed, force=force)
+
+
+@app.command()
+def report(
+    model: Model,
+    table: TableFile,
+    out: Annotated[Path, typer.Option(help="Where the page goes, .html; numbers beside, .json.")],
+    seed: Seed = 0,
+    force: Force = False,
+) -> None:
+    """Hold a model against TABLE: the rows of it that the fit did not see, if it is the same."""
+    with _exit_codes():
+        from flowkit import commands
+
+        commands.report(model, table, out, seed=seed, force=force)
 
 
 @app.command()
@@ -146,7 +161,7 @@ def inspect(
 ) -> None:
     """Show what a model is: columns, members and their weights, how it came about."""
     with _exit_codes():
-        from flowkit.tabular import commands
+        from flowkit import commands
 
         commands.inspect(model, as_json=as_json)
 

@@ -59,6 +59,13 @@ def rows(table: Any, start: int, stop: int) -> Any:
     return nw.from_native(table, eager_only=True)[start:stop].to_native()
 
 
+def take(table: Any, chosen: np.ndarray) -> Any:
+    """Return rows by their indices."""
+    if isinstance(table, np.ndarray):
+        return table[chosen]
+    return nw.from_native(table, eager_only=True)[chosen.tolist()].to_native()
+
+
 def names(table: Any) -> list[str]:
     """Return the names of the columns; those of an array are "x0", "x1", ..."""
     if isinstance(table, np.ndarray):

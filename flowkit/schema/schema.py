@@ -46,13 +46,23 @@ class Encoded:
         codes: ``(rows, len(schema.discrete))`` int64, the discrete block.
         values: ``(rows, len(schema.continuous))`` float64, on the whole line; NaN where missing
             or at an atom.
-        log_jacobian: ``(rows,)``, the sum of ``log |d value / d x|`` over the values present;
-            ``-inf`` where one is outside a bound.
+        log_slopes: ``log |d value / d x|`` of the values present, 0 of the others; ``-inf`` where
+            one is outside a bound.
     """
 
     codes: np.ndarray
     values: np.ndarray
-    log_jacobian: np.ndarray
+    log_slopes: np.ndarray
+
+    @property
+    def log_jacobian(self) -> np.ndarray:
+        """The log-slopes of each row, summed, ``(rows,)``."""
+        total: np.ndarray = self.log_slopes.sum(axis=1)
+        return total
+
+    def take(self, rows: np.ndarray) -> "Encoded":
+        """Return some of the rows, by index or mask."""
+        return Encoded(self.codes[rows], self.values[rows], self.log_slopes[rows])
 
 
 @dataclass(frozen=True)
@@ -174,7 +184,7 @@ class Schema:
         n = frames.length(table)
         codes = np.zeros((n, len(self.discrete)), dtype=np.int64)
         values = np.full((n, len(self.continuous)), np.nan)
-        log_jacobian = np.zeros(n)
+        log_slopes = np.zeros(values.shape)
         for column in self.columns:
             series = frames.read(table, column.name, rows_from=rows_from)
             codec.check_finite(series, rows_from)
@@ -197,12 +207,10 @@ class Schema:
                 if spread is not None and column.resolution is not None:
                     x = x + column.resolution * (spread.random(n) - 0.5)
                 j = self.continuous.index(column.name)
-                value, term = codec.to_line(column, x[present])
-                values[present, j] = value
-                log_jacobian[present] += term
+                values[present, j], log_slopes[present, j] = codec.to_line(column, x[present])
             if column.has_flag:
                 codes[:, at[0]] = state
-        return Encoded(codes, values, log_jacobian)
+        return Encoded(codes, values, log_slopes)
 
     def decode(self, codes: np.ndarray, values: np.ndarray) -> Any:
         """Return codes and values as a table like the one that the schema was inferred from."""

@@ -143,7 +143,10 @@ class ContinuousDensity(nn.Module):
             progress,
             stop,
         )
-        with torch.random.fork_rng(devices=[]):  # networks are made, and then started anew
+        with torch.random.fork_rng(devices=[]):
+            # Layers draw their first weights from torch's own generator, which no two processes
+            # start alike.
+            torch.manual_seed(seed)
             return cls._of_kinds(*fitting.run(), w)
 
     @classmethod

@@ -62,8 +62,12 @@ class DiscreteBlock(nn.Module):
         *,
         seed: int = 0,
         effort: str = "default",
+        networks: bool = True,
     ) -> "DiscreteBlock":
-        """Fit to codes ``(n, J)``, with weights ``(n,)`` that count rows."""
+        """Fit to codes ``(n, J)``, with weights ``(n,)`` that count rows.
+
+        Without networks the columns are independent.
+        """
         w = np.ones(len(codes)) if weights is None else weights
         present = [_present(codes, column) for column in columns]
         tables = [
@@ -72,7 +76,7 @@ class DiscreteBlock(nn.Module):
         ]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self = cls(columns, tables, networks=w.sum() >= _FEWEST_ROWS)
+            self = cls(columns, tables, networks=networks and w.sum() >= _FEWEST_ROWS)
         for j, law in enumerate(self._laws()):
             if present[j].any():
                 law.fit(codes[present[j], j], w[present[j]])

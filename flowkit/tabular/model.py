@@ -69,7 +69,7 @@ class TableModel:
         encoded = schema.encode(table)
         if weights is not None:  # rows of no weight are not there
             kept = weights > 0
-            encoded, weights = _take(encoded, kept), weights[kept]
+            encoded, weights = encoded.take(kept), weights[kept]
         discrete = continuous = None
         context = None
         if schema.discrete:
@@ -91,7 +91,7 @@ class TableModel:
                 stop=stop,
             )
         model = cls(schema, discrete, continuous, {}, np.empty(0))
-        scores = model._score(encoded)
+        scores = model.score_encoded(encoded)
         shares = np.linspace(0, 1, _QUANTILES)
         if weights is None:
             model.quantiles = np.quantile(scores, shares)
@@ -120,7 +120,7 @@ class TableModel:
         parts = []
         for start, chunk in _chunks(table):
             encoded = self.schema.encode(chunk, rows_from=rows_from + start, on_unknown=on_unknown)
-            parts.append(self._score(encoded))
+            parts.append(self.score_encoded(encoded))
         return np.concatenate(parts)
 
     def sample(self, n: int, rng: np.random.Generator) -> Any:
@@ -158,8 +158,9 @@ class TableModel:
         flows = None if self.continuous is None else self.continuous.flows_only()
         return TableModel(self.schema, self.discrete, flows, self.run, self.quantiles)
 
-    def _score(self, encoded: Encoded) -> np.ndarray:
-        total = encoded.log_jacobian.astype(np.float64)
+    def score_encoded(self, encoded: Encoded) -> np.ndarray:
+        """Return the log-density of rows that the schema has encoded, ``(rows,)`` float64."""
+        total = encoded.log_jacobian
         context = None
         if self.discrete is not None:
             total = total + self.discrete.log_prob(encoded.codes)
@@ -187,10 +188,6 @@ class TableModel:
 
 def _context(discrete: DiscreteBlock, codes: np.ndarray) -> np.ndarray | None:
     return discrete.context(codes) if discrete.context_features else None
-
-
-def _take(encoded: Encoded, kept: np.ndarray) -> Encoded:
-    return Encoded(encoded.codes[kept], encoded.values[kept], encoded.log_jacobian[kept])
 
 
 def _chunks(table: Any) -> Iterator[tuple[int, Any]]:

@@ -32,13 +32,13 @@ def format_of(path: str | os.PathLike[str]) -> str:
     return ending
 
 
-def read_table(path: str | os.PathLike[str]) -> pa.Table:
-    """Read a whole table.
+def read_table(path: str | os.PathLike[str], types: Mapping[str, Any] | None = None) -> pa.Table:
+    """Read a whole table; the arguments are those of `read_chunks`.
 
     Raises:
         DataError: there is no such file, or it cannot be read as one.
     """
-    tables = list(read_chunks(path))
+    tables = list(read_chunks(path, types))
     if not tables:
         raise DataError("table", "at least one row", f"none in {os.fspath(path)}")
     try:

@@ -1,4 +1,4 @@
-"""What the commands of `flowkit` do with tables: fit, score, sample, inspect."""
+"""What the commands of `flowkit` do with tables: fit, score, sample, inspect, report."""
 
 import json
 import signal
@@ -15,11 +15,23 @@ from rich.progress import Progress
 from rich.table import Table
 
 from flowkit.errors import ArgumentError, ModelFileError
-from flowkit.schema import Schema
+from flowkit.metrics import mean, mean_difference
+from flowkit.report import make_report
+from flowkit.report.baselines import baselines
+from flowkit.schema import Encoded, Schema
 from flowkit.schema.frames import arrow_type
 from flowkit.tabular.estimator import FlowDensity
+from flowkit.tabular.split import describe_split, split_again, split_rows
 from flowkit.tabular.tablefiles import TableWriter, format_of, read_chunks, read_table
 
+_OTHER_TABLE = (
+    "The model was not fitted to this table: all of its rows count as new. If it holds rows that "
+    "the model was fitted to, their scores are too good."
+)
+_SAME_ROWS = (
+    "The model was fitted to all of these rows: scores and calibration are those of rows that it "
+    "has seen, and too good. Fit with a --holdout to have new ones."
+)
 # Of stderr: standard output is for what other programs read.
 _console = Console(stderr=True)
 
@@ -44,9 +56,9 @@ def fit(
     schema = Schema.infer(table, dict(columns))
     _console.print(f"[bold]{path}[/], {table.num_rows:,} rows")
     _console.print(str(schema), highlight=False, markup=False)
-    order = np.random.default_rng(seed).permutation(table.num_rows)
-    kept = max(table.num_rows - round(holdout * table.num_rows), 2)
-    train, test = table.take(np.sort(order[:kept])), table.take(np.sort(order[kept:]))
+    encoded = schema.encode(table)
+    kept, held_out = split_rows(table.num_rows, holdout, seed)
+    train, test = table.take(kept), table.take(held_out)
     density = FlowDensity(
         effort=effort,
         schema=schema,
@@ -61,11 +73,12 @@ def fit(
             bar.update(task, description=f"{stage}: {message}", completed=done / max(total, 1))
 
         density.fit(train, progress=tell, stop=interrupted.is_set)
+    density.run_["split"] = describe_split(encoded, holdout, seed)
     density.save(out)
     if interrupted.is_set():
         _console.print(f"{out}: interrupted; this is the best so far")
     if test.num_rows:
-        _console.print(_beside(density, train, test))
+        _console.print(_beside(density, encoded.take(kept), encoded.take(held_out), seed))
         _console.print(f"{out}: fitted to {train.num_rows:,} rows; the others are scored above")
     else:
         _console.print(f"{out}: fitted to all rows")
@@ -75,13 +88,9 @@ def score(model: Path, path: Path, out: Path, *, force: bool) -> None:
     """Write the table with the log-density of each row and its percentile among training rows."""
     _check_out(out, force)
     density = FlowDensity.load(model)
-    fitted, types = density.model_, {}
-    if fitted.schema.library == "pyarrow":
-        types = {c.name: arrow_type(c.dtype) for c in fitted.schema.columns}
-        types = {k: pa.string() if pa.types.is_dictionary(v) else v for k, v in types.items()}
-    row = 0
+    fitted, row = density.model_, 0
     with TableWriter(out) as writer:
-        for chunk in read_chunks(path, types):
+        for chunk in read_chunks(path, _types(fitted.schema)):
             log_density = fitted.log_prob(chunk, on_unknown=density.on_unknown, rows_from=row)
             row += chunk.num_rows
             scored = chunk.append_column("log_density", pa.array(log_density))
@@ -101,6 +110,42 @@ def sample(model: Path, rows: int, out: Path, *, seed: int, force: bool) -> None
         for chunk in density.model_.sample_chunks(rows, np.random.default_rng(seed)):
             writer.write(chunk if arrow is not None else _as_arrow(chunk, schema))
     _console.print(f"{out}: {rows:,} rows")
+
+
+def report(model: Path, path: Path, out: Path, *, seed: int, force: bool) -> None:
+    """Write a page that holds the model against the table, and its numbers as JSON."""
+    if out.suffix != ".html":
+        raise ArgumentError("out", "a name ending in .html", out.name)
+    for file in (out, out.with_suffix(".json")):
+        _check_out(file, force)
+    density = FlowDensity.load(model)
+    table = read_table(path, _types(density.schema_))
+    split = density.run_.get("split")
+    again = None
+    if split is not None:
+        again = split_again(density.schema_.encode(table), split)
+    every = np.arange(table.num_rows)
+    if again is None:
+        kept, held_out, note = None, every, _OTHER_TABLE
+    elif len(again[1]) < 2:
+        kept, held_out, note = every, every, _SAME_ROWS
+    else:
+        (kept, held_out), note = again, None
+    found = make_report(
+        density,
+        table.take(held_out),
+        None if kept is None else table.take(kept),
+        seed=seed,
+        title=f"{model.name} on {path.name}",
+        numbers=held_out,
+        training_numbers=kept,
+        notes=() if note is None else (note,),
+    )
+    twin = found.save(out)
+    if note is not None:
+        _console.print(note)
+    ours = found.document["likelihood"]["flowkit"]
+    _console.print(f"{out}: {len(held_out):,} rows, {ours['mean']:+.3f} nats; numbers in {twin}")
 
 
 def inspect(model: Path, *, as_json: bool) -> None:
@@ -151,12 +196,20 @@ def _interruptible() -> Iterator[threading.Event]:
 
 def _check_out(out: Path, force: bool) -> None:
     """Raise before any work if the result could not be written."""
-    if out.suffix != ".safetensors":
+    if out.suffix not in (".safetensors", ".html", ".json"):
         format_of(out)
     if out.exists() and not force:
         raise ArgumentError("out", "a new file, or --force to replace it", f"{out}, which exists")
     if not out.parent.is_dir():
         raise ModelFileError(out, "cannot be written: there is no such folder")
+
+
+def _types(schema: Schema) -> dict[str, Any]:
+    """Return the Arrow types that a text file's columns are to be read as."""
+    if schema.library != "pyarrow":
+        return {}
+    types = {c.name: arrow_type(c.dtype) for c in schema.columns}
+    return {k: pa.string() if pa.types.is_dictionary(v) else v for k, v in types.items()}
 
 
 def _as_arrow(chunk: Any, schema: Schema) -> pa.Table:
@@ -168,30 +221,12 @@ def _as_arrow(chunk: Any, schema: Schema) -> pa.Table:
     return nw.from_native(chunk, eager_only=True).to_arrow()
 
 
-def _beside(density: FlowDensity, train: pa.Table, test: pa.Table) -> Table:
-    """Return held-out scores: ours, and where they mean the same a Gaussian's and a mixture's."""
-    schema = density.schema_
-    ours = density.score_samples(test)
+def _beside(density: FlowDensity, train: Encoded, test: Encoded, seed: int) -> Table:
+    """Return the scores of held-out rows, ours and those of simple laws."""
+    ours = density.model_.score_encoded(test)
     table = Table("held-out rows", "nats, mean ± standard error", "flowkit above, paired")
-    table.add_row("flowkit", _mean(ours), "")
-    if not schema.discrete:
-        from sklearn.mixture import GaussianMixture
-
-        rows, new = schema.encode(train), schema.encode(test)
-        mean, std = rows.values.mean(0), rows.values.std(0) + 1e-300
-        x, y = (rows.values - mean) / std, (new.values - mean) / std
-        offset = new.log_jacobian - np.log(std).sum()
-        tenth = max(len(x) // 10, 1)
-        sizes = [k for k in (1, 2, 4, 8, 16) if 10 * k <= len(x)] or [1]
-        options = {"random_state": 0, "reg_covar": 1e-5}
-        tried = [GaussianMixture(k, **options).fit(x[tenth:]).score(x[:tenth]) for k in sizes]
-        best = sizes[int(np.argmax(tried))]
-        for name, k in (("Gaussian", 1), (f"mixture of {best}", best)):
-            theirs = GaussianMixture(k, **options).fit(x).score_samples(y) + offset
-            table.add_row(name, _mean(theirs), _mean(ours - theirs))
+    table.add_row("flowkit", str(mean(ours)), "")
+    for name, theirs in baselines(density.schema_, train, seed).items():
+        scores = theirs(test)
+        table.add_row(name, str(mean(scores)), str(mean_difference(ours, scores)))
     return table
-
-
-def _mean(scores: np.ndarray) -> str:
-    error = scores.std(ddof=1) / len(scores) ** 0.5 if len(scores) > 1 else float("nan")
-    return f"{scores.mean():+.3f} ± {error:.3f}"

@@ -1,0 +1,329 @@
+"""Everything that a report says, as one document ready for JSON."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import narwhals.stable.v2 as nw
+import numpy as np
+
+from flowkit.errors import DataError
+from flowkit.metrics import (
+    Mean,
+    Uniformity,
+    closeness,
+    mean,
+    mean_difference,
+    ranks,
+    two_sample,
+    uniformity,
+)
+from flowkit.report.baselines import baselines
+from flowkit.report.coordinates import Coordinates
+from flowkit.report.unlikely import blame
+from flowkit.schema import Encoded
+from flowkit.schema.frames import length, read, take
+from flowkit.tabular import FlowDensity
+
+# Most rows that are looked at; a report on more says so.
+MOST_ROWS = 20_000
+SAMPLES = 20_000
+_CLASSIFIED = 5_000
+_FEWEST_CLASSIFIED = 20
+_UNLIKELY = 20
+_LEVELS = (0.5, 0.8, 0.9, 0.95, 0.99)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows that are looked at: as the table has them, encoded, and how likely they are."""
+
+    table: Any
+    encoded: Encoded
+    log_density: np.ndarray
+    number: np.ndarray
+
+    def column(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """Return the values of a column and which are missing."""
+        series = read(self.table, name)
+        return series.values, series.missing
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """The rows of a report, and what was found."""
+
+    held_out: Rows
+    training: Rows | None
+    samples: Rows
+    regions: Uniformity
+    columns: dict[str, Uniformity]
+    distances: Any
+    document: dict[str, Any]
+
+
+def analyse(
+    density: FlowDensity,
+    held_out: Any,
+    training: Any = None,
+    *,
+    seed: int = 0,
+    numbers: np.ndarray | None = None,
+    training_numbers: np.ndarray | None = None,
+    notes: tuple[str, ...] = (),
+) -> Analysis:
+    """Hold a density against rows; the arguments are those of `make_report`."""
+    model = density.model_
+    if length(held_out) < 2:
+        raise DataError("held_out", "at least two rows", length(held_out))
+    said = list(notes)
+    new = _rows(density, held_out, numbers, seed, "held-out", said)
+    old = None
+    if training is not None:
+        old = _rows(density, training, training_numbers, seed, "training", said)
+    drawn = density.sample(SAMPLES, random_state=seed)
+    encoded = model.schema.encode(drawn)
+    samples = Rows(drawn, encoded, model.score_encoded(encoded), np.arange(SAMPLES))
+
+    columns = {}
+    for name in model.schema.names:
+        ours, theirs = _keys(new, samples, name)
+        if len(np.unique(np.concatenate([ours, theirs]))) == 1:
+            continue  # a constant has no ranks
+        columns[name] = uniformity(ranks(ours, theirs, seed), SAMPLES, seed=seed)
+    place = ranks(new.log_density, samples.log_density, seed)
+    regions = uniformity(place, SAMPLES, seed=seed)
+    points = Coordinates(model.schema, (old or new).encoded)
+    distances = None
+    if old is not None:
+        few = (samples.encoded.take(np.arange(len(new.number))), new.encoded, old.encoded)
+        distances = closeness(*(np.nan_to_num(points(rows)) for rows in few))
+    document: dict[str, Any] = {
+        "report": 1,
+        "rows": {
+            "held_out": length(held_out),
+            "training": None if training is None else length(training),
+            "looked_at": len(new.number),
+            "samples": SAMPLES,
+        },
+        "notes": said,
+        "likelihood": _likelihood(density, new, old, seed),
+        "calibration": {
+            "columns": {name: _curve(found) for name, found in columns.items()},
+            "regions": _curve(regions) | {"coverage": _coverage(place)},
+        },
+        "two_sample": _classify(points, new.encoded, samples.encoded, seed),
+        "memorisation": None
+        if distances is None
+        else {
+            "closer": distances.closer,
+            "null": [distances.null_low, distances.null_high],
+            "copies": distances.copies,
+            "held_out_copies": distances.held_out_copies,
+            "samples": len(distances.samples),
+            "median_distance": {
+                "samples": float(np.median(distances.samples)),
+                "held_out": float(np.median(distances.held_out)),
+            },
+        },
+        "columns": {name: _summary(new, samples, name) for name in model.schema.names},
+        "rank_correlations": _correlations(density, new, samples),
+        "unlikely": _unlikely(density, new, old, samples),
+        "training_curves": [] if model.continuous is None else model.continuous.curves,
+        "members": density.members_,
+        "schema": model.schema.to_dict(),
+        "run": density.run_,
+        "seed": seed,
+    }
+    return Analysis(new, old, samples, regions, columns, distances, strict(document))
+
+
+def strict(value: Any) -> Any:
+    """Return a document with None for every number that is not finite: JSON has no others."""
+    if isinstance(value, dict):
+        return {str(k): strict(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [strict(v) for v in value]
+    if isinstance(value, np.ndarray | np.generic):
+        return strict(value.tolist())
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def shown(rows: Rows, name: str, i: int) -> str:
+    """Return a value as people read it."""
+    if isinstance(rows.table, np.ndarray):
+        value = rows.table[i, int(name[1:])]
+    else:
+        frame = nw.from_native(rows.table, eager_only=True)
+        value = frame[:, [str(c) for c in frame.columns].index(name)][i]
+    if value is None or value != value:
+        return "missing"
+    return f"{value:.6g}" if isinstance(value, float | np.floating) else str(value)
+
+
+def _rows(
+    density: FlowDensity,
+    table: Any,
+    numbers: np.ndarray | None,
+    seed: int,
+    kind: str,
+    said: list[str],
+) -> Rows:
+    n = length(table)
+    numbers = np.arange(n) if numbers is None else numbers
+    if n > MOST_ROWS:
+        chosen = np.sort(np.random.default_rng(seed).choice(n, MOST_ROWS, replace=False))
+        table, numbers = take(table, chosen), numbers[chosen]
+        said.append(f"Of {n:,} {kind} rows, {MOST_ROWS:,} drawn at random were looked at.")
+    encoded = density.model_.schema.encode(table)
+    return Rows(table, encoded, density.model_.score_encoded(encoded), numbers)
+
+
+def _keys(ours: Rows, theirs: Rows, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return numbers in the order of the values, missing ones last."""
+    (a, a_missing), (b, b_missing) = ours.column(name), theirs.column(name)
+    if a.dtype == object or b.dtype == object:
+        both = np.unique(np.concatenate([a, b]).astype(str), return_inverse=True)[1]
+        a, b = both[: len(a)], both[len(a) :]
+    return np.where(a_missing, np.inf, a), np.where(b_missing, np.inf, b)
+
+
+def _likelihood(
+    density: FlowDensity, new: Rows, old: Rows | None, seed: int
+) -> dict[str, dict[str, Any]]:
+    ours = new.log_density
+    found: dict[str, dict[str, Any]] = {"flowkit": _mean(mean(ours))}
+    if old is None:
+        return found
+    found["flowkit"]["training_rows"] = _mean(mean(old.log_density))
+    for name, score in baselines(density.schema_, old.encoded, seed).items():
+        theirs = score(new.encoded)
+        found[name] = _mean(mean(theirs)) | {"flowkit_above": _mean(mean_difference(ours, theirs))}
+    return found
+
+
+def _mean(found: Mean) -> dict[str, Any]:
+    return {"mean": found.value, "standard_error": found.standard_error}
+
+
+def _curve(found: Uniformity) -> dict[str, Any]:
+    return {
+        "within": found.within,
+        "p_value": found.p_value,
+        "level": found.level,
+        "at": found.at,
+        "difference": found.difference,
+        "lower": found.lower,
+        "upper": found.upper,
+    }
+
+
+def _coverage(place: np.ndarray) -> list[dict[str, float]]:
+    """Return the share of rows within the model's regions of highest density of some masses."""
+    return [
+        {
+            "mass": level,
+            "share": float((place >= 1 - level).mean()),
+            "standard_error": math.sqrt(level * (1 - level) / len(place)),
+        }
+        for level in _LEVELS
+    ]
+
+
+def _classify(
+    points: Coordinates, new: Encoded, samples: Encoded, seed: int
+) -> dict[str, Any] | None:
+    n = min(len(new.codes), _CLASSIFIED)
+    if n < _FEWEST_CLASSIFIED:
+        return None
+    chosen = np.random.default_rng(seed).permutation(len(new.codes))[:n]
+    found = two_sample(points(new.take(chosen)), points(samples.take(np.arange(n))), seed=seed)
+    by_column: dict[str, float] = {}
+    for name, fall in zip(points.columns, found.importance, strict=True):
+        by_column[name] = by_column.get(name, 0.0) + float(fall)
+    return {
+        "auc": found.auc,
+        "null": [found.null_low, found.null_high],
+        "rows_each": n,
+        "importance": dict(sorted(by_column.items(), key=lambda item: -item[1])),
+    }
+
+
+def _summary(new: Rows, samples: Rows, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for who, rows in (("held_out", new), ("samples", samples)):
+        values, missing = rows.column(name)
+        present = values[~missing]
+        entry: dict[str, Any] = {"missing": float(missing.mean())}
+        if present.dtype in (object, bool):
+            names, counts = np.unique(present.astype(str), return_counts=True)
+            order = np.argsort(-counts, kind="stable")[:_UNLIKELY]
+            entry["shares"] = {names[i]: counts[i] / len(values) for i in order}
+        elif len(present):
+            q = (0.01, 0.25, 0.5, 0.75, 0.99)
+            quantiles = np.quantile(present.astype(np.float64), q)
+            entry["quantiles"] = dict(zip(map(str, q), quantiles, strict=True))
+        found[who] = entry
+    return found
+
+
+def _correlations(density: FlowDensity, new: Rows, samples: Rows) -> dict[str, Any]:
+    """Return rank correlations of the columns of numbers, in data and samples."""
+    names = [c.name for c in density.schema_.columns if c.kind != "categorical"]
+    found: dict[str, Any] = {"columns": names}
+    for who, rows in (("held_out", new), ("samples", samples)):
+        table = []
+        for name in names:
+            values, missing = rows.column(name)
+            number = values.astype(np.float64)
+            middle = np.median(number[~missing]) if not missing.all() else 0.0
+            table.append(_average_ranks(np.where(missing, middle, number)))
+        found[who] = _corrcoef(np.array(table)) if names else []
+    return found
+
+
+def _average_ranks(x: np.ndarray) -> np.ndarray:
+    from scipy.stats import rankdata
+
+    average: np.ndarray = rankdata(x)
+    return average
+
+
+def _corrcoef(x: np.ndarray) -> np.ndarray:
+    """Return correlations, 0 for a column that does not vary."""
+    x = x - x.mean(axis=1, keepdims=True)
+    length_of = np.sqrt((x * x).sum(axis=1))
+    x = x / np.where(length_of > 0, length_of, 1.0)[:, None]
+    correlations: np.ndarray = x @ x.T
+    return correlations
+
+
+def _unlikely(
+    density: FlowDensity, new: Rows, old: Rows | None, samples: Rows
+) -> list[dict[str, Any]]:
+    """Return the least likely rows, and what makes them so."""
+    found: list[dict[str, Any]] = []
+    for rows, seen in ((new, False), (old, True)):
+        if rows is None:
+            continue
+        least = np.argsort(rows.log_density, kind="stable")[:_UNLIKELY]
+        gains, best = blame(
+            density.model_, rows.encoded.take(least), rows.log_density[least], samples.encoded
+        )
+        for i, row in enumerate(least):
+            c = int(gains[i].argmax())
+            name = density.schema_.names[c]
+            found.append(
+                {
+                    "row": int(rows.number[row]),
+                    "log_density": float(rows.log_density[row]),
+                    "percentile": float(density.model_.percentile(rows.log_density[row])),
+                    "fitted_to": seen,
+                    "column": name,
+                    "value": shown(rows, name, int(row)),
+                    "likelier_value": shown(samples, name, int(best[i, c])),
+                    "gain": float(gains[i, c]),
+                    "gains": dict(zip(density.schema_.names, gains[i], strict=True)),
+                }
+            )
+    return sorted(found, key=lambda entry: entry["log_density"])[:_UNLIKELY]

@@ -1,0 +1,69 @@
+"""Rows of any table as points: what distances and classifiers work on."""
+
+import numpy as np
+
+from flowkit.schema import Encoded, Schema
+
+# Categories with a coordinate of their own; codes are ordered by how frequent they are.
+_CATEGORIES = 15
+
+
+class Coordinates:
+    """A map from encoded rows to points, about as wide in every direction.
+
+    Numbers are centred at their median, divided by the distance of their quartiles, and bent by
+    asinh, so that an outlier is far, but does not shrink all else to nothing. The map is one to
+    one: equal points are equal rows.
+
+    Args:
+        schema: of the rows.
+        reference: rows that give medians and quartiles.
+
+    Attributes:
+        columns: of each coordinate, the name of the column that it comes from.
+    """
+
+    def __init__(self, schema: Schema, reference: Encoded) -> None:
+        self.schema = schema
+        self.columns: list[str] = []
+        self._codes = [_scale(code) for code in reference.codes.T.astype(np.float64)]
+        self._values = [_scale(value) for value in reference.values.T]
+        for column in schema.discrete:
+            one_hot = 0 if column.kind == "integer" else min(column.size, _CATEGORIES)
+            self.columns += [column.name] * (1 + one_hot)
+        for name, angle in zip(schema.continuous, schema.circular, strict=True):
+            self.columns += [name] * (2 if angle else 1)
+
+    def __call__(self, rows: Encoded) -> np.ndarray:
+        """Return points ``(n, len(columns))``, NaN where a continuous value is absent."""
+        found = []
+        for j, column in enumerate(self.schema.discrete):
+            code = rows.codes[:, j]
+            if column.kind == "integer":
+                found.append(_bend(code, *self._codes[j]))
+                continue
+            found.append(code / max(column.size, 1))
+            # Two rows of different states are at distance one, or further.
+            found += [(code == k) / 2**0.5 for k in range(min(column.size, _CATEGORIES))]
+        for j, angle in enumerate(self.schema.circular):
+            value = rows.values[:, j]
+            if angle:
+                found += [np.cos(value), np.sin(value)]
+            else:
+                found.append(_bend(value, *self._values[j]))
+        return np.stack(found, axis=1)
+
+
+def _scale(x: np.ndarray) -> tuple[float, float]:
+    """Return the median and the distance of the quartiles, or what there is in their place."""
+    x = x[~np.isnan(x)]
+    if not len(x):
+        return 0.0, 1.0
+    low, middle, high = np.quantile(x, [0.25, 0.5, 0.75])
+    width = (high - low) or x.std() or 1.0
+    return float(middle), float(width)
+
+
+def _bend(x: np.ndarray, middle: float, width: float) -> np.ndarray:
+    bent: np.ndarray = np.arcsinh((x - middle) / width)
+    return bent
