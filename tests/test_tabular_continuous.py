@@ -14,8 +14,10 @@ from flowkit.tabular.autoregressive import FlowMember
 from flowkit.tabular.broad import BroadMember
 from flowkit.tabular.continuous import ContinuousDensity
 from flowkit.tabular.kernel import KernelMember
+from flowkit.tabular.learner import _shape
 from flowkit.tabular.marginals import Marginals
 from flowkit.tabular.mixture import MixtureMember
+from flowkit.tabular.residuals import Residuals
 from flowkit.tabular.stacking import stack
 
 RNG = np.random.default_rng(0)
@@ -275,6 +277,68 @@ def test_marginals_invert_and_have_the_right_slope():
     assert torch.allclose(marginals.inverse(y), x, rtol=1e-9, atol=1e-9)
     (slope,) = torch.autograd.grad(y.sum(), x)
     assert torch.allclose(slope.log().sum(1), log_slope, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("order", [[], [2, 0, 3, 1]])
+def test_residuals_invert_with_holes_and_have_the_right_slope(order):
+    rng = np.random.default_rng(0)
+    context = rng.normal(size=(400, 2))
+    y = rng.normal(size=(400, 4)) @ rng.normal(size=(4, 4)) + context @ rng.normal(size=(2, 4))
+    y[rng.random((400, 4)) < 0.2] = np.nan
+    angles = np.array([False, False, False, True])
+    residuals = Residuals.fit(y, context, np.ones(400), angles, order)
+    x, given = torch.from_numpy(y), torch.from_numpy(context)
+    z, log_slope = residuals(x, given)
+    assert torch.allclose(residuals.inverse(z, given), x, rtol=0, atol=1e-9, equal_nan=True)
+    assert torch.equal(z[:, 3].nan_to_num(), x[:, 3].nan_to_num())
+    # The derivatives of the columns that are present make a triangular matrix.
+    row = x[7].clone()
+    here = ~row.isnan()
+    matrix = torch.func.jacrev(lambda r: residuals(r[None], given[7:8])[0][0])(row)
+    expected = matrix[here][:, here].det().abs().log()
+    assert log_slope[7].item() == pytest.approx(expected.item(), abs=1e-9)
+
+
+def test_residuals_find_the_line():
+    rng = np.random.default_rng(1)
+    context, first = rng.normal(size=(5_000, 1)), rng.normal(size=5_000)
+    second = 1 + 2 * first - 3 * context[:, 0] + rng.normal(0, 0.5, 5_000)
+    y, ones = np.stack([first, second], axis=1), np.ones(5_000)
+    residuals = Residuals.fit(y, context, ones, NOWHERE, [0, 1])
+    assert residuals.among[1, 0].item() == pytest.approx(2, abs=0.04)
+    assert residuals.given[1, 0].item() == pytest.approx(-3, abs=0.04)
+    assert residuals.bias[1].item() == pytest.approx(1, abs=0.04)
+    assert residuals.scale[1].item() == pytest.approx(0.5, abs=0.02)
+    # With hardly more rows than columns the scale is that of rows not seen.
+    noise = rng.normal(size=(30, 21))
+    scale = Residuals.fit(noise, None, ones[:30], np.zeros(21, dtype=bool), list(range(21))).scale
+    assert scale[-1].item() == pytest.approx(1, abs=0.4)
+
+
+def test_noise_is_of_the_shape_of_the_columns():
+    rng = np.random.default_rng(2)
+    y = rng.normal(size=(9_000, 3)) @ np.array([[1, 0.995, 0], [0, 0.1, 0], [0, 0, 1]])
+    factor = _shape(y, [False, False, True])
+    covariance = (factor @ factor.mT).numpy()
+    expected = np.corrcoef(y.T)
+    expected[2], expected[:, 2] = 0, 0  # an angle is not moved
+    assert covariance == pytest.approx(expected, abs=1e-3)
+
+
+@pytest.mark.parametrize("n", [300, 3_000])
+def test_columns_that_tell_each_other_and_hang_on_a_category(n):
+    """Neither the noise of training nor blindness to the context may cost much."""
+    rng = np.random.default_rng(3)
+
+    def draw(n):
+        kind, x = rng.integers(0, 2, n), rng.normal(size=n)
+        values = np.stack([x, x + rng.normal(0, 0.05, n), 5 * kind + rng.normal(size=n)], axis=1)
+        return values, np.eye(2)[kind]
+
+    entropy = 1.5 * (1 + math.log(2 * math.pi)) + math.log(0.05)
+    values, context = draw(n)
+    density = fit(values, context=context)
+    assert density.log_prob(*draw(3_000)).mean() == pytest.approx(-entropy, abs=0.2)
 
 
 @pytest.mark.slow

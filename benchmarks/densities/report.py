@@ -131,6 +131,7 @@ def plot(results: dict, path: Path) -> None:
     axes.set_xlabel(
         "nats per held-out row from flowkit's score (grey: its standard error; left: worse)"
     )
-    axes.legend(loc="lower left", fontsize="small")
+    if methods:
+        axes.legend(loc="lower left", fontsize="small")
     figure.savefig(path, dpi=120)
     plt.close(figure)

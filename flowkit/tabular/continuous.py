@@ -7,7 +7,7 @@ was chosen by rows that its member had seen, and a mean of densities is at least
 of their scores.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +25,9 @@ from flowkit.tabular.kernel import KernelMember
 from flowkit.tabular.learner import learn
 from flowkit.tabular.marginals import Marginals
 from flowkit.tabular.mixture import MixtureMember
+from flowkit.tabular.residuals import Residuals
 from flowkit.tabular.stacking import mixture_score, stack
+from flowkit.tabular.standardiser import Standardiser
 
 Member = FlowMember | DeepMember | MixtureMember | BroadMember | KernelMember
 Progress = Callable[[str, int, int, str], object]
@@ -76,8 +78,8 @@ class ContinuousDensity(nn.Module):
 
     Args:
         members: the members.
-        marginals: the map of the columns that each member's rows go through first; None for a
-            member that stands in the table's own units.
+        standardisers: the map that each member's rows go through first; None for a member that
+            stands in the table's own units.
         log_shares: logarithms of their weights, ``(m,)``.
         notes: of each member, what is worth telling: held-out score and the like.
     """
@@ -87,13 +89,13 @@ class ContinuousDensity(nn.Module):
     def __init__(
         self,
         members: list[Member],
-        marginals: list[Marginals | None],
+        standardisers: list[Standardiser | None],
         notes: list[dict[str, Any]],
     ) -> None:
         super().__init__()
         self._members = nn.ModuleList(members)
-        self._marginals = nn.ModuleList([m for m in marginals if m is not None])
-        self._own_units = [m is None for m in marginals]
+        self._standardisers = nn.ModuleList([s for s in standardisers if s is not None])
+        self._own_units = [s is None for s in standardisers]
         self._notes = notes
         self.register_buffer("log_shares", torch.zeros(len(members), dtype=torch.float64))
 
@@ -159,7 +161,7 @@ class ContinuousDensity(nn.Module):
         broad = BroadMember.fit(values, w, circular)
         members: list[Member] = [mixture, broad]
         notes = [{"name": name, "held_out": None} for name in ("gaussian", "broad")]
-        self = cls(members, [marginals, None], notes)
+        self = cls(members, [Standardiser(marginals), None], notes)
         self.log_shares.copy_(
             torch.tensor([_FEW_ROWS_SHARES[m.kind] for m in members]).double().log()
         )
@@ -185,7 +187,7 @@ class ContinuousDensity(nn.Module):
         alone = np.zeros(len(names))
         alone[flows] = _weigh(scores[:, flows], w[rows])
         members: list[Member] = []
-        marginals: list[Marginals | None] = []
+        standardisers: list[Standardiser | None] = []
         notes: list[dict[str, Any]] = []
         log_shares = []
         for i, name in enumerate(names):
@@ -193,7 +195,7 @@ class ContinuousDensity(nn.Module):
                 continue
             for fitted in found[name]:
                 members.append(fitted.member)
-                marginals.append(fitted.marginals)
+                standardisers.append(fitted.standardiser)
                 notes.append(
                     {
                         "name": name,
@@ -203,7 +205,7 @@ class ContinuousDensity(nn.Module):
                     }
                 )
                 log_shares.append(np.log(max(share[i] / len(found[name]), 1e-300)))
-        self = cls(members, marginals, notes)
+        self = cls(members, standardisers, notes)
         self.log_shares.copy_(torch.tensor(log_shares, dtype=torch.float64))
         return self.double().eval()
 
@@ -217,7 +219,7 @@ class ContinuousDensity(nn.Module):
         for start in range(0, len(values), _CHUNK):
             rows = slice(start, start + _CHUNK)
             given = None if context is None else context[rows]
-            scores = [score(m, marginals, values[rows], given) for m, marginals in pairs]
+            scores = [score(*pair, values[rows], given) for pair in pairs]
             parts.append(mixture_score(np.stack(scores, axis=1), shares))
         return np.concatenate(parts)
 
@@ -229,13 +231,15 @@ class ContinuousDensity(nn.Module):
         chosen = rng.choice(len(shares), n, p=shares / shares.sum())
         values = np.full(present.shape, np.nan)
         with torch.no_grad():
-            for i, (member, marginals) in enumerate(self._pairs()):
+            for i, (member, standardiser) in enumerate(self._pairs()):
                 rows = np.flatnonzero(chosen == i)
                 for start in range(0, len(rows), _CHUNK):
                     part = rows[start : start + _CHUNK]
                     given = None if context is None else torch.from_numpy(context[part])
                     y = member.sample(torch.from_numpy(present[part]), given, rng).double()
-                    values[part] = (y if marginals is None else marginals.inverse(y)).numpy()
+                    if standardiser is not None:
+                        y = standardiser.inverse(y, given)
+                    values[part] = y.numpy()
         return values
 
     def flows_only(self) -> "ContinuousDensity":
@@ -249,8 +253,8 @@ class ContinuousDensity(nn.Module):
             raise ArgumentError("density", "one with flows among its members", "none")
         chosen = np.flatnonzero(alone)
         pairs = self._pairs()
-        members, marginals = zip(*(pairs[i] for i in chosen), strict=True)
-        flows = ContinuousDensity(list(members), list(marginals), [self._notes[i] for i in chosen])
+        members, maps = zip(*(pairs[i] for i in chosen), strict=True)
+        flows = ContinuousDensity(list(members), list(maps), [self._notes[i] for i in chosen])
         flows.log_shares.copy_(torch.from_numpy(np.log(alone[chosen] / alone.sum())))
         return flows.eval()
 
@@ -287,10 +291,10 @@ class ContinuousDensity(nn.Module):
                 {
                     "kind": member.kind,
                     "options": member.config(),
-                    "marginals": None if marginals is None else marginals.config(),
+                    "standardiser": None if standardiser is None else standardiser.config(),
                     "note": note,
                 }
-                for (member, marginals), note in zip(self._pairs(), self._notes, strict=True)
+                for (member, standardiser), note in zip(self._pairs(), self._notes, strict=True)
             ]
         }
 
@@ -303,22 +307,24 @@ class ContinuousDensity(nn.Module):
         """
         check_keys("continuous", config, ("members",))
         members: list[Member] = []
-        marginals: list[Marginals | None] = []
+        standardisers: list[Standardiser | None] = []
         notes: list[dict[str, Any]] = []
         try:
             with torch.random.fork_rng(devices=[]):
                 for entry in config["members"]:
-                    check_keys("member", entry, ("kind", "options", "marginals", "note"))
+                    check_keys("member", entry, ("kind", "options", "standardiser", "note"))
                     members.append(_KINDS[entry["kind"]](**entry["options"]))
-                    options = entry["marginals"]
-                    marginals.append(None if options is None else Marginals(**options))
+                    options = entry["standardiser"]
+                    standardisers.append(
+                        None if options is None else Standardiser.from_config(options)
+                    )
                     notes.append(entry["note"])
         except (KeyError, TypeError) as error:
             raise ArgumentError("continuous", "a density's configuration", str(error)) from error
-        return cls(members, marginals, notes).double().eval()
+        return cls(members, standardisers, notes).double().eval()
 
-    def _pairs(self) -> list[tuple[Any, Marginals | None]]:
-        own, mapped = self._own_units, iter(self._marginals)
+    def _pairs(self) -> list[tuple[Any, Standardiser | None]]:
+        own, mapped = self._own_units, iter(self._standardisers)
         return [
             (member, None if alone else next(mapped))  # type: ignore[misc]
             for member, alone in zip(self._members, own, strict=True)
@@ -352,14 +358,14 @@ def _weigh(scores: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 
 def score(
-    member: Any, marginals: Marginals | None, values: np.ndarray, context: np.ndarray | None
+    member: Any, standardiser: Standardiser | None, values: np.ndarray, context: np.ndarray | None
 ) -> np.ndarray:
     """Return a member's log-density of rows in the table's own units, ``(n,)``."""
     with torch.no_grad():
         y, log_slope = torch.from_numpy(values), torch.zeros(())
-        if marginals is not None:
-            y, log_slope = marginals(y)
         given = None if context is None else torch.from_numpy(context).double()
+        if standardiser is not None:
+            y, log_slope = standardiser(y, given)
         result: np.ndarray = (member.log_prob(y, given) + log_slope).double().numpy()
     # What one member cannot tell, the others may.
     return np.where(np.isnan(result), -1e300, result)
@@ -370,7 +376,7 @@ class _Fitted:
     """A member, the map before it, and how it learned."""
 
     member: Any
-    marginals: Marginals | None
+    standardiser: Standardiser | None
     curve: list[float] | None = None
 
 
@@ -419,7 +425,9 @@ class _Fitting:
             for name, fitted in members.items():
                 found.setdefault(name, []).append(fitted)
                 given = None if self.context is None else self.context[held_out]
-                part = score(fitted.member.double(), fitted.marginals, self.values[held_out], given)
+                part = score(
+                    fitted.member.double(), fitted.standardiser, self.values[held_out], given
+                )
                 scores.setdefault(name, []).append(part)
         joined = np.stack([np.concatenate(part) for part in scores.values()], axis=1)
         return found, joined, np.concatenate(rows)
@@ -429,12 +437,15 @@ class _Fitting:
 
     def _members(self, f: int, held_out: np.ndarray) -> dict[str, _Fitted]:
         train, w = self.values[~held_out], self.w[~held_out]
-        bent = Marginals.fit(train, w, self.circular)
-        straight = Marginals.fit(train, w, self.circular, curved=False)
+        given = None if self.context is None else self.context[~held_out]
+        bent, straight = (
+            self._standardised(Marginals.fit(train, w, self.circular, curved=curved), held_out)
+            for curved in (True, False)
+        )
         found = {"broad": _Fitted(BroadMember.fit(train, w, self.circular), None)}
         subset = np.random.default_rng(self.seed + f).permutation(len(train))[:_EM_ROWS]
-        for prefix, marginals in (("", bent), ("straight ", straight)):
-            y = _map(marginals, train)
+        for prefix, standardiser in (("", bent), ("straight ", straight)):
+            y = standardiser.images(train, given)
             for k in _COMPONENTS:
                 if k > 1 and 4 * k * max(1, train.shape[1] / 8) > len(train):
                     continue
@@ -445,29 +456,52 @@ class _Fitting:
                 mixture = MixtureMember.fit(
                     y[subset], w[subset], k, self.circular, seed=self.seed + f, steps=60
                 )
-                found[f"{prefix}mixture of {k}"] = _Fitted(mixture, marginals)
+                found[f"{prefix}mixture of {k}"] = _Fitted(mixture, standardiser)
         if self.store_rows:
-            kernel = KernelMember.fit(_map(straight, train), w, self.circular, seed=self.seed)
+            kernel = KernelMember.fit(
+                straight.images(train, given), w, self.circular, seed=self.seed
+            )
             found["kernel"] = _Fitted(kernel, straight)
         d, holes = self.values.shape[1], bool(np.isnan(self.values).any())
-        given = 0 if self.context is None else self.context.shape[1]
+        width = 0 if given is None else given.shape[1]
         order = np.random.default_rng((self.seed, f)).permutation(d).tolist()
         hidden, k = self.effort.hidden, self.effort.components
         can_be_deep = d > 1 and not holes and not self.circular.any()
+        plain, columns = Standardiser(bent.marginals), self.circular.tolist()
         if (len(self.values) <= _MANY or not can_be_deep) and (f == 0 or not self._ended()):
-            flow = FlowMember(d, order, hidden, k, given, holes, self.circular.tolist())
-            found["flow"] = self._learned(flow, f, held_out, bent)
+            flow = FlowMember(d, order, hidden, k, width, holes, columns)
+            found["flow"] = self._learned(flow, f, held_out, plain)
+        if len(self.values) < _FEW and (d > 1 or width) and (f == 0 or not self._ended()):
+            flow = FlowMember(d, order, hidden, k, width, holes, columns)
+            lines = self._standardised(bent.marginals, held_out, order)
+            found["flow of residuals"] = self._learned(flow, f, held_out, lines)
         if len(self.values) >= _FEW and can_be_deep and (f == 0 or not self._ended()):
-            deep = DeepMember(d, order, self.effort.layers, hidden, k, given)
-            found["deep flow"] = self._learned(deep, f, held_out, bent)
+            deep = DeepMember(d, order, self.effort.layers, hidden, k, width)
+            found["deep flow"] = self._learned(deep, f, held_out, plain)
         return found
 
+    def _standardised(
+        self, marginals: Marginals, held_out: np.ndarray, order: Sequence[int] = ()
+    ) -> Standardiser:
+        """Return a map that takes off the context, and with an order the columns before too."""
+        if self.context is None and not order:
+            return Standardiser(marginals)
+        train, w = self.values[~held_out], self.w[~held_out]
+        with torch.no_grad():
+            y = marginals(torch.from_numpy(train))[0].numpy()
+        given = None if self.context is None else self.context[~held_out]
+        return Standardiser(marginals, Residuals.fit(y, given, w, self.circular, order))
+
     def _learned(
-        self, member: FlowMember | DeepMember, f: int, held_out: np.ndarray, marginals: Marginals
+        self,
+        member: FlowMember | DeepMember,
+        f: int,
+        held_out: np.ndarray,
+        standardiser: Standardiser,
     ) -> _Fitted:
         curve = learn(
             member,
-            _map(marginals, self.values),
+            standardiser.images(self.values, self.context),
             self.context,
             self.w,
             held_out,
@@ -482,10 +516,4 @@ class _Fitting:
                 member.kind, f, self.folds, f"step {step} of {steps}, loss {loss:.3f}"
             ),
         )
-        return _Fitted(member, marginals, curve)
-
-
-def _map(marginals: Marginals, values: np.ndarray) -> np.ndarray:
-    with torch.no_grad():
-        result: np.ndarray = marginals(torch.from_numpy(values))[0].numpy()
-    return result
+        return _Fitted(member, standardiser, curve)

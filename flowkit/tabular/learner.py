@@ -15,14 +15,19 @@ _WORST = 200.0
 
 
 class _Learner(nn.Module):
-    """A member as `flowkit.training.fit` wants it: rows hold the entries and which are present."""
+    """A member as `flowkit.training.fit` wants it: rows hold the entries and which are present.
 
-    moved: Tensor
+    Args:
+        member: the flow.
+        noise: a factor of the covariance of what is added to the entries in training, ``(d, d)``.
+    """
 
-    def __init__(self, member: FlowMember | DeepMember, noise: float) -> None:
+    noise: Tensor
+
+    def __init__(self, member: FlowMember | DeepMember, noise: Tensor) -> None:
         super().__init__()
-        self.member, self.noise = member, noise
-        self.register_buffer("moved", torch.tensor([not c for c in member.circular]))
+        self.member, self.noisy = member, bool(noise.any())
+        self.register_buffer("noise", noise)
 
     def training_steps(self) -> dict[str, Step]:
         """Return the one step."""
@@ -35,10 +40,9 @@ class _Learner(nn.Module):
 
     def _loss(self, batch: Batch, generator: torch.Generator) -> Mapping[str, Tensor]:
         x, d = batch.x, self.member.features
-        if self.noise:
-            shape = (len(x), d)
-            noise = torch.randn(shape, generator=generator, dtype=x.dtype) * self.noise
-            x = torch.cat([x[:, :d] + noise * self.moved * x[:, d:], x[:, d:]], dim=1)
+        if self.noisy:
+            noise = torch.randn(len(x), d, generator=generator, dtype=x.dtype) @ self.noise.mT
+            x = torch.cat([x[:, :d] + noise * x[:, d:], x[:, d:]], dim=1)
         return {"negative_log_likelihood": self._mean(batch, x)}
 
     def _mean(self, batch: Batch, x: Tensor) -> Tensor:
@@ -75,7 +79,8 @@ def learn(
         held_out: which rows the member is judged by, ``(n,)`` booleans.
         steps: most steps; it ends sooner where the held-out score has stopped rising.
         seed: of the order of rows and the noise.
-        noise: standard deviation of what is added to the entries in training.
+        noise: standard deviation, in those of the columns, of what is added to the entries in
+            training; it is correlated as they are.
         learning_rate: the first.
         batch_size: rows of a step.
         max_seconds: end after this time.
@@ -98,7 +103,7 @@ def learn(
     train = part(~held_out)
     look = max(steps // 30, 20)
     history = fit(
-        _Learner(member, noise),
+        _Learner(member, noise * _shape(y[~held_out], member.circular)),
         train.x,
         context=train.context,
         weights=train.weights,
@@ -115,3 +120,19 @@ def learn(
         progress=progress,  # type: ignore[arg-type]
     )
     return [-loss for _, loss in history.validation]
+
+
+def _shape(y: np.ndarray, circular: list[bool]) -> Tensor:
+    """Return a factor of the columns' correlations, ``(d, d)``, zero for angles.
+
+    Noise of another shape would blur what sets correlated columns apart.
+    """
+    moved = ~np.array(circular)
+    present = np.maximum((~np.isnan(y)).sum(axis=0), 1)
+    centred = np.nan_to_num(y - np.nan_to_num(y).sum(axis=0) / present)[:, moved]
+    covariance = centred.T @ centred / len(y)
+    scale = np.sqrt(np.diag(covariance) + 1e-6)
+    values, vectors = np.linalg.eigh(covariance / np.outer(scale, scale))
+    factor = np.zeros(2 * (len(moved),))
+    factor[np.ix_(moved, moved)] = vectors * np.sqrt(values.clip(min=0.0))
+    return torch.from_numpy(factor).float()

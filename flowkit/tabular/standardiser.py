@@ -1,0 +1,62 @@
+"""What rows go through before a member: each column by itself, then what others tell of it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from flowkit._checks import check_keys
+from flowkit.tabular.marginals import Marginals
+from flowkit.tabular.residuals import Residuals
+
+
+class Standardiser(nn.Module):
+    """An invertible map of rows, given their context, to columns that a member finds easy.
+
+    Args:
+        marginals: the first step.
+        residuals: the second, if there is one.
+    """
+
+    def __init__(self, marginals: Marginals, residuals: Residuals | None = None) -> None:
+        super().__init__()
+        self.marginals, self.residuals = marginals, residuals
+
+    def config(self) -> dict[str, Any]:
+        """Return what makes it again, but for the tensors."""
+        return {
+            "marginals": self.marginals.config(),
+            "residuals": None if self.residuals is None else self.residuals.config(),
+        }
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> "Standardiser":
+        """Make it again, with nothing fitted yet."""
+        check_keys("standardiser", config, ("marginals", "residuals"))
+        options = config["residuals"]
+        return cls(
+            Marginals(**config["marginals"]), None if options is None else Residuals(**options)
+        )
+
+    def forward(self, values: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Map ``(n, d)``; return the images and the log-derivatives summed over present columns."""
+        y, log_slope = self.marginals(values)
+        if self.residuals is None:
+            return y, log_slope
+        z, slope_of_line = self.residuals(y, context)
+        return z, log_slope + slope_of_line
+
+    def inverse(self, z: Tensor, context: Tensor | None) -> Tensor:
+        """Map back."""
+        return self.marginals.inverse(
+            z if self.residuals is None else self.residuals.inverse(z, context)
+        )
+
+    def images(self, values: np.ndarray, context: np.ndarray | None) -> np.ndarray:
+        """Return the images of rows as an array."""
+        given = None if context is None else torch.from_numpy(context).double()
+        with torch.no_grad():
+            z: np.ndarray = self(torch.from_numpy(values), given)[0].numpy()
+        return z
