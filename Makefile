@@ -10,7 +10,7 @@ PYTEST := $(BIN)/pytest -n 2
 .PHONY: demo test test-all lint format clean
 
 demo: $(INSTALLED)
-	$(BIN)/python examples/breast_cancer.py
+	$(BIN)/python examples/table.py
 
 test: lint
 	$(PYTEST) -m "not slow"

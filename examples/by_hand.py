@@ -1,10 +1,10 @@
-"""Fit a flow to a real table, and set it beside a Gaussian and a Gaussian mixture.
+"""Put a flow together by hand for a real table, and set it beside a Gaussian and a Gaussian mixture.
 
 Writes scikit-learn's breast-cancer table (569 rows, 30 positive columns) to a CSV, reads it back,
 fits a neural spline flow, prints the held-out log-likelihood of the three models in the table's
 own units, and draws data against samples into a picture.
 
-    python examples/breast_cancer.py [--quick] [--out DIR]
+    python examples/by_hand.py [--quick] [--out DIR]
 """
 
 import argparse
