@@ -1,4 +1,4 @@
-"""Put a flow together by hand for a real table, and set it beside a Gaussian and a Gaussian mixture.
+"""Put a flow together by hand for a table, and set it beside a Gaussian and a Gaussian mixture.
 
 Writes scikit-learn's breast-cancer table (569 rows, 30 positive columns) to a CSV, reads it back,
 fits a neural spline flow, prints the held-out log-likelihood of the three models in the table's

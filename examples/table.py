@@ -29,7 +29,7 @@ def run(*arguments: str | Path) -> None:
     """Say and run a command of flowkit."""
     words = ["flowkit", *map(str, arguments)]
     print(f"\n$ {shlex.join(words)}", flush=True)
-    subprocess.run([sys.executable, "-m", *words], check=True)
+    subprocess.run([sys.executable, "-m", *words], check=True)  # noqa: S603
 
 
 def main() -> None:

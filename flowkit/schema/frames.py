@@ -93,18 +93,17 @@ def read(table: Any, name: str, *, rows_from: int = 0) -> Series:
     if library(table) == "pandas":
         table = table.set_axis([str(c) for c in table.columns], axis=1)
     series = nw.from_native(table, eager_only=True)[name]
-    dtype, native = (
-        series.dtype,
-        str(
-            series.to_native().dtype
-            if hasattr(series.to_native(), "dtype")
-            else series.to_native().type
-        ),
-    )
+    column = series.to_native()
+    native = str(column.dtype if hasattr(column, "dtype") else column.type)
+    zone = getattr(series.dtype, "time_zone", None)
+    if getattr(getattr(column, "dtype", None), "tz", None) is not None:
+        # Of pandas: narwhals knows no zone with an underscore in its name.
+        zone = str(column.dtype.tz)
+        series = nw.from_native(column.dt.tz_convert("UTC"), series_only=True)
+    dtype = series.dtype
     missing = np.array(series.is_null().to_numpy(), dtype=bool)
     if isinstance(dtype, nw.Datetime | nw.Date):
-        zone = getattr(dtype, "time_zone", None)
-        plain = series.cast(nw.Datetime("us", zone))
+        plain = series.cast(nw.Datetime("us", getattr(dtype, "time_zone", None)))
         ticks = plain.dt.timestamp("us").fill_null(0).to_numpy().astype(np.int64)
         return Series(name, "time", native, ticks / 1e6, missing, zone)
     if dtype.is_integer():

@@ -18,8 +18,11 @@ _ATOM_CONTRAST = 4
 _OWN_VALUES = 0.5
 _MANY_LEVELS = 2000
 
+# Fewer numbers among text may well be names.
+_MANY_NUMBERS = 10
 
-def infer(series: Series, *, distinct_rows: int) -> Column:
+
+def infer(series: Series, *, distinct_rows: int, told: bool = False) -> Column:
     """Return what a column is taken to be.
 
     Text and booleans are categorical, times datetimes. Whole numbers are integers, and counts if
@@ -29,9 +32,10 @@ def infer(series: Series, *, distinct_rows: int) -> Column:
     Args:
         series: the column.
         distinct_rows: rows of the table that differ; repetitions of whole rows are no rounding.
+        told: whether the user has said what the column is.
 
     Raises:
-        DataError: there is no value, or one that is infinite.
+        DataError: there is no value, or numbers with text among them.
     """
     present = series.values[~series.missing]
     if len(present) == 0:
@@ -41,6 +45,8 @@ def infer(series: Series, *, distinct_rows: int) -> Column:
         values, counts = np.unique(present.astype(str), return_counts=True)
         if series.family == "boolean":
             return replace(column, kind="categorical", categories=(False, True))
+        if not told:
+            _check_no_numbers(series, values, counts)
         order = np.lexsort((values, -counts))  # the frequent first
         return replace(column, kind="categorical", categories=tuple(values[order].tolist()))
     if series.family == "time":
@@ -56,6 +62,28 @@ def infer(series: Series, *, distinct_rows: int) -> Column:
     return replace(
         column, resolution=_resolution(smooth) if len(smooth) < _OWN_VALUES * rows else None
     )
+
+
+def _check_no_numbers(series: Series, values: np.ndarray, counts: np.ndarray) -> None:
+    """Raise if text is mostly numbers: one typing error must not make a column categorical."""
+    numbers = np.array([_is_number(value) for value in values])
+    rows = counts[numbers].sum()
+    if numbers.all() or numbers.sum() < _MANY_NUMBERS or rows < counts.sum() / 2:
+        return
+    odd = ~series.missing & np.isin(series.values.astype(str), values[~numbers])
+    row = int(np.flatnonzero(odd)[0])
+    raise DataError(
+        f"column {series.name!r}, row {row}",
+        f"a number, as in {rows:,} rows (if all of the column is text, say that it is categorical)",
+        repr(str(series.values[row])),
+    )
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return bool(np.isfinite(float(text)))
+    except ValueError:
+        return False
 
 
 def atoms(levels: np.ndarray, counts: np.ndarray, rows: int) -> tuple[float, ...]:

@@ -112,8 +112,9 @@ class Schema:
         distinct = len(np.unique(keys, axis=0))
         columns = []
         for series in every:
-            column = infer(series, distinct_rows=distinct)
-            if series.name in overrides:
+            told = series.name in overrides
+            column = infer(series, distinct_rows=distinct, told=told)
+            if told:
                 column = column.override(overrides[series.name])
                 column = _complete(column, series)
             columns.append(column)

@@ -8,7 +8,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import _check_feature_names, _check_n_features, validate_data
 
 from flowkit.errors import ArgumentError, ShapeError
-from flowkit.schema.frames import length
+from flowkit.schema.frames import length, names
 
 
 def checked(estimator: BaseEstimator, X: Any, *, reset: bool) -> Any:
@@ -17,6 +17,7 @@ def checked(estimator: BaseEstimator, X: Any, *, reset: bool) -> Any:
     Values are left to the schema, which knows what a column is, and the row of what is wrong.
     """
     if nw.dependencies.is_into_dataframe(X):
+        names(X)  # are no two the same
         if reset:
             _check_n_features(estimator, X, reset=True)
             _check_feature_names(estimator, X, reset=True)
