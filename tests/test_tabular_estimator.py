@@ -12,6 +12,7 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from scipy import stats
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
@@ -153,6 +154,29 @@ def test_copies_go_through_the_same_bytes(mixed, way):
         other = joblib.load(buffer)
     frame = mixed_table(20, seed=3)
     assert np.array_equal(other.score_samples(frame), mixed.score_samples(frame))
+
+
+def test_latent_of_the_best_flow(mixed):
+    frame = mixed_table(500, seed=4)
+    z = mixed.latent(frame)
+    schema = mixed.schema_
+    size = schema.continuous.index("size")
+    assert np.array_equal(np.isnan(z[:, size]), frame["size"].isna())
+    for column in z.T:  # as samples of 300 rows can tell
+        known = column[~np.isnan(column)]
+        assert abs(known.mean()) < 0.4
+        assert 0.6 < known.std() < 1.6
+    # Of a plain table it is the very change of variables behind the score.
+    x = np.random.default_rng(0).normal(size=(200, 2)) @ np.array([[1.0, 3.0], [0.0, 1.0]])
+    density = FlowDensity(effort="fast", random_state=0).fit(x)
+    plain = density.model_.continuous
+    member, standardiser = plain._best_flow()
+    y, log_slope = standardiser(torch.from_numpy(x), None)
+    score = density.flow_.log_prob(y) + log_slope
+    assert torch.allclose(member.log_prob(y) + log_slope, score, atol=1e-6)
+    assert np.allclose(density.flow_.transform(y)[0].detach(), density.latent(x))
+    with pytest.raises(ArgumentError, match="flow"):
+        FlowDensity(random_state=0).fit(x[:50]).latent(x)
 
 
 def test_no_row_is_in_the_file(tmp_path):

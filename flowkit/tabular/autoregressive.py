@@ -87,7 +87,10 @@ class FlowMember(nn.Module):
 
     @property
     def flow(self) -> Flow | None:
-        """It as a `Flow`, sharing its tensors; None with circular columns, whose map has none."""
+        """It as a `Flow`, sharing its tensors; None with circular columns, whose map has none.
+
+        Its context is the member's, and behind it the flags of absent entries.
+        """
         if any(self.circular):
             return None
         return Flow(Chain(self.layer), StandardNormal(self.features).to(self._dtype()))
@@ -120,12 +123,8 @@ class FlowMember(nn.Module):
 
     def forward(self, x: Tensor, present: Tensor, context: Tensor | None) -> Tensor:
         """Return the log-density ``(n,)`` of entries ``x (n, d)``, zero where not ``present``."""
-        parts = [] if context is None or not self.context_features else [context]
-        if self.flags:
-            parts.append((~present).to(x.dtype))
-        params = condition(
-            self.layer.made, self._inputs(x), torch.cat(parts, -1) if parts else None
-        )
+        given = self.given(present, context, x.dtype)
+        params = condition(self.layer.made, self._inputs(x), given)
         log_density = self._column_log_density(x, params[..., : self.features, :])
         return torch.where(present, log_density, 0.0).sum(-1)
 
@@ -138,13 +137,10 @@ class FlowMember(nn.Module):
     def sample(self, present: Tensor, context: Tensor | None, rng: np.random.Generator) -> Tensor:
         """Draw rows ``(n, d)``, NaN where not ``present``; each unit is evaluated once."""
         n, dtype = len(present), self._dtype()
-        parts = [] if context is None or not self.context_features else [context.to(dtype)]
-        if self.flags:
-            parts.append((~present).to(dtype))
         seen = torch.zeros(self.layer.features, n, dtype=dtype)
         y = torch.zeros(n, self.features, dtype=dtype)
         made = self.layer.made
-        sweep = parameters_sweep(made, seen, torch.cat(parts, -1) if parts else None)
+        sweep = parameters_sweep(made, seen, self.given(present, context, dtype))
         for step, feature in enumerate(made.order):
             params = sweep.advance(step).T  # (n, P)
             if feature >= self.features:  # the sine of the angle before
@@ -171,6 +167,13 @@ class FlowMember(nn.Module):
             else:
                 seen[feature] = value
         return y.masked_fill(~present, torch.nan)
+
+    def given(self, present: Tensor, context: Tensor | None, dtype: torch.dtype) -> Tensor | None:
+        """Return what the network is told beside the columns, ``(n, c)``, or None."""
+        parts = [] if context is None or not self.context_features else [context.to(dtype)]
+        if self.flags:
+            parts.append((~present).to(dtype))
+        return torch.cat(parts, -1) if parts else None
 
     def _inputs(self, x: Tensor) -> Tensor:
         if not self._sines:

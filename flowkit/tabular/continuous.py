@@ -269,15 +269,39 @@ class ContinuousDensity(nn.Module):
 
     @property
     def flow(self) -> Flow | None:
-        """The flow of most weight, over standardised columns; None if there is none."""
-        flows = [
-            (float(share), i, member)
-            for i, ((member, _), share) in enumerate(
-                zip(self._pairs(), self.log_shares, strict=True)
-            )
-            if isinstance(member, FlowMember | DeepMember)
+        """The flow of most weight, over the columns that its standardiser makes; None without."""
+        found = self._best_flow()
+        return None if found is None else found[0].flow
+
+    def latent(self, values: np.ndarray, context: np.ndarray | None) -> np.ndarray:
+        """Return what the flow of most weight makes of rows ``(n, d)``, NaN where absent.
+
+        Raises:
+            ArgumentError: there is none.
+        """
+        found = self._best_flow()
+        flow = None if found is None else found[0].flow
+        if found is None or flow is None:
+            raise ArgumentError("density", "one with a flow inside, and no circular column", "none")
+        member, standardiser = found
+        parts = [np.zeros((0, values.shape[1]))]
+        for start in range(0, len(values), _CHUNK):
+            rows = slice(start, start + _CHUNK)
+            given = None if context is None else torch.from_numpy(context[rows]).double()
+            with torch.no_grad():
+                y, _ = standardiser(torch.from_numpy(values[rows]), given)
+                present = ~y.isnan()
+                z, _ = flow.transform(y.nan_to_num(0.0), member.given(present, given, y.dtype))
+            parts.append(z.masked_fill(~present, torch.nan).numpy())
+        return np.concatenate(parts)
+
+    def _best_flow(self) -> tuple[FlowMember | DeepMember, Standardiser] | None:
+        weighed = [
+            (float(share), i, pair)
+            for i, (pair, share) in enumerate(zip(self._pairs(), self.log_shares, strict=True))
+            if isinstance(pair[0], FlowMember | DeepMember)
         ]
-        return max(flows)[2].flow if flows else None
+        return max(weighed)[2] if weighed else None  # type: ignore[return-value]
 
     @property
     def curves(self) -> list[list[float]]:

@@ -83,6 +83,10 @@ class DeepMember(nn.Module):
         log_prob: Tensor = self(y, torch.ones_like(y, dtype=torch.bool), context)
         return log_prob
 
+    def given(self, present: Tensor, context: Tensor | None, dtype: torch.dtype) -> Tensor | None:
+        """Return what the networks are told beside the columns, ``(n, c)``, or None."""
+        return self.base.given(present, context, dtype)
+
     def sample(self, present: Tensor, context: Tensor | None, rng: np.random.Generator) -> Tensor:
         """Draw rows ``(n, d)``, NaN where not ``present``."""
         z = self.base.sample(torch.ones_like(present), context, rng)

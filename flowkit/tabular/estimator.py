@@ -41,8 +41,9 @@ class FlowDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
 
     Attributes:
         schema_: the `flowkit.schema.Schema` of the table.
-        flow_: the flow of most weight inside, a `flowkit.flows.Flow` over standardised columns;
-            None where there is none, as in tables of less than 100 rows.
+        flow_: the flow of most weight inside, a `flowkit.flows.Flow` over columns that were
+            standardised for it (see `latent`); None where there is none, as in tables of less
+            than 100 rows.
         members_: name, kind, weight and held-out score of each member of the continuous part.
         run_: how the model came about: rows, seed, versions, seconds.
         n_features_in_: number of columns.
@@ -147,6 +148,18 @@ class FlowDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
         check_count("n_samples", n_samples)
         rng = np.random.default_rng(check_random_state(random_state).randint(2**31 - 1))
         return self.model_.sample(int(n_samples), rng)
+
+    def latent(self, X: Any) -> np.ndarray:
+        """Return what `flow_` makes of each row's continuous columns, ``(rows, columns)`` float64.
+
+        Where the flow is right they are independent and standard normal. Missing values and point
+        masses are NaN.
+
+        Raises:
+            ArgumentError: there is no flow inside.
+        """
+        check_is_fitted(self)
+        return self.model_.latent(table.checked(self, X, reset=False))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Save to one ``.safetensors`` file, written whole or not at all.

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 import flowkit
+from flowkit.errors import ArgumentError
 from flowkit.schema import Encoded, Schema
 from flowkit.schema.frames import length, rows
 from flowkit.tabular.continuous import ContinuousDensity
@@ -148,6 +149,21 @@ class TableModel:
     def flow(self) -> Any:
         """The best flow inside, or None."""
         return None if self.continuous is None else self.continuous.flow
+
+    def latent(self, table: Any) -> np.ndarray:
+        """Return what the best flow makes of the continuous columns, ``(rows, columns)``.
+
+        Raises:
+            ArgumentError: there is no flow.
+        """
+        if self.continuous is None:
+            raise ArgumentError("density", "one with continuous columns", "none")
+        parts = []
+        for start, chunk in _chunks(table):
+            encoded = self.schema.encode(chunk, rows_from=start)
+            context = None if self.discrete is None else _context(self.discrete, encoded.codes)
+            parts.append(self.continuous.latent(encoded.values, context))
+        return np.concatenate(parts)
 
     def flows_only(self) -> "TableModel":
         """Return the model with the flows alone for its continuous columns.
