@@ -104,10 +104,48 @@ def test_blame_of_an_unseen_category_and_of_a_wrong_one(found):
     assert names[gains[1].argmax()] == "kind"
 
 
+def test_gains_are_differences_of_scores(mixed):
+    """Of a row with one value replaced; at another flag, differences of the discrete block."""
+    density = mixed[0]
+    model, frame = density.model_, mixed_table(40, 7)
+    drawn = density.sample(300, random_state=0)
+    rows, samples = model.schema.encode(frame), model.schema.encode(drawn)
+    scores = model.score_encoded(rows)
+    gains, best = blame(model, rows, scores, samples)
+    same_flag = other_flag = 0
+    for c, name in enumerate(model.schema.names):
+        changed = frame.assign(**{name: drawn[name].iloc[best[:, c]].to_numpy()})
+        changed = changed.astype(frame.dtypes.to_dict())
+        new = model.schema.encode(changed)
+        expected = model.score_encoded(new) - scores
+        if name in ("income", "size"):  # columns with a flag
+            flag = [d.name for d in model.schema.discrete].index(name)
+            other = new.codes[:, flag] != rows.codes[:, flag]
+            by_flags = model.discrete.log_prob(new.codes) - model.discrete.log_prob(rows.codes)
+            expected = np.where(other, by_flags, expected)
+            other_flag += other.sum()
+            same_flag += (~other).sum()
+        assert gains[:, c] == pytest.approx(np.maximum(expected, 0), abs=1e-6), name
+    assert min(same_flag, other_flag) > 3
+
+
+def test_gains_count_the_map_of_a_bounded_column():
+    x = np.random.default_rng(0).beta(2, 5, (90, 1))
+    bounded = {"x0": {"kind": "bounded", "lower": 0.0, "upper": 1.0}}
+    density = FlowDensity(random_state=0, schema=bounded).fit(x)
+    model, drawn = density.model_, density.sample(100, random_state=0)
+    rows = model.schema.encode(x)
+    gains, best = blame(model, rows, density.score_samples(x), model.schema.encode(drawn))
+    expected = density.score_samples(drawn[best[:, 0]]) - density.score_samples(x)
+    assert gains[:, 0] == pytest.approx(np.maximum(expected, 0), abs=1e-9)
+
+
 def test_a_good_fit_is_called_good_and_a_bad_one_bad(found):
     density, report, _ = found
     document = report.document
     assert document["two_sample"]["auc"] < document["two_sample"]["null"][1] + 0.1
+    for region in document["calibration"]["regions"]["coverage"]:
+        assert region["share"] == pytest.approx(region["mass"], abs=0.12)
     other = related(200, 2)
     other["level"] *= 1.7
     document = make_report(density, other).document
@@ -132,6 +170,9 @@ def test_coordinates_are_one_to_one():
     rows = density.model_.schema.encode(table)
     points = np.nan_to_num(Coordinates(density.model_.schema, rows)(rows), nan=-1e9)
     assert len(np.unique(points, axis=0)) == len(table.drop_duplicates())
+    group = table["group"].astype(str).to_numpy()
+    apart = np.linalg.norm(points[:, None] - points, axis=-1)[group[:, None] != group]
+    assert apart.min() >= 1  # states are no nearer to each other than a spread
 
 
 def test_document_is_strict_json_and_every_number_is_there(mixed, tmp_path):

@@ -18,6 +18,7 @@ from flowkit.metrics import (
     two_sample,
     uniformity,
 )
+from flowkit.metrics.two_sample import FEWEST_ROWS
 from flowkit.report.baselines import baselines
 from flowkit.report.coordinates import Coordinates
 from flowkit.report.unlikely import blame
@@ -29,7 +30,6 @@ from flowkit.tabular import FlowDensity
 MOST_ROWS = 20_000
 SAMPLES = 20_000
 _CLASSIFIED = 5_000
-_FEWEST_CLASSIFIED = 20
 _UNLIKELY = 20
 _LEVELS = (0.5, 0.8, 0.9, 0.95, 0.99)
 
@@ -234,7 +234,7 @@ def _classify(
     points: Coordinates, new: Encoded, samples: Encoded, seed: int
 ) -> dict[str, Any] | None:
     n = min(len(new.codes), _CLASSIFIED)
-    if n < _FEWEST_CLASSIFIED:
+    if n < FEWEST_ROWS:
         return None
     chosen = np.random.default_rng(seed).permutation(len(new.codes))[:n]
     found = two_sample(points(new.take(chosen)), points(samples.take(np.arange(n))), seed=seed)
