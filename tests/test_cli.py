@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 from flowkit import FlowDensity
 from flowkit.cli import app
 from flowkit.errors import DataError
+from flowkit.tabular.split import split_again
 from flowkit.tabular.tablefiles import TableWriter, read_chunks, read_table
 
 CSV = "tall,kind,count\n" + "".join(
@@ -77,6 +78,49 @@ def test_inspect(folder):
     assert document["rows_stored"] is False
     assert sum(m["weight"] for m in document["members"]) == pytest.approx(1)
     assert "No row of the table is stored" in run("inspect", folder / "m.safetensors")[1]
+
+
+def test_report_knows_the_rows_that_were_held_out(folder, tmp_path):
+    table = read_table(folder / "table.csv")
+    pa.parquet.write_table(table, tmp_path / "same.parquet")
+    pa.parquet.write_table(table.slice(0, 50), tmp_path / "other.parquet")
+    documents = {}
+    for name in (folder / "table.csv", tmp_path / "same.parquet", tmp_path / "other.parquet"):
+        out = tmp_path / f"{name.stem}.html"
+        code, output = run("report", folder / "m.safetensors", name, "--out", out)
+        assert code == 0, output
+        assert out.read_text().startswith("<!DOCTYPE html>")
+        documents[name.stem] = json.loads(out.with_suffix(".json").read_text())
+    document = documents["table"]
+    assert (document["rows"]["held_out"], document["rows"]["training"]) == (9, 81)
+    assert documents["same"] == document  # rows are known again in any kind of file
+    other = documents["other"]
+    assert (other["rows"]["held_out"], other["rows"]["training"]) == (50, None)
+    assert "not fitted to this table" in other["notes"][0]
+    # The rows held out are the very ones that `fit` had scored and not seen.
+    density = FlowDensity.load(folder / "m.safetensors")
+    scores = density.score_samples(table)
+    kept, held_out = split_again(density.schema_.encode(table), density.run_["split"])
+    assert (len(kept), len(held_out)) == (density.run_["rows"], 9)
+    likelihood = document["likelihood"]["flowkit"]
+    assert likelihood["mean"] == pytest.approx(scores[held_out].mean())
+    assert likelihood["training_rows"]["mean"] == pytest.approx(scores[kept].mean())
+    for entry in document["unlikely"]:
+        assert entry["log_density"] == pytest.approx(scores[entry["row"]])
+        assert entry["fitted_to"] == (entry["row"] in kept)
+
+
+def test_report_of_rows_that_were_all_fitted_to(folder, tmp_path):
+    model = tmp_path / "m.safetensors"
+    assert run("fit", folder / "table.csv", "--out", model, "--holdout", "0")[0] == 0
+    code, output = run("report", model, folder / "table.csv", "--out", tmp_path / "r.html")
+    assert code == 0
+    assert "has seen, and too good" in " ".join(output.split())
+    assert run("report", model, folder / "table.csv", "--out", tmp_path / "r.html")[0] == 2
+    assert run("report", model, folder / "table.csv", "--out", tmp_path / "r.pdf")[0] == 2
+    code, _ = run("report", model, folder / "none.csv", "--out", tmp_path / "s.html")
+    assert code == 3
+    assert {p.name for p in tmp_path.iterdir()} == {"m.safetensors", "r.html", "r.json"}
 
 
 def test_help_loads_nothing_heavy():
