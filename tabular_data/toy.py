@@ -122,9 +122,103 @@ class Funnel(Toy):
         return _log_normal(x[:, 0], 0, 3) + _log_normal(x[:, 1], 0, np.exp(x[:, 0] / 2))
 
 
+@dataclass(frozen=True)
+class TwoMoons(Toy):
+    """Two interleaved half circles of radius 1, blurred by a Gaussian of standard deviation 0.1.
+
+    The density is an integral along the arcs, by Gauss-Legendre quadrature.
+    """
+
+    optimum: ClassVar[float] = -1.007585
+    blur: ClassVar[float] = 0.1
+
+    @staticmethod
+    def _arcs(angle: Array) -> tuple[Array, Array]:
+        upper = np.stack([np.cos(angle), np.sin(angle)], axis=-1)
+        return upper, np.array([1.0, 0.5]) - upper
+
+    def sample(self, n: int, rng: np.random.Generator) -> Array:
+        """Draw ``n`` points, ``(n, 2)``."""
+        upper, lower = self._arcs(rng.uniform(0, np.pi, n))
+        return rng.normal(np.where(rng.random((n, 1)) < 0.5, upper, lower), self.blur)
+
+    def log_prob(self, x: Array) -> Array:
+        """Return the log-density of ``x``, ``(n, 2)``, as ``(n,)``."""
+        nodes, weights = np.polynomial.legendre.leggauss(50)
+        places = np.concatenate(self._arcs((nodes + 1) * np.pi / 2))
+        log_weights = np.log(np.tile(weights, 2) / 4)
+        parts = [np.zeros(0)]
+        for start in range(0, len(x), 10_000):
+            distance = x[start : start + 10_000, None, :] - places
+            terms = _log_normal(distance, 0, self.blur).sum(-1) + log_weights
+            parts.append(logsumexp(terms, axis=1))
+        result: Array = np.concatenate(parts)
+        return result
+
+
+@dataclass(frozen=True)
+class Pinwheel(Toy):
+    """Five long Gaussians around the origin, turned the further the further out.
+
+    The turn is a rotation by an angle that depends on the radius: areas stay what they are, and the
+    density is that of the Gaussians where a point came from.
+    """
+
+    optimum: ClassVar[float] = -0.244999
+    arms: ClassVar[int] = 5
+    scales: ClassVar[tuple[float, float]] = (0.3, 0.05)
+
+    @staticmethod
+    def _turned(x: Array, angle: Array) -> Array:
+        c, s = np.cos(angle), np.sin(angle)
+        return np.stack([c * x[..., 0] - s * x[..., 1], s * x[..., 0] + c * x[..., 1]], axis=-1)
+
+    def sample(self, n: int, rng: np.random.Generator) -> Array:
+        """Draw ``n`` points, ``(n, 2)``."""
+        arm = rng.integers(self.arms, size=n) * 2 * np.pi / self.arms
+        straight = rng.normal((1.0, 0.0), self.scales, (n, 2))
+        return self._turned(straight, arm + np.linalg.norm(straight, axis=1))
+
+    def log_prob(self, x: Array) -> Array:
+        """Return the log-density of ``x``, ``(n, 2)``, as ``(n,)``."""
+        arms = np.arange(self.arms) * 2 * np.pi / self.arms
+        back = self._turned(x[:, None, :], -arms - np.linalg.norm(x, axis=1)[:, None])
+        terms = _log_normal(back, np.array([1.0, 0.0]), np.array(self.scales)).sum(-1)
+        result: Array = logsumexp(terms, axis=1) - np.log(self.arms)
+        return result
+
+
+@dataclass(frozen=True)
+class Rings(Toy):
+    """Rings of radius 1, 2 and 3, equally likely, each a Gaussian of 0.1 across."""
+
+    optimum: ClassVar[float] = -2.647799
+    radii: ClassVar[tuple[float, ...]] = (1.0, 2.0, 3.0)
+
+    def sample(self, n: int, rng: np.random.Generator) -> Array:
+        """Draw ``n`` points, ``(n, 2)``."""
+        radius = rng.normal(rng.choice(self.radii, n), 0.1)
+        angle = rng.uniform(0, 2 * np.pi, n)
+        points: Array = radius[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+        return points
+
+    def log_prob(self, x: Array) -> Array:
+        """Return the log-density of ``x``, ``(n, 2)``, as ``(n,)``."""
+        radius = np.linalg.norm(x, axis=1)
+        # A radius of ten standard deviations below zero does not come.
+        terms = _log_normal(radius[:, None], np.array(self.radii), 0.1)
+        result: Array = logsumexp(terms, axis=1) - np.log(
+            3 * 2 * np.pi * np.maximum(radius, 1e-300)
+        )
+        return result
+
+
 TOYS: dict[str, Toy] = {
     "parabola": Parabola(),
     "eight_gaussians": EightGaussians(),
     "checkerboard": Checkerboard(),
     "funnel": Funnel(),
+    "two_moons": TwoMoons(),
+    "pinwheel": Pinwheel(),
+    "rings": Rings(),
 }

@@ -1,0 +1,52 @@
+"""``python -m tabular_data list | fetch NAME | describe NAME``."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import tabular_data
+from flowkit.errors import FlowkitError
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Data sets by name.")
+Root = Annotated[Path | None, typer.Option(help="Folder of all data.")]
+
+
+@app.command("list")
+def list_() -> None:
+    """Say what there is."""
+    for name in tabular_data.names():
+        print(f"{name:32}{tabular_data.card(name).about}")
+
+
+@app.command()
+def fetch(name: str, root: Root = None) -> None:
+    """Fetch the files of a data set, where they are not there, and read them."""
+    print(tabular_data.load(name, root))
+
+
+@app.command()
+def describe(name: str) -> None:
+    """Say where a data set is from, and what its files are."""
+    card = tabular_data.card(name)
+    print(f"{card.name}: {card.about}")
+    for word in ("source", "licence", "citation"):
+        if getattr(card, word):
+            print(f"{word}: {getattr(card, word)}")
+    for file in card.files:
+        print(f"file: {file.path} from {file.url} ({file.checksum or 'no checksum published'})")
+
+
+def main() -> None:
+    """Run, and end with code 3 where data are at fault."""
+    try:
+        app()
+    except FlowkitError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        raise SystemExit(3) from (error if os.environ.get("TABULAR_DATA_DEBUG") else None)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""BSDS300: 8 x 8 grey patches of photographs."""
+
+from pathlib import Path
+
+import numpy as np
+
+from flowkit.errors import DataError
+from tabular_data.dataset import Card, DataSet
+from tabular_data.errors import MissingDataError
+from tabular_data.sets.maf_archive import ARCHIVE, CITATION, LICENCE, member
+
+SIDE = 8
+COLUMNS = tuple(f"x{j}" for j in range(SIDE * SIDE - 1))
+STEPS = ("the archive's splits: patches (grey + u) / 256 less their mean, the last pixel dropped",)
+PATCH_STEPS = (
+    "photographs turned grey; patches of 8 x 8 pixels at random places, equally from each",
+    "(grey + u) / 256 with u uniform on [0, 1)",
+    "each patch less its mean, the last pixel dropped",
+    "training photographs for training and validation, test photographs for test",
+)
+# Of training and test photographs there are 200 and 100.
+PATCHES = {"train": 200_000, "val": 10_000, "test": 50_000}
+
+
+def read(root: Path) -> DataSet:
+    """Read the HDF5 of MAF's archive."""
+    import h5py
+
+    path = member(root, "BSDS300/BSDS300.hdf5")
+    try:
+        with h5py.File(path, "r") as file:
+            train, val, test = (file[part][()] for part in ("train", "validation", "test"))
+    except (OSError, KeyError) as error:
+        raise DataError(str(path), "HDF5 with train, validation and test", error) from error
+    return DataSet("bsds300", train, val, test, COLUMNS, STEPS)
+
+
+def read_patches(root: Path) -> DataSet:
+    """Cut patches out of the photographs: the benchmark's distribution, but not its draw."""
+    rng = np.random.default_rng(0)
+    photographs = {part: _photographs(root, part) for part in ("train", "test")}
+    parts = {
+        part: cut(photographs["test" if part == "test" else "train"], n, rng)
+        for part, n in PATCHES.items()
+    }
+    return DataSet(
+        "bsds300-patches",
+        parts["train"],
+        parts["val"],
+        parts["test"],
+        COLUMNS,
+        PATCH_STEPS,
+        part="an own draw of patches",
+    )
+
+
+def cut(photographs: list[np.ndarray], n: int, rng: np.random.Generator) -> np.ndarray:
+    """Return ``n`` patches as the benchmark has them, ``(n, 63)``."""
+    patches = np.empty((n, SIDE, SIDE))
+    chosen = rng.integers(len(photographs), size=n)
+    for i, k in enumerate(chosen):
+        photograph = photographs[k]
+        row, column = (int(rng.integers(size - SIDE + 1)) for size in photograph.shape)
+        patches[i] = photograph[row : row + SIDE, column : column + SIDE]
+    values = (patches + rng.random(patches.shape)).reshape(n, -1) / 256
+    kept: np.ndarray = (values - values.mean(axis=1, keepdims=True))[:, :-1]
+    return kept
+
+
+def _photographs(root: Path, part: str) -> list[np.ndarray]:
+    from PIL import Image
+
+    folder = root / "bsds300" / "images" / part
+    paths = sorted(folder.glob("*.jpg"))
+    if not paths:
+        raise MissingDataError(
+            f"{folder} holds no photographs. Place those of BSDS300 there: "
+            "https://www2.eecs.berkeley.edu/Research/Projects/CS/vision/bsds/"
+        )
+    photographs = []
+    for path in paths:
+        with Image.open(path) as image:
+            photographs.append(np.asarray(image.convert("L")))
+    return photographs
+
+
+CARDS = (
+    Card(
+        "bsds300",
+        "patches of photographs, as in MAF's archive",
+        read,
+        "Berkeley segmentation dataset; MAF's archive",
+        LICENCE,
+        CITATION,
+        (ARCHIVE,),
+    ),
+    Card(
+        "bsds300-patches",
+        "patches cut anew from the photographs of BSDS300",
+        read_patches,
+        "Berkeley segmentation dataset",
+        "for non-commercial research and education",
+        "D. Martin, C. Fowlkes, D. Tal and J. Malik, A database of human segmented natural images, "
+        "2001",
+    ),
+)
