@@ -8,12 +8,13 @@ from typing import Any
 
 import pooch
 import requests
+from rich.console import Console
 from rich.progress import DownloadColumn, Progress, TransferSpeedColumn
 
 from tabular_data.dataset import Download
 from tabular_data.errors import ChecksumError, MissingDataError
 
-_BLOCK = 1 << 20
+_BLOCK = 1 << 16  # of a download that breaks off, less than one is lost
 _SECONDS = 30  # without a byte
 
 
@@ -110,4 +111,5 @@ def _download(url: str, part: Path) -> None:
 
 
 def _bar() -> Any:
-    return Progress(*Progress.get_default_columns(), DownloadColumn(), TransferSpeedColumn())
+    columns = (*Progress.get_default_columns(), DownloadColumn(), TransferSpeedColumn())
+    return Progress(*columns, console=Console(stderr=True))
