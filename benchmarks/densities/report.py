@@ -132,6 +132,6 @@ def plot(results: dict, path: Path) -> None:
         "nats per held-out row from flowkit's score (grey: its standard error; left: worse)"
     )
     if methods:
-        axes.legend(loc="lower left", fontsize="small")
+        figure.legend(loc="outside upper center", ncols=len(methods), fontsize="small")
     figure.savefig(path, dpi=120)
     plt.close(figure)

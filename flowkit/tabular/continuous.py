@@ -429,8 +429,8 @@ class _Fitting:
         n = len(values)
         self.fold = np.random.default_rng(seed).permutation(n) % _FOLDS
         # Fewer rows, more need to use each.
-        self.folds = max(effort.folds + (n < _FEW) - (n > _MANY) - (n > _VERY_MANY), 1)
-        self.steps = int(effort.steps * np.clip(n / 1000, 0.5, 60) ** 0.7)
+        self.folds = max(effort.folds + (n < _FEW) - (n > _MANY), 2)
+        self.steps = int(effort.steps * np.clip(n / 1000, 0.5, 20) ** 0.7)
         self.batch = 256 if n <= _VERY_MANY else 512
         # Noise keeps few rows from being learned by heart, and many from being learned sharply.
         self.noise = 0.05 if n <= 5_000 else 0.02 if n <= _MANY else 0.0

@@ -1,0 +1,213 @@
+"""The papers' tables: published and measured, row by row.
+
+    python benchmarks/papers.py [--rows SUBSTRING ...] [--budget-minutes 8] [--work DIR] [--list]
+
+Every row is a declaration in `recipes/rows.py`. A row trains for the budget, keeps a checkpoint in
+the work folder, and goes on from there when it is run again with a larger budget. Data come from
+`TABULAR_DATA_HOME`. Writes benchmarks/results/papers.{json,md} and one file with settings and curve
+for each row in benchmarks/results/papers/.
+"""
+
+import argparse
+import json
+import math
+import os
+import re
+import time
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import torch
+from recipes.data import CLASSES, Data, load
+from recipes.models import MODELS, Noisy, gaussian_log_prob
+from recipes.recipe import Recipe
+from recipes.rows import ROWS
+from speed.machine import machine
+
+from flowkit.images import class_marginal
+from flowkit.training import fit
+
+RESULTS = Path(__file__).parent / "results"
+WORK = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "flowkit-papers"
+_STEPS = 1_000_000  # more than any budget
+_CHUNK = 2_000
+
+
+def run(recipe: Recipe, minutes: float, work: Path) -> dict[str, Any]:
+    """Train and score one row."""
+    data = load(recipe.data)
+    start = time.perf_counter()
+    if recipe.model == "gaussian":
+        scores, found = _gaussian(recipe, data), {}
+    elif recipe.model == "flowdensity":
+        scores, found = _table(recipe, data)
+    else:
+        scores, found = _flow(recipe, data, minutes, work)
+    seconds = found.pop("seconds", time.perf_counter() - start)
+    row = {
+        "row": recipe.row,
+        "data": recipe.data,
+        "published": recipe.published,
+        "measured": float(scores.mean()),
+        "standard_error": float(scores.std() / math.sqrt(len(scores))),
+        "unit": recipe.unit,
+        "seconds": seconds,
+        "machine": machine()["cpu"],
+        "seed": 0,
+        "note": "; ".join(filter(None, [recipe.differs, data.part])),
+        "date": date.today().isoformat(),
+    }
+    if data.pixels is not None:
+        bits = data.pixels.bits_per_dimension(scores, data.test)
+        row["bits_per_dimension"] = float(bits.mean())
+    settings = {"model": recipe.model, **recipe.options, **recipe.training}
+    return {"row": row, "settings": settings, "machine": machine(), **found}
+
+
+def _gaussian(recipe: Recipe, data: Data) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(1)
+    train = data.train
+    if data.pixels is not None:
+        train = data.pixels.encode(train, generator=generator)
+    if not recipe.conditional:
+        return gaussian_log_prob(train, data.test)
+    classes = data.labels[0].argmax(1)
+    each = [gaussian_log_prob(train[classes == c], data.test) for c in range(CLASSES)]
+    return torch.logsumexp(torch.stack(each), dim=0) - math.log(CLASSES)
+
+
+def _table(recipe: Recipe, data: Data) -> tuple[torch.Tensor, dict[str, Any]]:
+    from flowkit import FlowDensity
+
+    rows = torch.cat([data.train, data.val]).double().numpy()
+    density = FlowDensity(random_state=0, **recipe.options).fit(rows)
+    return torch.from_numpy(density.score_samples(data.test.double().numpy())), {
+        "members": density.members_
+    }
+
+
+def _flow(
+    recipe: Recipe, data: Data, minutes: float, work: Path
+) -> tuple[torch.Tensor, dict[str, Any]]:
+    torch.manual_seed(0)
+    context = CLASSES if recipe.conditional else 0
+    flow = MODELS[recipe.model](
+        data.train.shape[1], **({"context_features": context} if context else {}), **recipe.options
+    )
+    model = flow if data.pixels is None else Noisy(flow, data.pixels)
+    labels = data.labels if recipe.conditional else (None, None)
+    batch = recipe.training["batch_size"]
+    epoch = max(len(data.train) // batch, 1)
+    clock, past = work / f"{_slug(recipe.row)}.seconds", 0.0
+    if clock.exists():
+        past = float(clock.read_text())
+    left, begin = minutes * 60 - past, time.perf_counter()
+    history = fit(
+        model,
+        data.train,
+        context=labels[0],
+        validation=(data.val,) if labels[1] is None else (data.val, labels[1]),
+        steps=_STEPS,
+        schedule="constant",
+        average=0.999,
+        validate_every=epoch,
+        max_seconds=max(left, 0.001),
+        checkpoint=work / f"{_slug(recipe.row)}.safetensors",
+        checkpoint_every=10 * epoch,
+        progress=False,
+        **recipe.training,
+    )
+    seconds = past + time.perf_counter() - begin
+    clock.write_text(str(seconds))
+    with torch.no_grad():
+        parts = [
+            class_marginal(flow, part, CLASSES) if recipe.conditional else flow.log_prob(part)
+            for part in data.test.split(_CHUNK)
+        ]
+    curve = [(step, -loss) for step, loss in history.validation]
+    found = {
+        "seconds": seconds,
+        "epochs": len(history.loss) / epoch,
+        "best_step": history.best_step,
+        "ended_by": history.stopped,
+        "curve": curve,
+    }
+    return torch.cat(parts).double(), found
+
+
+def _slug(row: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", row.lower()).strip("-")
+
+
+def render(folder: Path) -> str:
+    """Return the report of all rows, run and not."""
+    lines = [
+        "# The papers' tables",
+        "",
+        "Mean log-likelihood of test rows in nats, ± standard error, made by",
+        "`python benchmarks/papers.py`; seed 0. Settings and curves are in `papers/`.",
+        "",
+        "| row | published | measured | difference | minutes | epochs | what differs | where |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for recipe in ROWS:
+        path = folder / "papers" / f"{_slug(recipe.row)}.json"
+        published = "" if recipe.published is None else f"{recipe.published:.2f}"
+        if not path.exists():
+            lines.append(f"| {recipe.row} | {published} | not run | | | | {recipe.differs} | |")
+            continue
+        found = json.loads(path.read_text())
+        row = found["row"]
+        gap = "" if recipe.published is None else f"{row['measured'] - recipe.published:+.2f}"
+        epochs = f"{found['epochs']:.0f}" if "epochs" in found else ""
+        lines.append(
+            f"| {recipe.row} | {published} | {row['measured']:.2f} ± {row['standard_error']:.2f} "
+            f"| {gap} | {row['seconds'] / 60:.1f} | {epochs} | {row['note']} "
+            f"| {row['machine']}, {row['date']} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Run the rows that are asked for, and write the report."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rows", nargs="+", default=[], help="parts of the names of rows")
+    parser.add_argument("--budget-minutes", type=float, default=8.0, help="of each row, in all")
+    parser.add_argument("--work", type=Path, default=WORK, help="folder of checkpoints")
+    parser.add_argument("--output", type=Path, default=RESULTS, help="folder of the results")
+    parser.add_argument("--list", action="store_true", help="say what rows there are")
+    options = parser.parse_args()
+    asked = [part.lower() for part in options.rows]
+    if options.list:
+        for recipe in ROWS:
+            print(f"{'*' if recipe.bold else ' '} {recipe.row}")
+        return
+    options.work.mkdir(parents=True, exist_ok=True)
+    folder = options.output / "papers"
+    folder.mkdir(parents=True, exist_ok=True)
+    for recipe in ROWS:
+        if not (recipe.bold if not asked else any(part in recipe.row.lower() for part in asked)):
+            continue
+        found = run(recipe, options.budget_minutes, options.work)
+        path = folder / f"{_slug(recipe.row)}.json"
+        path.write_text(json.dumps(found, indent=1) + "\n")
+        row = found["row"]
+        print(
+            f"{recipe.row}: {row['measured']:.2f} ± {row['standard_error']:.2f} "
+            f"(published {recipe.published}), {row['seconds'] / 60:.1f} minutes",
+            flush=True,
+        )
+        _write(options.output)
+    _write(options.output)
+
+
+def _write(output: Path) -> None:
+    paths = [output / "papers" / f"{_slug(recipe.row)}.json" for recipe in ROWS]
+    rows = [json.loads(path.read_text())["row"] for path in paths if path.exists()]
+    (output / "papers.json").write_text(json.dumps(rows, indent=1) + "\n")
+    (output / "papers.md").write_text(render(output))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,67 @@
+"""The data of the rows: what a model is trained on, batch by batch, and what it is scored on."""
+
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+import tabular_data
+from flowkit.images import PixelMap
+
+CLASSES = 10
+
+
+@dataclass(frozen=True)
+class Data:
+    """Rows to train, choose and score by.
+
+    Attributes:
+        train: rows, or levels of pixels to which noise is added anew in every batch.
+        val: rows, with noise once and for all.
+        test: rows, likewise.
+        labels: one-hot classes of train and val, where there are any.
+        pixels: how levels become numbers.
+        part: what part of the original it is.
+    """
+
+    train: Tensor
+    val: Tensor
+    test: Tensor
+    labels: tuple[Tensor, Tensor] | None = None
+    pixels: PixelMap | None = None
+    part: str = ""
+
+
+def _images(name: str, pixels: PixelMap) -> Data:
+    found = tabular_data.load(name)
+    generator = torch.Generator().manual_seed(0)
+    val, test = (
+        pixels.encode(torch.from_numpy(np.array(part)), generator=generator).float()
+        for part in (found.val, found.test)
+    )
+    one_hot = [
+        torch.nn.functional.one_hot(torch.from_numpy(found.labels[p].astype(np.int64)), CLASSES)
+        for p in ("train", "val")
+    ]
+    train = torch.from_numpy(np.array(found.train)).float()
+    return Data(train, val, test, (one_hot[0].float(), one_hot[1].float()), pixels, found.part)
+
+
+def _rows(name: str) -> Data:
+    found = tabular_data.load(name)
+    train, val, test = (
+        torch.from_numpy(np.asarray(part)).float() for part in (found.train, found.val, found.test)
+    )
+    return Data(train, val, test, part=found.part)
+
+
+@cache
+def load(name: str) -> Data:
+    """Return the data of a name."""
+    if name == "logit-mnist":
+        return _images("mnist", PixelMap(squeeze=1e-6))
+    if name in ("mnist", "fashion_mnist"):
+        return _images(name, PixelMap())
+    return _rows(name)

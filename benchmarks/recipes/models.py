@@ -1,0 +1,91 @@
+"""The models of the rows, as functions of the number of features and of classes."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from flowkit.flows import made, made_mog, maf, maf_mog, nice, nsf, real_nvp
+from flowkit.images import PixelMap
+from flowkit.training import Batch, Step
+
+
+def _zuko(name: str) -> Callable[..., Any]:
+    def make(features: int, context_features: int = 0, **options: Any) -> Any:
+        import zuko
+
+        flow = getattr(zuko.flows, name)(features, context_features, **options)
+        return _Foreign(lambda x, context: flow(context).log_prob(x), flow)
+
+    return make
+
+
+def _nflows(name: str) -> Callable[..., Any]:
+    def make(features: int, **options: Any) -> Any:
+        import nflows.flows
+
+        flow = getattr(nflows.flows, name)(features=features, **options)
+        return _Foreign(lambda x, context: flow.log_prob(x, context), flow)
+
+    return make
+
+
+class _Foreign(torch.nn.Module):
+    """A flow of another library, as our loop and our scores want it."""
+
+    def __init__(self, log_prob: Callable[..., Tensor], flow: torch.nn.Module) -> None:
+        super().__init__()
+        self.flow, self._log_prob = flow, log_prob
+
+    def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Return the log-density of rows."""
+        return self._log_prob(x, context)
+
+
+MODELS: dict[str, Callable[..., Any]] = {
+    "made": made,
+    "made-mog": made_mog,
+    "maf": maf,
+    "maf-mog": maf_mog,
+    "real-nvp": real_nvp,
+    "nice": nice,
+    "nsf": nsf,
+    "zuko-maf": _zuko("MAF"),
+    "zuko-nsf": _zuko("NSF"),
+    "zuko-gmm": _zuko("GMM"),
+    "nflows-maf": _nflows("MaskedAutoregressiveFlow"),
+}
+
+
+class Noisy(torch.nn.Module):
+    """A flow of images that sees each batch of levels with noise of its own."""
+
+    def __init__(self, flow: torch.nn.Module, pixels: PixelMap) -> None:
+        super().__init__()
+        self.flow, self.pixels = flow, pixels
+
+    def training_steps(self) -> dict[str, Step]:
+        """Return the one step: maximum likelihood."""
+        return {"likelihood": Step(self.flow.parameters(), self._loss)}
+
+    def validation_loss(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+        """Return the same of rows that have their noise already."""
+        del generator
+        return {"nll": -self.flow.log_prob(batch.x, batch.context).mean()}
+
+    def _loss(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+        x = self.pixels.encode(batch.x, generator=generator).float()
+        return {"nll": -self.flow.log_prob(x, batch.context).mean()}
+
+
+def gaussian_log_prob(fitted: Tensor, x: Tensor) -> Tensor:
+    """Return the log-density of rows under the maximum-likelihood Gaussian of others, ``(n,)``."""
+    fitted, x = fitted.double(), x.double()
+    mean = fitted.mean(0)
+    offset = fitted - mean
+    root = torch.linalg.cholesky(offset.T @ offset / len(fitted))
+    z = torch.linalg.solve_triangular(root, (x - mean).T, upper=False)
+    constant = 0.5 * x.shape[1] * math.log(2 * math.pi) + root.diagonal().log().sum()
+    return -0.5 * z.square().sum(0) - constant

@@ -1,0 +1,36 @@
+"""What a row is, as a declaration."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One row of the papers' tables.
+
+    Attributes:
+        row: its name.
+        data: name in `recipes.data.DATA`.
+        model: name in `recipes.models.MODELS`.
+        published: the paper's number, None where there is none.
+        options: of the model.
+        training: of `flowkit.training.fit`.
+        conditional: whether the model is told the class.
+        differs: what is otherwise than in the paper.
+        bold: whether it is run for the committed results.
+        source: of the published number.
+        unit: of score and published number.
+    """
+
+    row: str
+    data: str
+    model: str
+    published: float | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    training: Mapping[str, Any] = field(default_factory=dict)
+    conditional: bool = False
+    differs: str = ""
+    bold: bool = False
+    source: str = "MAF, table 1 and 2"
+    unit: str = "nats"

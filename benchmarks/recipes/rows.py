@@ -1,0 +1,277 @@
+"""All rows, in the order of the report."""
+
+from recipes.recipe import Recipe
+
+_FRESH = "fresh noise in every batch; weights averaged; minutes instead of patience"
+_MNIST = {"hidden": (1024, 1024)}
+_BSDS = "own draw of patches; weights averaged; minutes instead of patience"
+_PATCHES = {"hidden": (512, 512)}
+_SMALL = "trained on the benchmark's validation split: no published number"
+_ADAM = {"batch_size": 100, "learning_rate": 1e-3}
+_SLOW = {"batch_size": 100, "learning_rate": 3e-4}
+_WIDE = {"batch_size": 512, "learning_rate": 5e-4}
+
+
+def _mnist(row: str, model: str, published: float, *, cond: float | None = None, **more) -> list:
+    options = _MNIST | more.pop("options", {})
+    bold = more.pop("bold", False)
+    rows = [
+        Recipe(f"{row}, logit-MNIST", "logit-mnist", model, published, options, bold=bold, **more)
+    ]
+    if cond is not None:
+        name = f"{row}, logit-MNIST given the class"
+        rows.append(Recipe(name, "logit-mnist", model, cond, options, conditional=True, **more))
+    return rows
+
+
+GAUSSIANS = [
+    Recipe("Gaussian, logit-MNIST", "logit-mnist", "gaussian", -1366.9, bold=True),
+    Recipe(
+        "Gaussian, logit-MNIST given the class",
+        "logit-mnist",
+        "gaussian",
+        -1344.7,
+        conditional=True,
+        bold=True,
+    ),
+    Recipe(
+        "Gaussian, BSDS300 patches",
+        "bsds300-patches",
+        "gaussian",
+        96.67,
+        differs="own draw of patches",
+        bold=True,
+    ),
+]
+MNIST = [
+    *_mnist("MADE", "made", -1380.8, cond=-1361.9, training=_ADAM, differs=_FRESH, bold=True),
+    *_mnist(
+        "MADE-MoG",
+        "made-mog",
+        -1038.5,
+        cond=-1030.3,
+        options={"components": 10},
+        training=_ADAM,
+        differs=_FRESH,
+        bold=True,
+    ),
+    *_mnist(
+        "MAF (5)",
+        "maf",
+        -1300.5,
+        cond=-1302.9,
+        options={"layers": 5, "batch_norm": True},
+        training=_SLOW,
+        differs=_FRESH,
+        bold=True,
+    ),
+    *_mnist(
+        "Real NVP (5)",
+        "real-nvp",
+        -1323.2,
+        options={"layers": 5, "batch_norm": True},
+        training=_SLOW,
+        differs=_FRESH,
+    ),
+    *_mnist(
+        "MAF-MoG (5)",
+        "maf-mog",
+        -1100.3,
+        options={"layers": 5, "batch_norm": True, "components": 10},
+        training=_SLOW,
+        differs=_FRESH,
+    ),
+    Recipe(
+        "NICE, MNIST",
+        "mnist",
+        "nice",
+        1980.50,
+        {"layers": 4, "hidden": (1000,) * 5},
+        {"batch_size": 200, "learning_rate": 1e-3},
+        differs="Adam as it is known today; minutes instead of 1,500 epochs; " + _FRESH,
+        bold=True,
+        source="NICE, table 1",
+    ),
+    Recipe(
+        "NICE, Fashion-MNIST",
+        "fashion_mnist",
+        "nice",
+        None,
+        {"layers": 4, "hidden": (1000,) * 5},
+        {"batch_size": 200, "learning_rate": 1e-3},
+        differs="no published number",
+        source="",
+    ),
+]
+_NSF = {"layers": 5, "hidden": (256, 256), "bins": 8}
+BSDS = [
+    Recipe(
+        "MADE-MoG, BSDS300 patches",
+        "bsds300-patches",
+        "made-mog",
+        153.71,
+        _PATCHES | {"components": 10},
+        _WIDE,
+        differs=_BSDS,
+        bold=True,
+    ),
+    Recipe(
+        "MAF (5), BSDS300 patches",
+        "bsds300-patches",
+        "maf",
+        155.69,
+        _PATCHES | {"layers": 5},
+        _WIDE,
+        differs=_BSDS,
+        bold=True,
+    ),
+    Recipe(
+        "NSF, BSDS300 patches",
+        "bsds300-patches",
+        "nsf",
+        157.54,
+        _NSF,
+        _WIDE,
+        differs="autoregressive, the paper's is coupling; " + _BSDS,
+        bold=True,
+        source="NSF, table 1",
+    ),
+    Recipe(
+        "zuko's MAF (5), BSDS300 patches",
+        "bsds300-patches",
+        "zuko-maf",
+        None,
+        {"transforms": 5, "hidden_features": (512, 512)},
+        _WIDE,
+        differs="a peer",
+        bold=True,
+    ),
+    Recipe(
+        "zuko's NSF, BSDS300 patches",
+        "bsds300-patches",
+        "zuko-nsf",
+        None,
+        {"transforms": 5, "hidden_features": (256, 256), "bins": 8},
+        _WIDE,
+        differs="a peer",
+        bold=True,
+    ),
+    Recipe(
+        "MADE, BSDS300 patches", "bsds300-patches", "made", 148.85, _PATCHES, _WIDE, differs=_BSDS
+    ),
+    Recipe(
+        "Real NVP (5), BSDS300 patches",
+        "bsds300-patches",
+        "real-nvp",
+        152.97,
+        _PATCHES | {"layers": 5},
+        _WIDE,
+        differs=_BSDS,
+    ),
+    Recipe(
+        "MAF-MoG (5), BSDS300 patches",
+        "bsds300-patches",
+        "maf-mog",
+        156.36,
+        _PATCHES | {"layers": 5, "components": 10},
+        _WIDE,
+        differs=_BSDS,
+    ),
+]
+_FEW = {"batch_size": 256, "learning_rate": 1e-3, "patience": 30}
+_128 = {"hidden": (128, 128), "layers": 5}
+MINIBOONE = [
+    Recipe(
+        "MAF (5), MINIBOONE-small",
+        "miniboone-small",
+        "maf",
+        None,
+        _128,
+        _FEW,
+        differs=_SMALL,
+        bold=True,
+        source="",
+    ),
+    Recipe(
+        "NSF, MINIBOONE-small",
+        "miniboone-small",
+        "nsf",
+        None,
+        _128 | {"bins": 8},
+        _FEW,
+        differs=_SMALL,
+        bold=True,
+        source="",
+    ),
+    Recipe(
+        "FlowDensity, MINIBOONE-small",
+        "miniboone-small",
+        "flowdensity",
+        None,
+        differs=_SMALL,
+        bold=True,
+        source="",
+    ),
+    Recipe(
+        "zuko's MAF (5), MINIBOONE-small",
+        "miniboone-small",
+        "zuko-maf",
+        None,
+        {"transforms": 5, "hidden_features": (128, 128)},
+        _FEW,
+        differs="a peer; " + _SMALL,
+        bold=True,
+        source="",
+    ),
+    Recipe(
+        "zuko's NSF, MINIBOONE-small",
+        "miniboone-small",
+        "zuko-nsf",
+        None,
+        {"transforms": 5, "hidden_features": (128, 128), "bins": 8},
+        _FEW,
+        differs="a peer; " + _SMALL,
+        bold=True,
+        source="",
+    ),
+    Recipe(
+        "nflows' MAF (5), MINIBOONE-small",
+        "miniboone-small",
+        "nflows-maf",
+        None,
+        {"hidden_features": 128, "num_layers": 5, "num_blocks_per_layer": 2},
+        _FEW,
+        differs="a peer; " + _SMALL,
+        bold=True,
+        source="",
+    ),
+]
+_UCI = (
+    "bostonHousing",
+    "concrete",
+    "energy",
+    "kin8nm",
+    "naval-propulsion-plant",
+    "power-plant",
+    "protein-tertiary-structure",
+    "wine-quality-red",
+    "yacht",
+)
+REGRESSION = [
+    Recipe(
+        f"{name}, uci-{table}",
+        f"uci-{table}",
+        model,
+        None,
+        options,
+        training,
+        differs="first published split, features and target",
+        source="",
+    )
+    for table in _UCI
+    for name, model, options, training in (
+        ("NSF", "nsf", {"layers": 3, "hidden": (64, 64)}, _FEW),
+        ("FlowDensity", "flowdensity", {"effort": "fast"}, {}),
+    )
+]
+ROWS = [*GAUSSIANS, *MNIST, *BSDS, *MINIBOONE, *REGRESSION]
