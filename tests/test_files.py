@@ -14,7 +14,7 @@ from torch import nn
 from zoo import NAMED, named_flow, perturb_
 
 import flowkit
-from flowkit import _container
+from flowkit import _atomic
 from flowkit.errors import ArgumentError, DtypeError, ModelFileError
 from flowkit.files import check_document, flow_config, flow_from_config, read_file, write_file
 from flowkit.flows import (
@@ -587,7 +587,7 @@ def test_interrupted_write_leaves_the_old_file_and_no_other(step, error, whole, 
         raise error
 
     if step == "write":
-        monkeypatch.setattr(_container, "open", fails_after_a_part(error), raising=False)
+        monkeypatch.setattr(_atomic, "open", fails_after_a_part(error), raising=False)
     else:
         monkeypatch.setattr(os, step, fail)
     expected = ModelFileError if isinstance(error, OSError) else KeyboardInterrupt

@@ -81,9 +81,11 @@ def test_layers_take_the_fast_path_when_it_pays_and_say_the_same(monkeypatch):
         return product(*args)
 
     monkeypatch.setattr(linear, "staircase_product", counting)
+    monkeypatch.setattr(staircase, "_WORTHWHILE_ON_FASTER_ROUTE", 2**28)  # whatever machine it is
     plain = results()
     assert calls == 0
-    monkeypatch.setattr(staircase, "_WORTHWHILE", 2**24)
+    for limit in ("_WORTHWHILE", "_WORTHWHILE_ON_FASTER_ROUTE"):
+        monkeypatch.setattr(staircase, limit, 2**24)
     fast = results()
     assert calls == 2  # the square layers; the others are too small
     assert torch.allclose(fast[0], plain[0], atol=1e-4)
@@ -168,3 +170,16 @@ def test_a_route_that_rounds_is_found_out(monkeypatch):
 
     monkeypatch.setattr(torch.Tensor, "__matmul__", rounding)
     assert not matmul.is_exact("medium")
+
+
+def test_the_first_product_of_a_process_may_be_a_transformed_one(monkeypatch):
+    """On CPUs not made by Intel the first call probes a product, which `vmap` cannot decide by."""
+    monkeypatch.setattr(matmul, "_made_by_intel", lambda: False)
+    matmul._onednn_is_better.cache_clear()
+    layer = Linear(256, 256, mask=torch.ones(256, 256).tril())
+    x = torch.randn(3, 512, 256)
+    try:
+        stacked = torch.func.vmap(layer)(x)
+    finally:
+        matmul._onednn_is_better.cache_clear()
+    assert torch.allclose(stacked, layer(x), atol=1e-4)

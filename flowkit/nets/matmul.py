@@ -53,7 +53,8 @@ def _made_by_intel() -> bool:
 def is_exact(precision: str) -> bool:
     """Return whether float32 products under a torch matmul precision keep float32's digits."""
     generator = torch.Generator().manual_seed(0)
-    a, b = (torch.randn(256, 256, generator=generator) for _ in range(2))
+    shape = {"size": (256, 256), "generator": generator, "dtype": torch.float32}
+    a, b = torch.randn(**shape), torch.randn(**shape)  # type: ignore[call-overload]
     exact = a.double() @ b.double()
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision(precision)

@@ -59,13 +59,15 @@ def share_of(runs: list[Run], shape: torch.Size) -> float:
 
 def pays(x: Tensor, weight: Tensor) -> bool:
     """Return whether the product of ``x`` and a staircase is large enough to go block by block."""
-    enough = _WORTHWHILE_ON_FASTER_ROUTE if has_faster_route() else _WORTHWHILE
+    size = x.numel() * len(weight)
     return (
         x.device.type == "cpu"
-        and x.numel() * len(weight) >= enough
+        and size >= min(_WORTHWHILE, _WORTHWHILE_ON_FASTER_ROUTE)
         and x.dtype == weight.dtype
         and not torch.is_autocast_enabled("cpu")
         and not differentiates_by_transforms()
+        # Last: at its first call it multiplies, which no transform of torch.func may see.
+        and size >= (_WORTHWHILE_ON_FASTER_ROUTE if has_faster_route() else _WORTHWHILE)
     )
 
 
