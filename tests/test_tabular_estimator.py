@@ -300,7 +300,7 @@ def test_bounded_and_circular_columns_by_override():
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "name", ["gaussian", "mixture", "student", "beta", "angle", "poisson", "zeros"]
+    "name", ["gaussian", "mixture", "student", "beta", "angle", "poisson", "zeros", "mixed"]
 )
 def test_known_answers(name):
     """Within 0.03 nats per column of the truth at 20,000 rows, and never above it."""
@@ -363,6 +363,8 @@ def known(name: str, n: int):
             lambda k: pd.DataFrame({"a": law.rvs(k, random_state=rng)}),
             lambda t: law.logpmf(t["a"]),
         )
+    if name == "mixed":
+        return frames(mixed_joint(rng), mixed_joint_log_density)
     law = stats.lognorm(0.7)
 
     def zeros(k):
@@ -373,6 +375,37 @@ def known(name: str, n: int):
     return frames(
         zeros,
         lambda t: np.where(t["a"] == 0, np.log(0.4), np.log(0.6) + law.logpdf(t["a"].clip(1e-12))),
+    )
+
+
+SHARES, RATES, ZEROS = np.array([0.5, 0.3, 0.2]), np.array([2, 4, 7]), np.array([0.2, 0.5, 0.1])
+
+
+def mixed_joint(rng):
+    """A category, a count given it, a zero-inflated amount given it, a number given both."""
+
+    def draw(k):
+        kind = rng.choice(3, k, p=SHARES)
+        count = rng.poisson(RATES[kind])
+        amount = np.where(rng.random(k) < ZEROS[kind], 0.0, rng.lognormal(kind / 2, 0.5, k))
+        size = rng.normal(kind + 0.2 * count, 1.0)
+        size[rng.random(k) < 0.1] = np.nan
+        columns = {"kind": np.array(list("abc"))[kind], "count": count, "amount": amount}
+        return pd.DataFrame(columns | {"size": size})
+
+    return draw
+
+
+def mixed_joint_log_density(table):
+    kind = table["kind"].map({"a": 0, "b": 1, "c": 2}).to_numpy()
+    amount, size = table["amount"].to_numpy(), table["size"].to_numpy()
+    positive = stats.lognorm(0.5, scale=np.exp(kind / 2)).logpdf(np.where(amount > 0, amount, 1))
+    here = stats.norm(kind + 0.2 * table["count"], 1).logpdf(np.nan_to_num(size))
+    return (
+        np.log(SHARES[kind])
+        + stats.poisson(RATES[kind]).logpmf(table["count"])
+        + np.where(amount == 0, np.log(ZEROS[kind]), np.log1p(-ZEROS[kind]) + positive)
+        + np.where(np.isnan(size), np.log(0.1), np.log(0.9) + here)
     )
 
 
