@@ -1,0 +1,73 @@
+"""The runner of the papers' rows, on tiny data."""
+
+import json
+
+import papers
+import pytest
+import torch
+from recipes.data import Data
+from recipes.models import MODELS
+from recipes.recipe import Recipe
+from recipes.rows import ROWS
+
+from flowkit.images import PixelMap
+
+
+def tiny(pixels: bool) -> Data:
+    generator = torch.Generator().manual_seed(0)
+    labels = tuple(torch.eye(10)[torch.arange(n) % 10] for n in (80, 20))
+    if not pixels:
+        parts = (torch.randn(n, 3, generator=generator) for n in (80, 20, 50))
+        return Data(*parts, labels=labels)
+    levels = [torch.randint(0, 256, (n, 3), generator=generator).float() for n in (80, 20, 50)]
+    grey = PixelMap(squeeze=0.05)
+    noisy = (grey.encode(part, generator=generator).float() for part in levels[1:])
+    return Data(levels[0], *noisy, labels=labels, pixels=grey)
+
+
+def test_rows_are_declared_once_and_can_be_made():
+    names = [papers._slug(recipe.row) for recipe in ROWS]
+    assert len(set(names)) == len(names)
+    for recipe in ROWS:
+        assert recipe.model in MODELS or recipe.model in ("gaussian", "flowdensity")
+        assert recipe.published is None or recipe.source
+
+
+@pytest.mark.parametrize("conditional", [False, True])
+@pytest.mark.parametrize("pixels", [False, True])
+def test_a_row_goes_on_where_it_ended(tmp_path, monkeypatch, pixels, conditional):
+    monkeypatch.setattr(papers, "load", lambda _: tiny(pixels))
+    recipe = Recipe(
+        "A row", "x", "made", -1.0, {"hidden": (8,)}, {"batch_size": 40}, conditional=conditional
+    )
+    first = papers.run(recipe, 0.005, tmp_path)
+    again = papers.run(recipe, 0.01, tmp_path)
+    assert again["epochs"] > first["epochs"] > 0
+    assert again["curve"][: len(first["curve"]) - 1] == first["curve"][:-1]
+    assert again["row"]["seconds"] > first["row"]["seconds"]
+    assert ("bits_per_dimension" in first["row"]) == pixels
+    assert again["row"]["measured"] < 0
+
+
+@pytest.mark.parametrize("conditional", [False, True])
+def test_the_gaussian_is_the_one_of_most_likelihood(tmp_path, monkeypatch, conditional):
+    data = tiny(False)
+    monkeypatch.setattr(papers, "load", lambda _: data)
+    row = papers.run(Recipe("G", "x", "gaussian", conditional=conditional), 0.0, tmp_path)["row"]
+    if not conditional:
+        law = torch.distributions.MultivariateNormal(
+            data.train.double().mean(0), torch.cov(data.train.double().T, correction=0)
+        )
+        assert row["measured"] == pytest.approx(law.log_prob(data.test.double()).mean().item())
+    assert row["published"] is None
+
+
+def test_the_report_says_what_was_not_run(tmp_path):
+    (tmp_path / "papers").mkdir()
+    row = {"row": "x", "measured": -1366.0, "standard_error": 0.7, "seconds": 9.0, "note": ""}
+    row |= {"machine": "m", "date": "d"}
+    path = tmp_path / "papers" / f"{papers._slug(ROWS[0].row)}.json"
+    path.write_text(json.dumps({"row": row}))
+    text = papers.render(tmp_path)
+    assert text.count("not run") == len(ROWS) - 1
+    assert "-1366.00 ± 0.70 | +0.90" in text
