@@ -187,7 +187,7 @@ def main() -> None:
     folder = options.output / "papers"
     folder.mkdir(parents=True, exist_ok=True)
     for recipe in ROWS:
-        if not (recipe.bold if not asked else any(part in recipe.row.lower() for part in asked)):
+        if not (_is_asked_for(recipe.row.lower(), asked) if asked else recipe.bold):
             continue
         found = run(recipe, options.budget_minutes, options.work)
         path = folder / f"{_slug(recipe.row)}.json"
@@ -200,6 +200,12 @@ def main() -> None:
         )
         _write(options.output)
     _write(options.output)
+
+
+def _is_asked_for(row: str, asked: list[str]) -> bool:
+    """Return whether a row is named, whole or, where no row is called so, in part."""
+    every = {recipe.row.lower() for recipe in ROWS}
+    return any(row == part if part in every else part in row for part in asked)
 
 
 def _write(output: Path) -> None:
