@@ -26,7 +26,7 @@ from recipes.rows import ROWS
 from speed.machine import machine
 
 from flowkit.images import class_marginal
-from flowkit.training import fit
+from flowkit.training import History, fit
 
 RESULTS = Path(__file__).parent / "results"
 WORK = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "flowkit-papers"
@@ -90,19 +90,40 @@ def _table(recipe: Recipe, data: Data) -> tuple[torch.Tensor, dict[str, Any]]:
 def _flow(
     recipe: Recipe, data: Data, minutes: float, work: Path
 ) -> tuple[torch.Tensor, dict[str, Any]]:
-    torch.manual_seed(0)
-    context = CLASSES if recipe.conditional else 0
-    flow = MODELS[recipe.model](
-        data.train.shape[1], **({"context_features": context} if context else {}), **recipe.options
-    )
-    model = flow if data.pixels is None else Noisy(flow, data.pixels)
-    labels = data.labels if recipe.conditional else (None, None)
-    batch = recipe.training["batch_size"]
-    epoch = max(len(data.train) // batch, 1)
     clock, past = work / f"{_slug(recipe.row)}.seconds", 0.0
     if clock.exists():
         past = float(clock.read_text())
-    left, begin = minutes * 60 - past, time.perf_counter()
+    begin = time.perf_counter()
+    flow, history, epoch = _train(recipe, data, minutes * 60 - past, work)
+    seconds = past + time.perf_counter() - begin
+    clock.write_text(str(seconds))
+    with torch.no_grad():
+        parts = [
+            class_marginal(flow, part, CLASSES) if recipe.conditional else flow.log_prob(part)
+            for part in data.test.split(_CHUNK)
+        ]
+    return torch.cat(parts).double(), {
+        "seconds": seconds,
+        "epochs": len(history.loss) / epoch,
+        "best_step": history.best_step,
+        "ended_by": history.stopped,
+        "curve": [(step, -loss) for step, loss in history.validation],
+    }
+
+
+def trained(recipe: Recipe, data: Data, work: Path) -> Any:
+    """Return the flow of a row as far as it has been trained."""
+    return _train(recipe, data, 0.0, work)[0]
+
+
+def _train(recipe: Recipe, data: Data, seconds: float, work: Path) -> tuple[Any, History, int]:
+    """Train for so long, from the checkpoint on; return flow, history and steps of an epoch."""
+    torch.manual_seed(0)
+    context = {"context_features": CLASSES} if recipe.conditional else {}
+    flow = MODELS[recipe.model](data.train.shape[1], **context, **recipe.options)
+    model = flow if data.pixels is None else Noisy(flow, data.pixels)
+    labels = data.labels if recipe.conditional else (None, None)
+    epoch = max(len(data.train) // recipe.training["batch_size"], 1)
     history = fit(
         model,
         data.train,
@@ -112,28 +133,13 @@ def _flow(
         schedule="constant",
         average=0.999,
         validate_every=epoch,
-        max_seconds=max(left, 0.001),
+        max_seconds=max(seconds, 0.001),
         checkpoint=work / f"{_slug(recipe.row)}.safetensors",
         checkpoint_every=10 * epoch,
         progress=False,
         **recipe.training,
     )
-    seconds = past + time.perf_counter() - begin
-    clock.write_text(str(seconds))
-    with torch.no_grad():
-        parts = [
-            class_marginal(flow, part, CLASSES) if recipe.conditional else flow.log_prob(part)
-            for part in data.test.split(_CHUNK)
-        ]
-    curve = [(step, -loss) for step, loss in history.validation]
-    found = {
-        "seconds": seconds,
-        "epochs": len(history.loss) / epoch,
-        "best_step": history.best_step,
-        "ended_by": history.stopped,
-        "curve": curve,
-    }
-    return torch.cat(parts).double(), found
+    return flow, history, epoch
 
 
 def _slug(row: str) -> str:
