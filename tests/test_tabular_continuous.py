@@ -10,6 +10,7 @@ from scipy import stats
 
 from flowkit.errors import ArgumentError
 from flowkit.flows import Flow
+from flowkit.tabular import learner
 from flowkit.tabular.autoregressive import FlowMember
 from flowkit.tabular.broad import BroadMember
 from flowkit.tabular.continuous import ContinuousDensity
@@ -19,6 +20,7 @@ from flowkit.tabular.marginals import Marginals
 from flowkit.tabular.mixture import MixtureMember
 from flowkit.tabular.residuals import Residuals
 from flowkit.tabular.stacking import stack
+from flowkit.training import History
 
 RNG = np.random.default_rng(0)
 CLUSTERS = np.concatenate([RNG.normal(-2, 0.5, (300, 2)), RNG.normal(2, 1.0, (300, 2))])
@@ -323,6 +325,24 @@ def test_noise_is_of_the_shape_of_the_columns():
     expected = np.corrcoef(y.T)
     expected[2], expected[:, 2] = 0, 0  # an angle is not moved
     assert covariance == pytest.approx(expected, abs=1e-3)
+
+
+def test_training_noise_is_of_that_shape_and_size(monkeypatch):
+    seen = []
+
+    def end_at_once(model, *_, **__):
+        seen.append(model.noise)
+        return History({}, [], 0, "steps")
+
+    monkeypatch.setattr(learner, "fit", end_at_once)
+    y = np.random.default_rng(3).normal(size=(200, 2)) @ np.array([[1, 0.9], [0, 0.1]])
+    member = FlowMember(2, [0, 1], (8,), 2, 0, False, [False, False])
+    held_out = np.arange(200) < 20
+    learner.learn(
+        member, y, None, np.ones(200), held_out, steps=1, seed=0, noise=0.05, learning_rate=1e-3
+    )
+    covariance = (seen[0] @ seen[0].mT).numpy()
+    assert covariance == pytest.approx(0.05**2 * np.corrcoef(y[20:].T), abs=1e-6)
 
 
 @pytest.mark.parametrize("n", [300, 3_000])
