@@ -49,6 +49,15 @@ def test_a_row_goes_on_where_it_ended(tmp_path, monkeypatch, pixels, conditional
     assert again["row"]["measured"] < 0
 
 
+def test_batch_norm_is_calibrated_on_pixels_with_noise(tmp_path, monkeypatch):
+    monkeypatch.setattr(papers, "load", lambda _: tiny(True))
+    options = {"hidden": (8,), "layers": 2, "batch_norm": True}
+    recipe = Recipe("A row", "x", "maf", -1.0, options, {"batch_size": 40})
+    found = papers.run(recipe, 0.005, tmp_path)
+    # Levels themselves, up to 255, would send every later score out of bounds.
+    assert -30 < found["row"]["measured"] < 0
+
+
 @pytest.mark.parametrize("conditional", [False, True])
 def test_the_gaussian_is_the_one_of_most_likelihood(tmp_path, monkeypatch, conditional):
     data = tiny(False)

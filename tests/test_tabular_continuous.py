@@ -10,7 +10,7 @@ from scipy import stats
 
 from flowkit.errors import ArgumentError
 from flowkit.flows import Flow
-from flowkit.tabular import learner
+from flowkit.tabular import continuous, learner
 from flowkit.tabular.autoregressive import FlowMember
 from flowkit.tabular.broad import BroadMember
 from flowkit.tabular.continuous import ContinuousDensity
@@ -343,6 +343,23 @@ def test_training_noise_is_of_that_shape_and_size(monkeypatch):
     )
     covariance = (seen[0] @ seen[0].mT).numpy()
     assert covariance == pytest.approx(0.05**2 * np.corrcoef(y[20:].T), abs=1e-6)
+
+
+def test_every_fold_is_held_out_by_members_of_its_own(monkeypatch):
+    held_out = []
+
+    def noted(member, y, context, weights, rows, **options):
+        held_out.append(rows)
+        return learner.learn(member, y, context, weights, rows, **(options | {"steps": 1}))
+
+    monkeypatch.setattr(continuous, "learn", noted)
+    density = fit(CLUSTERS)
+    folds = np.unique(np.stack(held_out), axis=0)
+    assert len(folds) == 3
+    assert (folds.sum(axis=0) <= 1).all()  # no row in two of them
+    assert folds.sum() == 0.3 * len(CLUSTERS)
+    counts = [m["name"] for m in density.members]
+    assert all(counts.count(name) == 3 for name in counts)
 
 
 @pytest.mark.parametrize("n", [300, 3_000])

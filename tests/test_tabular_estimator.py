@@ -110,9 +110,11 @@ def test_other_processes_fit_the_same():
     """Nothing hangs on the order of hashes, or on where torch's own generator starts."""
     script = (
         "from test_tabular_estimator import *\n"
+        "from flowkit.tabular.model import tensors_of\n"
         "table = mixed_table(250)\n"
         "density = FlowDensity(effort='fast', random_state=0).fit(table)\n"
-        "print(density.score_samples(table).tobytes().hex())\n"
+        "for name, tensor in sorted(tensors_of(density.model_).items()):\n"
+        "    print(name, tensor.numpy().tobytes().hex())\n"
     )
     processes = [
         subprocess.Popen(
@@ -125,8 +127,8 @@ def test_other_processes_fit_the_same():
         for seed in (1, 2)
     ]
     one, other = (process.communicate(timeout=300)[0] for process in processes)
-    assert len(one) > 250 * 16
-    assert one == other
+    assert "continuous._members.0" in one
+    assert one == other  # of every member, whatever its weight
 
 
 def test_file_round_trip(mixed, tmp_path):
