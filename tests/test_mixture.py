@@ -7,12 +7,21 @@ import pytest
 import torch
 from scipy.special import log_ndtr
 from scipy.stats import norm
-from zoo import MIXTURES
+from zoo import MIXTURES, perturb_
 
 from flowkit.errors import ArgumentError
-from flowkit.flows import made_mog
+from flowkit.flows import Flow, StandardLogistic, StandardNormal, made_mog
+from flowkit.nets import MADE
 from flowkit.training import fit
-from flowkit.transforms import GaussianMixture, LogisticMixture
+from flowkit.transforms import (
+    Affine,
+    Chain,
+    Elementwise,
+    GaussianMixture,
+    LogisticMixture,
+    LULinear,
+    MaskedAutoregressive,
+)
 from flowkit.transforms.normal_tails import normal_log_cdf, normal_log_hazard, normal_quantile
 
 DTYPES = [torch.float32, torch.float64]
@@ -121,3 +130,32 @@ def test_bad_options_are_named(mixture):
         mixture(0)
     with pytest.raises(ArgumentError, match="bound: expected"):
         mixture(2, bound=-1.0)
+
+
+@pytest.mark.parametrize("context", [0, 2])
+@pytest.mark.parametrize("base", ["normal", "logistic"])
+@pytest.mark.parametrize("law", ["normal", "logistic"])
+def test_the_short_way_to_a_density_is_that_by_the_map(law, base, context):
+    mixture = {"normal": GaussianMixture, "logistic": LogisticMixture}[law](3)
+    made = MADE(4, mixture.parameters, (16,), context_features=context)
+    last = MaskedAutoregressive(made, mixture)
+    bases = {"normal": StandardNormal, "logistic": StandardLogistic}
+    flow = Flow(Chain(LULinear(4), Elementwise(4, Affine()), last), bases[base](4)).double()
+    perturb_(flow)
+    x = 3 * torch.randn(100, 4, dtype=torch.float64)
+    c = torch.randn(100, context, dtype=torch.float64) if context else None
+    z, logabsdet = flow.transform(x, c)
+    expected = flow.base.log_prob(z) + logabsdet
+    assert torch.allclose(flow.log_prob(x, c), expected, atol=1e-9)
+    calls = []
+    last.register_forward_hook(lambda *_: calls.append(1))
+    flow.log_prob(x, c)
+    assert len(calls) == (law != base)  # the map itself is not needed where the laws agree
+
+
+def test_free_mixtures_take_the_short_way_too():
+    flow = Flow(Elementwise(2, LogisticMixture(3)), StandardLogistic(2)).double()
+    perturb_(flow)
+    x = torch.randn(50, 2, dtype=torch.float64)
+    z, logabsdet = flow.transform(x)
+    assert torch.allclose(flow.log_prob(x), flow.base.log_prob(z) + logabsdet, atol=1e-10)

@@ -3,7 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +21,9 @@ class Base(nn.Module, ABC):
         event_shape: shape of one point; an integer for a vector.
         context_features: width of the context that it asks for, 0 for none.
     """
+
+    law: ClassVar[str | None] = None
+    """The name by which a transform may know the law of each latent, if they are independent."""
 
     _like: Tensor
 
@@ -97,6 +100,8 @@ class StandardNormal(Standard):
         tensor([-1.8379, -1.8379, -1.8379])
     """
 
+    law = "normal"
+
     def _log_density(self, z: Tensor) -> Tensor:
         return -0.5 * (z * z + math.log(2 * math.pi))
 
@@ -115,6 +120,8 @@ class StandardLogistic(Standard):
         >>> StandardLogistic(2).log_prob(torch.zeros(3, 2))
         tensor([-2.7726, -2.7726, -2.7726])
     """
+
+    law = "logistic"
 
     def _log_density(self, z: Tensor) -> Tensor:
         return F.logsigmoid(z) + F.logsigmoid(-z)

@@ -160,7 +160,10 @@ class Flow(nn.Module):
 
     def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
         self._check_point(x, context)
-        z, logabsdet = self.transform(x, context if self.transform.context_features else None)
+        in_transform = context if self.transform.context_features else None
+        if self.transform.law is not None and self.transform.law == getattr(self.base, "law", None):
+            return self.transform.log_density(x, in_transform)
+        z, logabsdet = self.transform(x, in_transform)
         log_prob: Tensor = self._base_log_prob(z, context) + logabsdet
         return log_prob
 

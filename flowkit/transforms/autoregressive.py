@@ -76,6 +76,16 @@ class MaskedAutoregressive(Transform):
         z, log_derivative = self.univariate(x, condition(self.made, x, context))
         return z, log_derivative.sum(-1)
 
+    @property
+    def law(self) -> str | None:
+        """That of the univariate map."""
+        return self.univariate.law
+
+    def log_density(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Evaluate the conditionals' own densities in one pass."""
+        self.check_input("x", x, context)
+        return self.univariate.log_density(x, condition(self.made, x, context)).sum(-1)
+
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Map ``z`` to data, at the price of about one pass."""
         self.check_input("z", z, context)

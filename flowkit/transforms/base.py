@@ -61,6 +61,18 @@ class Transform(nn.Module, ABC):
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Map latent to data: return ``x`` and ``log|det dx/dz|``."""
 
+    @property
+    def law(self) -> str | None:
+        """The law of independent latents, by name, from which `log_density` pulls back, if any."""
+        return None
+
+    def log_density(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Return the log-density of ``x`` if its image follows `law`, ``(*batch,)``.
+
+        What `forward` and the law's density give together, by a shorter way. `Flow` takes it.
+        """
+        raise NotImplementedError
+
     def check_input(self, argument: str, x: Tensor, context: Tensor | None) -> None:
         """Raise unless ``x``, which the caller knows as ``argument``, and ``context`` fit.
 
@@ -199,6 +211,22 @@ class Chain(Transform):
             z, term = transform.inverse(z, context if transform.context_features else None)
             logabsdet = logabsdet + term
         return z, logabsdet
+
+    @property
+    def law(self) -> str | None:
+        """That of the last transform."""
+        return self._members()[-1].law
+
+    def log_density(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Map ``x`` through all transforms but the last, whose density is asked for."""
+        context = self._own(context)
+        self.check_input("x", x, context)
+        *others, last = self._members()
+        log_density: Tensor | float = 0.0
+        for transform in others:
+            x, term = transform(x, context if transform.context_features else None)
+            log_density = log_density + term
+        return log_density + last.log_density(x, context if last.context_features else None)
 
     def _members(self) -> list[Transform]:
         return [*self.transforms]

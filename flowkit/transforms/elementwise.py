@@ -40,6 +40,16 @@ class Elementwise(Transform):
         z, log_derivative = self.univariate(x, self.params)
         return z, log_derivative.sum(-1)
 
+    @property
+    def law(self) -> str | None:
+        """That of the univariate map."""
+        return self.univariate.law
+
+    def log_density(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Evaluate each feature's own density."""
+        self.check_input("x", x, None)
+        return self.univariate.log_density(x, self.params).sum(-1)
+
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Map each feature of ``z`` back."""
         self.check_input("z", z, None)

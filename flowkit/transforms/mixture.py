@@ -9,7 +9,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from flowkit._checks import check_count, check_positive
-from flowkit.transforms.normal_tails import normal_log_cdf, normal_log_hazard, normal_quantile
+from flowkit.transforms.normal_tails import (
+    normal_log_cdf,
+    normal_log_hazard,
+    normal_log_pdf,
+    normal_quantile,
+)
 from flowkit.transforms.root import solve_increasing
 from flowkit.transforms.univariate import Univariate
 
@@ -77,6 +82,12 @@ class Mixture(Univariate):
         _, log_derivative = self._quantile(self._tails(x, components))
         return x, -log_derivative
 
+    def log_density(self, x: Tensor, params: Tensor) -> Tensor:
+        """Evaluate the mixture's own density, which needs neither masses nor quantiles."""
+        log_weights, means, log_scales = self._components(params)
+        u = self._standardised(x, means, log_scales)
+        return (log_weights + self._log_pdf(u) - log_scales).logsumexp(-1)
+
     def _components(self, params: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return log-weights, means and log-scales, each ``(*batch, D, K)``."""
         logits, means, log_scales = torch.unflatten(params, -1, (3, self.components)).unbind(-2)
@@ -90,9 +101,7 @@ class Mixture(Univariate):
 
     def _tails(self, x: Tensor, components: tuple[Tensor, Tensor, Tensor]) -> _Tails:
         log_weights, means, log_scales = components
-        u = (x.unsqueeze(-1) - means) * (-log_scales).exp()  # (*batch, D, K)
-        most = 0.25 * torch.finfo(u.dtype).max ** 0.5  # its square must be finite
-        u = u.clamp(-most, most)
+        u = self._standardised(x, means, log_scales)
         log_below = log_weights + self._log_cdf(u)
         log_above = log_weights + self._log_cdf(-u)
         below = log_below.logsumexp(-1) < log_above.logsumexp(-1)
@@ -103,6 +112,15 @@ class Mixture(Univariate):
         hazards = self._log_hazard(torch.where(below.unsqueeze(-1), u, -u)) - log_scales
         log_hazard = (log_small.log_softmax(-1) + hazards).logsumexp(-1)
         return _Tails(below, log_small.logsumexp(-1), log_large.logsumexp(-1), log_hazard)
+
+    def _standardised(self, x: Tensor, means: Tensor, log_scales: Tensor) -> Tensor:
+        u = (x.unsqueeze(-1) - means) * (-log_scales).exp()  # (*batch, D, K)
+        most = 0.25 * torch.finfo(u.dtype).max ** 0.5  # its square must be finite
+        return u.clamp(-most, most)
+
+    @abstractmethod
+    def _log_pdf(self, u: Tensor) -> Tensor:
+        """Return ``log F'(u)``."""
 
     @abstractmethod
     def _log_cdf(self, u: Tensor) -> Tensor:
@@ -130,6 +148,11 @@ class LogisticMixture(Mixture):
         torch.Size([5, 1])
     """
 
+    law = "logistic"
+
+    def _log_pdf(self, u: Tensor) -> Tensor:
+        return F.logsigmoid(u) + F.logsigmoid(-u)
+
     def _log_cdf(self, u: Tensor) -> Tensor:
         return F.logsigmoid(u)
 
@@ -156,6 +179,11 @@ class GaussianMixture(Mixture):
         >>> y.shape
         torch.Size([5, 1])
     """
+
+    law = "normal"
+
+    def _log_pdf(self, u: Tensor) -> Tensor:
+        return normal_log_pdf(u)
 
     def _log_cdf(self, u: Tensor) -> Tensor:
         return normal_log_cdf(u)

@@ -35,6 +35,9 @@ class Univariate(ABC):
     constant_derivative: ClassVar[bool] = False
     """Whether the derivative is one and the same for every ``x``, whatever the context."""
 
+    law: ClassVar[str | None] = None
+    """The law, "normal" or "logistic", from which `log_density` pulls back; None: it cannot."""
+
     @abstractmethod
     def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
         """Return ``y = f(x)`` and ``log f'(x)``, both per feature."""
@@ -42,6 +45,13 @@ class Univariate(ABC):
     @abstractmethod
     def inverse(self, y: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
         """Return ``x = f⁻¹(y)`` and the logarithm of the inverse's derivative, ``-log f'(x)``."""
+
+    def log_density(self, x: Tensor, params: Tensor) -> Tensor:
+        """Return the log-density of ``x``, per feature, if ``f(x)`` follows `law`.
+
+        The same as that of ``f(x)`` plus ``log f'(x)``, where there is a shorter way than by them.
+        """
+        raise NotImplementedError
 
     def select(self, features: Sequence[int]) -> "Univariate":
         """Return the map for some of the features, where it has options for each."""
