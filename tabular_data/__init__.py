@@ -6,10 +6,13 @@ Files lie below a root: an argument, ``TABULAR_DATA_HOME``, or the user's cache.
 """
 
 import difflib
+import inspect
 import os
 from dataclasses import replace
 from functools import cache
+from typing import Any
 
+from flowkit.errors import ArgumentError
 from tabular_data.dataset import Card, DataSet, Pixels
 from tabular_data.errors import ChecksumError, MissingDataError, UnknownDataSetError
 from tabular_data.toy import TOYS, Toy
@@ -75,15 +78,17 @@ def card(name: str) -> Card:
     return _cards()[name]
 
 
-def load(name: str, root: str | os.PathLike[str] | None = None) -> DataSet:
+def load(name: str, root: str | os.PathLike[str] | None = None, **options: Any) -> DataSet:
     """Load a data set, fetching its files first where they are not there.
 
     Args:
         name: one of `names`.
         root: of all data; ``TABULAR_DATA_HOME`` or the user's cache if None.
+        options: of this data set, such as the number of a published ``split``.
 
     Raises:
         UnknownDataSetError: there is none of that name.
+        ArgumentError: the data set has no such option.
         MissingDataError: a file is not there and cannot be had; the message says what to do.
         ChecksumError: a file is not what its source published.
         DataError: a file cannot be read.
@@ -95,4 +100,8 @@ def load(name: str, root: str | os.PathLike[str] | None = None) -> DataSet:
     found = card(name)
     from tabular_data.fetching import data_root
 
-    return replace(found.read(data_root(root)), card=found)
+    known = list(inspect.signature(found.read).parameters)[1:]
+    for option in options:
+        if option not in known or option in getattr(found.read, "keywords", {}):
+            raise ArgumentError(option, f"no such option of {name}", options[option])
+    return replace(found.read(data_root(root), **options), card=found)

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,7 +29,7 @@ class Card:
     Attributes:
         name: by which `load` knows it.
         about: one line.
-        read: reads the files below a root.
+        read: reads the files below a root, its first argument; the others are options.
         source: where the data come from, for people.
         licence: as its owners state it.
         citation: of the paper or the archive.
@@ -39,7 +38,7 @@ class Card:
 
     name: str
     about: str
-    read: Callable[[Path], "DataSet"]
+    read: Callable[..., "DataSet"]
     source: str
     licence: str
     citation: str

