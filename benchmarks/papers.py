@@ -3,9 +3,11 @@
     python benchmarks/papers.py [--rows SUBSTRING ...] [--budget-minutes 8] [--work DIR] [--list]
 
 Every row is a declaration in `recipes/rows.py`. A row trains for the budget, keeps a checkpoint in
-the work folder, and goes on from there when it is run again with a larger budget. Data come from
-`TABULAR_DATA_HOME`. Writes benchmarks/results/papers.{json,md} and one file with settings and curve
-for each row in benchmarks/results/papers/.
+the work folder, and goes on from there when it is run again with a larger budget. A minute of the
+budget is two minutes of processor time, that of one minute on two cores that do nothing else: so
+rows may run side by side, each on one core (`OMP_NUM_THREADS=1`), and other work beside them takes
+nothing from any. Data come from `TABULAR_DATA_HOME`. Writes benchmarks/results/papers.{json,md} and
+one file with settings and curve for each row in benchmarks/results/papers/.
 """
 
 import argparse
@@ -20,7 +22,7 @@ from typing import Any
 
 import torch
 from recipes.data import CLASSES, Data, load
-from recipes.models import MODELS, Noisy, gaussian_log_prob
+from recipes.models import Noisy, gaussian_log_prob, model_of
 from recipes.recipe import Recipe
 from recipes.rows import ROWS
 from speed.machine import machine
@@ -32,37 +34,62 @@ RESULTS = Path(__file__).parent / "results"
 WORK = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "flowkit-papers"
 _STEPS = 1_000_000  # more than any budget
 _CHUNK = 2_000
+_CORES = 2  # that a minute of the budget is a minute of
+_LEG = 10.0  # minutes between two checkpoints
+_VALIDATE_EVERY = 1_000  # steps, where an epoch is longer
 
 
 def run(recipe: Recipe, minutes: float, work: Path) -> dict[str, Any]:
-    """Train and score one row."""
-    data = load(recipe.data)
-    start = time.perf_counter()
-    if recipe.model == "gaussian":
-        scores, found = _gaussian(recipe, data), {}
-    elif recipe.model == "flowdensity":
-        scores, found = _table(recipe, data)
+    """Train and score one row; of several splits, each for its share of the minutes."""
+    begin = _minutes()
+    parts = []
+    for split in range(recipe.splits):
+        data = load(recipe.data, split)
+        parts.append(_measure(recipe, data, minutes / recipe.splits, work, split))
+    scores = [scores for scores, _ in parts]
+    found = {key: [each[key] for _, each in parts] for key in parts[0][1]}
+    spent = found.pop("minutes", [_minutes() - begin])
+    if recipe.splits == 1:
+        found = {key: value for key, (value,) in found.items()}
+        values = scores[0]
     else:
-        scores, found = _flow(recipe, data, minutes, work)
-    seconds = found.pop("seconds", time.perf_counter() - start)
+        found["splits"] = [float(each.mean()) for each in scores]
+        values = torch.tensor(found["splits"])
     row = {
         "row": recipe.row,
         "data": recipe.data,
         "published": recipe.published,
-        "measured": float(scores.mean()),
-        "standard_error": float(scores.std() / math.sqrt(len(scores))),
+        "measured": float(values.mean()),
+        "standard_error": float(values.std() / math.sqrt(len(values))),
         "unit": recipe.unit,
-        "seconds": seconds,
+        "seconds": 60 * sum(spent),
         "machine": machine()["cpu"],
         "seed": 0,
-        "note": "; ".join(filter(None, [recipe.differs, data.part])),
+        "note": "; ".join(dict.fromkeys(filter(None, [recipe.differs, data.part]))),
         "date": date.today().isoformat(),
     }
     if data.pixels is not None:
-        bits = data.pixels.bits_per_dimension(scores, data.test)
+        bits = data.pixels.bits_per_dimension(scores[0], data.test)
         row["bits_per_dimension"] = float(bits.mean())
-    settings = {"model": recipe.model, **recipe.options, **recipe.training}
+    settings = {"model": recipe.model, "scale": recipe.scale, **recipe.options, **recipe.training}
     return {"row": row, "settings": settings, "machine": machine(), **found}
+
+
+def _measure(
+    recipe: Recipe, data: Data, minutes: float, work: Path, split: int
+) -> tuple[torch.Tensor, dict[str, Any]]:
+    """Return the log-likelihood of each test row, and what else there is to say."""
+    if recipe.model == "gaussian":
+        return _gaussian(recipe, data), {}
+    if recipe.model == "flowdensity":
+        return _table(recipe, data)
+    name = _slug(recipe.row) + (f"-{split}" if recipe.splits > 1 else "")
+    return _flow(recipe, data, minutes, work / name)
+
+
+def _minutes() -> float:
+    """Return the minutes that this process has used of two cores."""
+    return time.process_time() / 60 / _CORES
 
 
 def _gaussian(recipe: Recipe, data: Data) -> torch.Tensor:
@@ -88,22 +115,24 @@ def _table(recipe: Recipe, data: Data) -> tuple[torch.Tensor, dict[str, Any]]:
 
 
 def _flow(
-    recipe: Recipe, data: Data, minutes: float, work: Path
+    recipe: Recipe, data: Data, minutes: float, path: Path
 ) -> tuple[torch.Tensor, dict[str, Any]]:
-    clock, past = work / f"{_slug(recipe.row)}.seconds", 0.0
-    if clock.exists():
-        past = float(clock.read_text())
-    begin = time.perf_counter()
-    flow, history, epoch = _train(recipe, data, minutes * 60 - past, work)
-    seconds = past + time.perf_counter() - begin
-    clock.write_text(str(seconds))
+    clock = path.with_suffix(".minutes")
+    past = float(clock.read_text()) if clock.exists() else 0.0
+    while True:
+        begin = _minutes()
+        flow, history, epoch = _train(recipe, data, minutes - past, path)
+        past += _minutes() - begin
+        clock.write_text(str(past))
+        if past >= minutes or history.stopped != "max_seconds":
+            break
     with torch.no_grad():
         parts = [
             class_marginal(flow, part, CLASSES) if recipe.conditional else flow.log_prob(part)
             for part in data.test.split(_CHUNK)
         ]
     return torch.cat(parts).double(), {
-        "seconds": seconds,
+        "minutes": past,
         "epochs": len(history.loss) / epoch,
         "best_step": history.best_step,
         "ended_by": history.stopped,
@@ -113,17 +142,20 @@ def _flow(
 
 def trained(recipe: Recipe, data: Data, work: Path) -> Any:
     """Return the flow of a row as far as it has been trained."""
-    return _train(recipe, data, 0.0, work)[0]
+    return _train(recipe, data, 0.0, work / _slug(recipe.row))[0]
 
 
-def _train(recipe: Recipe, data: Data, seconds: float, work: Path) -> tuple[Any, History, int]:
-    """Train for so long, from the checkpoint on; return flow, history and steps of an epoch."""
+def _train(recipe: Recipe, data: Data, minutes: float, path: Path) -> tuple[Any, History, float]:
+    """Train for one leg, from the checkpoint on; return flow, history and steps of an epoch.
+
+    A leg ends by the clock on the wall: after ten minutes, or sooner where less is left.
+    """
     torch.manual_seed(0)
-    context = {"context_features": CLASSES} if recipe.conditional else {}
-    flow = MODELS[recipe.model](data.train.shape[1], **context, **recipe.options)
+    flow = model_of(recipe, data)
     model = flow if data.pixels is None else Noisy(flow, data.pixels)
     labels = data.labels if recipe.conditional else (None, None)
-    epoch = max(len(data.train) // recipe.training["batch_size"], 1)
+    epoch = len(data.train) / recipe.training["batch_size"]
+    leg = min(minutes * _CORES / torch.get_num_threads(), _LEG)
     history = fit(
         model,
         data.train,
@@ -132,10 +164,10 @@ def _train(recipe: Recipe, data: Data, seconds: float, work: Path) -> tuple[Any,
         steps=_STEPS,
         schedule="constant",
         average=0.999,
-        validate_every=epoch,
-        max_seconds=max(seconds, 0.001),
-        checkpoint=work / f"{_slug(recipe.row)}.safetensors",
-        checkpoint_every=10 * epoch,
+        validate_every=max(min(int(epoch), _VALIDATE_EVERY), 1),
+        max_seconds=max(60 * leg, 0.001),
+        checkpoint=path.with_suffix(".safetensors"),
+        checkpoint_every=_STEPS,  # a leg ends with one
         progress=False,
         **recipe.training,
     )
@@ -179,7 +211,7 @@ def main() -> None:
     """Run the rows that are asked for, and write the report."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", nargs="+", default=[], help="parts of the names of rows")
-    parser.add_argument("--budget-minutes", type=float, default=8.0, help="of each row, in all")
+    parser.add_argument("--budget-minutes", type=float, default=8.0, help="of each row")
     parser.add_argument("--work", type=Path, default=WORK, help="folder of checkpoints")
     parser.add_argument("--output", type=Path, default=RESULTS, help="folder of the results")
     parser.add_argument("--list", action="store_true", help="say what rows there are")

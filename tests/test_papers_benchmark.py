@@ -36,7 +36,7 @@ def test_rows_are_declared_once_and_can_be_made():
 @pytest.mark.parametrize("conditional", [False, True])
 @pytest.mark.parametrize("pixels", [False, True])
 def test_a_row_goes_on_where_it_ended(tmp_path, monkeypatch, pixels, conditional):
-    monkeypatch.setattr(papers, "load", lambda _: tiny(pixels))
+    monkeypatch.setattr(papers, "load", lambda *_: tiny(pixels))
     recipe = Recipe(
         "A row", "x", "made", -1.0, {"hidden": (8,)}, {"batch_size": 40}, conditional=conditional
     )
@@ -50,7 +50,7 @@ def test_a_row_goes_on_where_it_ended(tmp_path, monkeypatch, pixels, conditional
 
 
 def test_batch_norm_is_calibrated_on_pixels_with_noise(tmp_path, monkeypatch):
-    monkeypatch.setattr(papers, "load", lambda _: tiny(True))
+    monkeypatch.setattr(papers, "load", lambda *_: tiny(True))
     options = {"hidden": (8,), "layers": 2, "batch_norm": True}
     recipe = Recipe("A row", "x", "maf", -1.0, options, {"batch_size": 40})
     found = papers.run(recipe, 0.005, tmp_path)
@@ -61,7 +61,7 @@ def test_batch_norm_is_calibrated_on_pixels_with_noise(tmp_path, monkeypatch):
 @pytest.mark.parametrize("conditional", [False, True])
 def test_the_gaussian_is_the_one_of_most_likelihood(tmp_path, monkeypatch, conditional):
     data = tiny(False)
-    monkeypatch.setattr(papers, "load", lambda _: data)
+    monkeypatch.setattr(papers, "load", lambda *_: data)
     row = papers.run(Recipe("G", "x", "gaussian", conditional=conditional), 0.0, tmp_path)["row"]
     if not conditional:
         law = torch.distributions.MultivariateNormal(

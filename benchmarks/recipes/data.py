@@ -11,6 +11,8 @@ import tabular_data
 from flowkit.images import PixelMap
 
 CLASSES = 10
+_ROWS_FOR_MOMENTS = 10_000
+_ROWS_TO_CHOOSE_BY = 10_000
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,15 @@ class Data:
     pixels: PixelMap | None = None
     part: str = ""
 
+    def moments(self) -> tuple[Tensor, Tensor]:
+        """Return mean and deviation of the columns that are trained on, noise and all."""
+        rows = self.train
+        if self.pixels is not None:
+            generator = torch.Generator().manual_seed(0)
+            rows = self.pixels.encode(rows[:_ROWS_FOR_MOMENTS], generator=generator)
+        mean, deviation = rows.double().mean(0), rows.double().std(0)
+        return mean.float(), deviation.float()
+
 
 def _images(name: str, pixels: PixelMap) -> Data:
     found = tabular_data.load(name)
@@ -49,19 +60,19 @@ def _images(name: str, pixels: PixelMap) -> Data:
     return Data(train, val, test, (one_hot[0].float(), one_hot[1].float()), pixels, found.part)
 
 
-def _rows(name: str) -> Data:
-    found = tabular_data.load(name)
+def _rows(name: str, split: int) -> Data:
+    found = tabular_data.load(name, **({"split": split} if name.startswith("uci-") else {}))
     train, val, test = (
         torch.from_numpy(np.asarray(part)).float() for part in (found.train, found.val, found.test)
     )
-    return Data(train, val, test, part=found.part)
+    return Data(train, val[:_ROWS_TO_CHOOSE_BY], test, part=found.part)
 
 
 @cache
-def load(name: str) -> Data:
-    """Return the data of a name."""
+def load(name: str, split: int = 0) -> Data:
+    """Return the data of a name, of that published split where there are several."""
     if name == "logit-mnist":
         return _images("mnist", PixelMap(squeeze=1e-6))
     if name in ("mnist", "fashion_mnist"):
         return _images(name, PixelMap())
-    return _rows(name)
+    return _rows(name, split)

@@ -7,9 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from flowkit.flows import made, made_mog, maf, maf_mog, nice, nsf, real_nvp
+from flowkit.flows import Flow, made, made_mog, maf, maf_mog, nice, nsf, real_nvp
 from flowkit.images import PixelMap
 from flowkit.training import Batch, Step
+from flowkit.transforms import Coupling
+from recipes.data import CLASSES, Data
+from recipes.recipe import Recipe
 
 
 def _zuko(name: str) -> Callable[..., Any]:
@@ -44,6 +47,59 @@ class _Foreign(torch.nn.Module):
         return self._log_prob(x, context)
 
 
+class Scaled(torch.nn.Module):
+    """A flow of any library over ``(x - mean) / deviation``.
+
+    Args:
+        flow: has ``log_prob(x, context)``; ``sample`` too, to be sampled.
+        mean: of each column.
+        deviation: of each column.
+    """
+
+    def __init__(self, flow: torch.nn.Module, mean: Tensor, deviation: Tensor) -> None:
+        super().__init__()
+        self.flow = flow
+        self.register_buffer("mean", mean)
+        self.register_buffer("deviation", deviation)
+
+    def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Return the log-density of rows as they come."""
+        z = (x - self.mean) / self.deviation
+        return self.flow.log_prob(z, context) - self.deviation.log().sum()
+
+    forward = log_prob
+
+    def sample(self, *args: Any, **kwargs: Any) -> Tensor:
+        """Draw rows as they came."""
+        return self.mean + self.deviation * self.flow.sample(*args, **kwargs)
+
+
+class _Unscaled(torch.nn.Module):
+    """A conditioner that sees columns as they were before they were scaled, but for their mean."""
+
+    def __init__(self, net: torch.nn.Module, deviation: Tensor) -> None:
+        super().__init__()
+        self.net = net
+        self.register_buffer("deviation", deviation)
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Return what the network says of ``x``, ``(*batch, features)``."""
+        return self.net(x * self.deviation, context)
+
+
+def nice_of_pixels(flow: Flow, deviation: Tensor) -> Flow:
+    """Let NICE's networks read pixels as they are, and move them in units of their deviations.
+
+    Most pixels are nearly always black, and vary a thousandth of what the others do. Read in units
+    of their own deviation they are noise as loud as the picture; moved in units of the picture,
+    any step of the optimiser throws them about. The family of densities stays what it is.
+    """
+    for layer in flow.transform.transforms:
+        if isinstance(layer, Coupling):
+            layer.conditioner = _Unscaled(layer.conditioner, deviation[layer.passed])
+    return flow
+
+
 MODELS: dict[str, Callable[..., Any]] = {
     "made": made,
     "made-mog": made_mog,
@@ -57,6 +113,20 @@ MODELS: dict[str, Callable[..., Any]] = {
     "zuko-gmm": _zuko("GMM"),
     "nflows-maf": _nflows("MaskedAutoregressiveFlow"),
 }
+
+
+def model_of(recipe: Recipe, data: Data) -> Any:
+    """Return the untrained model of a row, for the data as they come."""
+    context = {"context_features": CLASSES} if recipe.conditional else {}
+    flow = MODELS[recipe.model](data.train.shape[1], **context, **recipe.options)
+    if not recipe.scale:
+        return flow
+    mean, deviation = data.moments()
+    if recipe.scale == "one":
+        deviation = deviation.square().mean().sqrt().expand_as(mean).clone()
+    elif recipe.model == "nice":
+        flow = nice_of_pixels(flow, deviation)
+    return Scaled(flow, mean, deviation)
 
 
 class Noisy(torch.nn.Module):

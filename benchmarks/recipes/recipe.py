@@ -17,7 +17,11 @@ class Recipe:
         options: of the model.
         training: of `flowkit.training.fit`.
         conditional: whether the model is told the class.
+        scale: how data are scaled before the model sees them, a linear map whose log-determinant
+            counts: "" not at all, "columns" each column by its own mean and deviation, "one" by
+            its mean and a deviation that is the same for all.
         differs: what is otherwise than in the paper.
+        splits: number of published splits, from the first on, that the row is the mean of.
         bold: whether it is run for the committed results.
         source: of the published number.
         unit: of score and published number.
@@ -30,7 +34,9 @@ class Recipe:
     options: Mapping[str, Any] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
     conditional: bool = False
+    scale: str = ""
     differs: str = ""
+    splits: int = 1
     bold: bool = False
     source: str = "MAF, table 1 and 2"
     unit: str = "nats"
