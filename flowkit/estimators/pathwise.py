@@ -1,0 +1,178 @@
+"""Estimators for samples that carry gradients: reparameterised ones, of continuous latents."""
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from flowkit.errors import ArgumentError, ShapeError
+from flowkit.estimators.estimate import Estimate, check_samples, log_mean_exp, log_weights
+
+
+def elbo(log_p: Tensor, log_q: Tensor) -> Estimate:
+    """The evidence lower bound, ``(1/K) sum_k log f_k`` with ``f = p(x, z) / q(z | x)``.
+
+    The gradient goes through the samples, which therefore must be reparameterised; for discrete
+    latents take `reinforce`.
+
+    Args:
+        log_p: ``log p(x, z)``, ``(samples, *batch)``.
+        log_q: ``log q(z | x)``, ``(samples, *batch)``.
+
+    Raises:
+        ShapeError: no samples, or shapes that differ.
+
+    Reference: Kingma and Welling, *Auto-encoding variational Bayes*, 2013, equation 7.
+
+    Example:
+        >>> elbo(torch.tensor([[-3.0], [-5.0]]), torch.tensor([[-1.0], [-1.0]])).bound
+        tensor([-3.])
+    """
+    bound = log_weights(log_p, log_q).mean(0)
+    return Estimate(bound.detach(), bound)
+
+
+def iwae(log_p: Tensor, log_q: Tensor) -> Estimate:
+    """The importance-weighted bound, ``log (1/K) sum_k f_k``: tighter the more samples there are.
+
+    The gradient, ``sum_k w_k grad log f_k`` with ``w = softmax(log f)``, goes through the samples,
+    which therefore must be reparameterised; for discrete latents take `vimco`. The more samples,
+    the noisier it is for the posterior's parameters, for which `dreg` helps.
+
+    Args:
+        log_p: ``log p(x, z)``, ``(samples, *batch)``.
+        log_q: ``log q(z | x)``, ``(samples, *batch)``.
+
+    Raises:
+        ShapeError: no samples, or shapes that differ.
+
+    Reference: Burda, Grosse and Salakhutdinov, *Importance weighted autoencoders*, 2015,
+    equations 8 and 13.
+
+    Example:
+        >>> iwae(torch.tensor([[-3.0], [-5.0]]), torch.tensor([[-1.0], [-1.0]])).bound
+        tensor([-2.5662])
+    """
+    bound = log_mean_exp(log_weights(log_p, log_q))
+    return Estimate(bound.detach(), bound)
+
+
+def sticking_the_landing(
+    log_p: Tensor, posterior: Any, z: Tensor, context: Tensor | None = None
+) -> Estimate:
+    """The ELBO, its gradient without the score of the posterior.
+
+    The score, ``grad log q`` at fixed samples, has mean zero and nothing but noise to add. It is
+    stopped by evaluating ``log q`` with the posterior's parameters held fixed, so this estimator
+    takes the posterior itself, and its samples, instead of ``log_q``. Where the posterior is exact
+    the gradient has no variance.
+
+    Args:
+        log_p: ``log p(x, z)``, ``(samples, *batch)``, computed from ``z``.
+        posterior: a module with ``log_prob(z, context)``, such as a `Flow`, or a
+            `torch.distributions.Distribution`.
+        z: its reparameterised samples, ``(samples, *batch, *event_shape)``.
+        context: of a posterior that is a module and conditional.
+
+    Raises:
+        ShapeError: no samples, or shapes that do not go together.
+        ArgumentError: the posterior has no ``log_prob``.
+
+    Reference: Roeder, Wu and Duvenaud, *Sticking the landing*, 2017, equation 8.
+
+    Example:
+        >>> q = torch.distributions.Normal(torch.zeros(3, requires_grad=True), 1.0)
+        >>> z = q.rsample((10,))
+        >>> estimate = sticking_the_landing(-0.5 * z.square() - 0.919, q, z)
+        >>> estimate.surrogate.shape
+        torch.Size([3])
+    """
+    bound = log_weights(log_p, _log_q_at_fixed_parameters(posterior, z, context)).mean(0)
+    return Estimate(bound.detach(), bound)
+
+
+def dreg(log_p: Tensor, posterior: Any, z: Tensor, context: Tensor | None = None) -> Estimate:
+    """The importance-weighted bound, with a gradient that gets better with more samples.
+
+    Doubly reparameterised: the model's parameters get ``sum_k w_k grad log p_k``, the posterior's
+    ``sum_k w_k² (d log f_k / dz_k) (dz_k / dphi)``. Like `sticking_the_landing` it takes the
+    posterior itself and its samples. It asks for the derivative of ``log_p`` by ``z``, one more
+    backward pass; each sample's ``log_p`` must depend on that sample only.
+
+    Args:
+        log_p: ``log p(x, z)``, ``(samples, *batch)``, computed from ``z``.
+        posterior: a module with ``log_prob(z, context)``, such as a `Flow`, or a
+            `torch.distributions.Distribution`.
+        z: its reparameterised samples, ``(samples, *batch, *event_shape)``.
+        context: of a posterior that is a module and conditional.
+
+    Raises:
+        ShapeError: no samples, or shapes that do not go together.
+        ArgumentError: the posterior has no ``log_prob``.
+
+    Reference: Tucker, Lawson, Gu and Maddison, *Doubly reparameterized gradient estimators for
+    Monte Carlo objectives*, 2018, equation 8.
+
+    Example:
+        >>> q = torch.distributions.Normal(torch.zeros(3, requires_grad=True), 1.0)
+        >>> z = q.rsample((10,))
+        >>> dreg(-0.5 * z.square() - 0.919, q, z).bound.shape
+        torch.Size([3])
+    """
+    log_f = log_weights(log_p, _log_q_at_fixed_parameters(posterior, z, context))
+    bound = log_mean_exp(log_f).detach()
+    w = log_f.detach().softmax(0)
+    surrogate = (w * log_p).sum(0)
+    if not z.requires_grad or not torch.is_grad_enabled():
+        return Estimate(bound, surrogate)
+    (of_p,) = torch.autograd.grad(log_p.sum(), z, retain_graph=True)
+    (of_f,) = torch.autograd.grad(log_f.sum(), z, retain_graph=True)
+    w = w.reshape(*w.shape, *[1] * (z.dim() - w.dim()))
+    # The surrogate so far moves z along w of_p; what it lacks is added as a linear term.
+    lacking = w.square() * of_f - w * of_p
+    linear = (lacking * (z - z.detach())).reshape(*log_p.shape, -1).sum(-1)
+    return Estimate(bound, surrogate + linear.sum(0))
+
+
+class _LogProb(nn.Module):
+    """``log_prob`` as the forward pass of a module, which can be called with other parameters."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, *args: Tensor) -> Tensor:
+        log_prob: Tensor = self.module.log_prob(*args)  # type: ignore[operator]
+        return log_prob
+
+
+def _log_q_at_fixed_parameters(posterior: Any, z: Tensor, context: Tensor | None) -> Tensor:
+    """Return ``log q(z)``, with gradients to ``z`` and to nothing else."""
+    check_samples("z", z)
+    if isinstance(posterior, Distribution):
+        expected = (*posterior.batch_shape, *posterior.event_shape)
+        if z.shape[1:] != expected:
+            raise ShapeError("z", f"samples (samples, *{tuple(expected)})", tuple(z.shape))
+        log_q: Tensor = _detached(posterior).log_prob(z)
+    elif isinstance(posterior, nn.Module) and hasattr(posterior, "log_prob"):
+        wrapped = _LogProb(posterior)
+        fixed = {name: p.detach() for name, p in wrapped.named_parameters()}
+        given = (z,) if context is None else (z, context.detach())
+        log_q = torch.func.functional_call(wrapped, fixed, given)
+    else:
+        wanted = "a module with log_prob, or a torch distribution"
+        raise ArgumentError("posterior", wanted, type(posterior).__name__)
+    return log_q
+
+
+def _detached(distribution: Distribution) -> Distribution:
+    """Return the same distribution, of parameters without gradients."""
+    twin = copy.copy(distribution)
+    for name, value in vars(distribution).items():
+        if isinstance(value, Tensor):
+            vars(twin)[name] = value.detach()
+        elif isinstance(value, Distribution):
+            vars(twin)[name] = _detached(value)
+    return twin

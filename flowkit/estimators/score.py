@@ -1,0 +1,211 @@
+"""Estimators that need no gradient through samples: for discrete latents, or any others."""
+
+import math
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from flowkit._checks import check_choice
+from flowkit.errors import ShapeError
+from flowkit.estimators.baselines import RunningMoments
+from flowkit.estimators.estimate import Estimate, log_mean_exp, log_weights
+
+
+def reinforce(
+    log_p: Tensor, log_q: Tensor, *, baseline: Tensor | float | Literal["leave_one_out"] = 0.0
+) -> Estimate:
+    """The ELBO by the score function: ``(1/K) sum_k (log f_k - b_k) grad log q_k``.
+
+    Args:
+        log_p: ``log p(x, h)``, ``(samples, *batch)``.
+        log_q: ``log q(h | x)``, ``(samples, *batch)``; the samples carry no gradient.
+        baseline: b, which must not depend on the sample that it is taken off from: a number; a
+            tensor that broadcasts with the batch, such as the ``mean`` of `RunningMoments`; or
+            "leave_one_out", the mean of the other samples' ``log f``, for which there must be two.
+
+    Raises:
+        ShapeError: too few samples, or shapes that differ.
+
+    Reference: Williams, *Simple statistical gradient-following algorithms*, 1992; Kool, van Hoof
+    and Welling, *Buy 4 REINFORCE samples, get a baseline for free!*, 2019, for leave-one-out.
+
+    Example:
+        >>> logits = torch.zeros(4, requires_grad=True)
+        >>> q = torch.distributions.Bernoulli(logits=logits)
+        >>> h = q.sample((8,))
+        >>> estimate = reinforce(h - 1, q.log_prob(h), baseline="leave_one_out")
+        >>> estimate.surrogate.sum().backward()
+    """
+    fewest = 2 if isinstance(baseline, str) else 1
+    log_f = log_weights(log_p, log_q, fewest=fewest).detach()
+    if isinstance(baseline, str):
+        check_choice("baseline", baseline, ("leave_one_out",))
+        baseline = _others(log_f, torch.cumsum, torch.add, 0.0) / (len(log_f) - 1)
+    surrogate = (log_p + (log_f - baseline) * log_q).mean(0)
+    return Estimate(log_f.mean(0), surrogate)
+
+
+def nvil(
+    log_p: Tensor,
+    log_q: Tensor,
+    *,
+    baseline: Tensor | None = None,
+    moments: RunningMoments | None = None,
+) -> Estimate:
+    """NVIL: one signal for all samples, less a learned baseline, over its running deviation.
+
+    With ``L = log (1/K) sum_k f_k`` the signal is ``s = (L - C(x) - c) / max(1, sqrt(v))``, and the
+    gradient for the posterior ``sum_k (s - w_k + 1/K) grad log q_k``, ``w = softmax(log f)``: for
+    K = 1 that is ``s grad log q``. The baseline's network gets ``s grad C(x)``, which fits it by
+    least squares. Unbiased for the posterior but for the division by the deviation.
+
+    Args:
+        log_p: ``log p(x, h)``, ``(samples, *batch)``.
+        log_q: ``log q(h | x)``, ``(samples, *batch)``; the samples carry no gradient.
+        baseline: ``C(x)``, what a network says of each row, ``(*batch,)``.
+        moments: c and v, the mean and variance of ``L - C(x)`` over past batches; to be updated
+            with ``estimate.bound - baseline`` afterwards.
+
+    Raises:
+        ShapeError: no samples, or shapes that differ.
+
+    Reference: Mnih and Gregor, *Neural variational inference and learning in belief networks*,
+    2014, section 2.3 and algorithm 1; Mnih and Rezende, *Variational inference for Monte Carlo
+    objectives*, 2016, section 2.4, for K > 1.
+
+    Example:
+        >>> logits = torch.zeros(4, requires_grad=True)
+        >>> q = torch.distributions.Bernoulli(logits=logits)
+        >>> h = q.sample((8,))
+        >>> moments = RunningMoments()
+        >>> estimate = nvil(h - 1, q.log_prob(h), baseline=torch.zeros(4), moments=moments)
+        >>> moments.update(estimate.bound)
+    """
+    log_f = log_weights(log_p, log_q).detach()
+    bound, w = log_mean_exp(log_f), log_f.softmax(0)
+    signal = bound
+    if baseline is not None:
+        if baseline.shape != bound.shape:
+            raise ShapeError("baseline", f"shape {tuple(bound.shape)}", tuple(baseline.shape))
+        signal = signal - baseline.detach()
+    if moments is not None:
+        signal = (signal - moments.mean) / moments.variance.sqrt().clamp(min=1)
+    surrogate = (w * log_p).sum(0) + ((signal - w + 1 / len(w)) * log_q).sum(0)
+    if baseline is not None:
+        surrogate = surrogate + signal * baseline
+    return Estimate(bound, surrogate)
+
+
+def vimco(
+    log_p: Tensor,
+    log_q: Tensor,
+    *,
+    baseline: Literal["geometric", "arithmetic"] | None = "geometric",
+) -> Estimate:
+    """VIMCO: the importance-weighted bound, each sample with a baseline made of the others.
+
+    With ``L = log (1/K) sum_k f_k``, the gradient for the posterior is
+    ``sum_j (L - L_-j - w_j) grad log q_j``, where ``L_-j`` is L with ``f_j`` replaced by a mean of
+    the other samples' ``f``, and ``w = softmax(log f)``. The model's is ``sum_j w_j grad log p_j``.
+    Nothing is learned beside the model, and it is unbiased.
+
+    Args:
+        log_p: ``log p(x, h)``, ``(samples, *batch)``.
+        log_q: ``log q(h | x)``, ``(samples, *batch)``; the samples carry no gradient.
+        baseline: the mean: "geometric", the paper's choice, or "arithmetic"; None for no baseline,
+            the paper's naive estimator.
+
+    Raises:
+        ShapeError: fewer than two samples (there is no other one; take `nvil`), or shapes that
+            differ.
+
+    Reference: Mnih and Rezende, *Variational inference for Monte Carlo objectives*, 2016,
+    equations 7 to 10.
+
+    Example:
+        >>> logits = torch.zeros(4, requires_grad=True)
+        >>> q = torch.distributions.Bernoulli(logits=logits)
+        >>> h = q.sample((8,))
+        >>> vimco(h - 1, q.log_prob(h)).surrogate.sum().backward()
+    """
+    log_f = log_weights(log_p, log_q, fewest=1 if baseline is None else 2).detach()
+    bound, w = log_mean_exp(log_f), log_f.softmax(0)
+    signal = bound
+    if baseline is not None:
+        signal = bound - leave_one_out(log_f, baseline)
+    surrogate = (w * log_p).sum(0) + ((signal - w) * log_q).sum(0)
+    return Estimate(bound, surrogate)
+
+
+def leave_one_out(log_f: Tensor, mean: str = "geometric") -> Tensor:
+    """Return ``log (1/K) (sum_{i != j} f_i + mean of the others)`` for each j, ``(K, *batch)``.
+
+    The sums are made of those before j and those after it: nothing is subtracted inside a
+    logarithm, which would leave no digits where one weight outweighs the others.
+
+    Args:
+        log_f: log-weights, ``(K, *batch)``, K at least 2.
+        mean: "geometric" or "arithmetic".
+
+    Example:
+        >>> leave_one_out(torch.tensor([0.0, -1.0, -2.0]), "arithmetic")
+        tensor([-1.3799, -0.5662, -0.3799])
+    """
+    check_choice("baseline", mean, ("geometric", "arithmetic"))
+    k = len(log_f)
+    sums = _others(log_f, torch.logcumsumexp, torch.logaddexp, -math.inf)
+    if mean == "arithmetic":
+        return sums - math.log(k - 1)
+    means = _others(log_f, torch.cumsum, torch.add, 0.0) / (k - 1)
+    return torch.logaddexp(sums, means) - math.log(k)
+
+
+def _others(
+    values: Tensor,
+    scan: Callable[[Tensor, int], Tensor],
+    combine: Callable[[Tensor, Tensor], Tensor],
+    empty: float,
+) -> Tensor:
+    """Combine, for each j, the values before j and those after it, ``(K, *batch)``."""
+    border = torch.full_like(values[:1], empty)
+    before = torch.cat([border, scan(values[:-1], 0)])
+    after = torch.cat([scan(values.flip(0)[:-1], 0).flip(0), border])
+    return combine(before, after)
+
+
+def reweighted_wake_sleep(
+    log_p: Tensor, log_q: Tensor, *, dreamed_log_q: Tensor | None = None
+) -> Estimate:
+    """Reweighted wake-sleep: the posterior is fitted to the weighted samples, not to the bound.
+
+    The model ascends ``sum_k w_k grad log p_k`` as under any importance-weighted bound, the
+    posterior ``sum_k w_k grad log q_k`` (wake), which lowers ``KL(p(h | x) || q(h | x))``, and,
+    where pairs dreamed by the model are given, ``grad log q`` of those too (sleep). The gradient
+    of the posterior is thus none of the bound.
+
+    Args:
+        log_p: ``log p(x, h)``, ``(samples, *batch)``.
+        log_q: ``log q(h | x)``, ``(samples, *batch)``; the samples carry no gradient.
+        dreamed_log_q: ``log q(h | x)`` of pairs drawn from the model, ``(n, *batch)``.
+
+    Raises:
+        ShapeError: no samples, or shapes that differ.
+
+    Reference: Bornschein and Bengio, *Reweighted wake-sleep*, 2014, equations 6 to 9.
+
+    Example:
+        >>> logits = torch.zeros(4, requires_grad=True)
+        >>> q = torch.distributions.Bernoulli(logits=logits)
+        >>> h = q.sample((8,))
+        >>> reweighted_wake_sleep(h - 1, q.log_prob(h)).surrogate.sum().backward()
+    """
+    log_f = log_weights(log_p, log_q).detach()
+    surrogate = (log_f.softmax(0) * (log_p + log_q)).sum(0)
+    if dreamed_log_q is not None:
+        if dreamed_log_q.dim() == 0 or dreamed_log_q.shape[1:] != log_q.shape[1:]:
+            expected = f"a tensor (n, *{tuple(log_q.shape[1:])})"
+            raise ShapeError("dreamed_log_q", expected, tuple(dreamed_log_q.shape))
+        surrogate = surrogate + dreamed_log_q.mean(0)
+    return Estimate(log_mean_exp(log_f), surrogate)
