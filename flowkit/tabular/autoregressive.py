@@ -39,6 +39,7 @@ class FlowMember(nn.Module):
         context_features: width of the context, 0 for none.
         flags: whether the network is told which entries are absent.
         circular: which columns are angles, ``(d,)``.
+        residual: whether the network has residual blocks, one for each of ``hidden``.
 
     Reference: Papamakarios, Pavlakou and Murray, *Masked autoregressive flow*, 2017, section 4.
     """
@@ -54,11 +55,12 @@ class FlowMember(nn.Module):
         context_features: int,
         flags: bool,
         circular: list[bool],
+        residual: bool = False,
     ) -> None:
         super().__init__()
         self.features, self.order, self.hidden = features, list(order), list(hidden)
         self.components, self.context_features = components, context_features
-        self.flags, self.circular = flags, list(circular)
+        self.flags, self.circular, self.residual = flags, list(circular), residual
         angles = [j for j in range(features) if circular[j]]
         self._sines = {j: features + i for i, j in enumerate(angles)}
         # The sine comes right after its cosine: a later column sees both or none.
@@ -70,6 +72,7 @@ class FlowMember(nn.Module):
             hidden,
             context_features=context_features + features * flags,
             order=inputs,
+            residual=residual,
         )
         self.layer = MaskedAutoregressive(made, univariate)
 
@@ -83,6 +86,7 @@ class FlowMember(nn.Module):
             "context_features": self.context_features,
             "flags": self.flags,
             "circular": self.circular,
+            "residual": self.residual,
         }
 
     @property

@@ -493,14 +493,14 @@ class _Fitting:
         can_be_deep = d > 1 and not holes and not self.circular.any()
         plain, columns = Standardiser(bent.marginals), self.circular.tolist()
         if (len(self.values) <= _MANY or not can_be_deep) and (f == 0 or not self._ended()):
-            flow = FlowMember(d, order, hidden, k, width, holes, columns)
+            flow = FlowMember(d, order, hidden, k, width, holes, columns, residual=True)
             found["flow"] = self._learned(flow, f, held_out, plain)
         if len(self.values) < _FEW and (d > 1 or width) and (f == 0 or not self._ended()):
-            flow = FlowMember(d, order, hidden, k, width, holes, columns)
+            flow = FlowMember(d, order, hidden, k, width, holes, columns, residual=True)
             lines = self._standardised(bent.marginals, held_out, order)
             found["flow of residuals"] = self._learned(flow, f, held_out, lines)
         if len(self.values) >= _FEW and can_be_deep and (f == 0 or not self._ended()):
-            deep = DeepMember(d, order, self.effort.layers, hidden, k, width)
+            deep = DeepMember(d, order, self.effort.layers, hidden, k, width, residual=True)
             found["deep flow"] = self._learned(deep, f, held_out, plain)
         return found
 

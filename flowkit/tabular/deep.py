@@ -21,6 +21,7 @@ class DeepMember(nn.Module):
         hidden: widths of the networks.
         components: of the base's mixtures.
         context_features: width of the context, 0 for none.
+        residual: whether the networks have residual blocks, one for each of ``hidden``.
 
     Reference: Papamakarios, Pavlakou and Murray, *Masked autoregressive flow*, 2017, section 4.
     """
@@ -35,14 +36,20 @@ class DeepMember(nn.Module):
         hidden: Sequence[int],
         components: int,
         context_features: int,
+        residual: bool = False,
     ) -> None:
         super().__init__()
         self.features, self.layers, self.context_features = features, layers, context_features
         self.circular = [False] * features
-        options = {"layers": layers, "hidden": list(hidden), "context_features": context_features}
-        self.transform = maf(features, **options).transform  # type: ignore[arg-type]
+        self.transform = maf(
+            features,
+            layers=layers,
+            hidden=list(hidden),
+            context_features=context_features,
+            residual=residual,
+        ).transform
         self.base = FlowMember(
-            features, order, hidden, components, context_features, False, self.circular
+            features, order, hidden, components, context_features, False, self.circular, residual
         )
 
     def config(self) -> dict[str, object]:
@@ -54,6 +61,7 @@ class DeepMember(nn.Module):
             "hidden": self.base.hidden,
             "components": self.base.components,
             "context_features": self.context_features,
+            "residual": self.base.residual,
         }
 
     @property
