@@ -47,12 +47,14 @@ def _cards() -> dict[str, Card]:
         mixed,
         mnist,
         power,
+        sbibm,
+        shapes2d,
         toys,
         uci_regression,
     )
 
-    images = (bsds300, mnist, binarized_mnist, frey, cifar10, dsprites)
-    rooms = (power, gas, hepmass, miniboone, *images, uci_regression, mixed, bundled, toys)
+    images = (bsds300, mnist, binarized_mnist, frey, cifar10, dsprites, shapes2d)
+    rooms = (power, gas, hepmass, miniboone, *images, uci_regression, mixed, bundled, toys, sbibm)
     return {card.name: card for room in rooms for card in room.CARDS}
 
 
