@@ -1,19 +1,46 @@
-"""Scores of a fitted density: functions of arrays, each with its error or its null interval."""
+"""Scores of a fitted density, a representation or a proposal: functions of arrays."""
 
 from flowkit.metrics.calibration import Uniformity, ranks, uniformity
+from flowkit.metrics.disentanglement import (
+    DCI,
+    SAP,
+    active_units,
+    beta_vae_score,
+    dci,
+    factor_vae_score,
+    group_information,
+    mig,
+    mutual_information,
+    sap,
+)
+from flowkit.metrics.importance import Smoothed, effective_samples, psis
 from flowkit.metrics.likelihood import Mean, mean, mean_difference
 from flowkit.metrics.neighbours import Closeness, closeness
-from flowkit.metrics.two_sample import TwoSample, two_sample
+from flowkit.metrics.two_sample import TwoSample, classifier_accuracy, two_sample
 
 __all__ = [
+    "DCI",
+    "SAP",
     "Closeness",
     "Mean",
+    "Smoothed",
     "TwoSample",
     "Uniformity",
+    "active_units",
+    "beta_vae_score",
+    "classifier_accuracy",
     "closeness",
+    "dci",
+    "effective_samples",
+    "factor_vae_score",
+    "group_information",
     "mean",
     "mean_difference",
+    "mig",
+    "mutual_information",
+    "psis",
     "ranks",
+    "sap",
     "two_sample",
     "uniformity",
 ]

@@ -1,0 +1,104 @@
+"""Pictures of what a model makes of images and of latents. Needs the extra ``report``."""
+
+import os
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from flowkit.errors import ShapeError
+
+Decode = Callable[[np.ndarray], np.ndarray]
+
+
+def image_grid(images: np.ndarray, *, gap: int = 1) -> np.ndarray:
+    """Lay images out in rows and columns, ``(rows, columns, height, width)``, as one picture.
+
+    Example:
+        >>> image_grid(np.zeros((2, 3, 4, 4))).shape
+        (9, 14)
+    """
+    if images.ndim != 4:
+        raise ShapeError("images", "(rows, columns, height, width)", images.shape)
+    rows, columns, height, width = images.shape
+    grid = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap), images.max())
+    for i, j in np.ndindex(rows, columns):
+        top, left = i * (height + gap), j * (width + gap)
+        grid[top : top + height, left : left + width] = images[i, j]
+    return grid
+
+
+def traversals(
+    decode: Decode,
+    z: np.ndarray,
+    side: Sequence[int],
+    *,
+    latents: Sequence[int] | None = None,
+    values: Sequence[float] = tuple(np.linspace(-2.5, 2.5, 9)),
+) -> np.ndarray:
+    """Decode one latent vector with one latent after the other taking values.
+
+    Args:
+        decode: maps latents ``(n, latents)`` to images ``(n, pixels)``.
+        z: ``(latents,)``, what the others stay at.
+        side: height and width of an image.
+        latents: which ones; all by default.
+        values: that each takes in turn.
+
+    Returns:
+        ``(latents, values, height, width)``.
+
+    Example:
+        >>> traversals(lambda z: np.repeat(z[:, :1], 4, 1), np.zeros(2), (2, 2)).shape
+        (2, 9, 2, 2)
+    """
+    chosen = range(len(z)) if latents is None else latents
+    rows = []
+    for j in chosen:
+        moved = np.repeat(z[None], len(values), axis=0)
+        moved[:, j] = values
+        rows.append(np.asarray(decode(moved)).reshape(len(values), *side))
+    return np.stack(rows)
+
+
+def save_image(image: np.ndarray, path: str | os.PathLike[str], *, zoom: int = 2) -> None:
+    """Write a picture ``(height, width)`` of grey levels, from its least to its largest, as PNG."""
+    from matplotlib.image import imsave
+
+    imsave(os.fspath(path), image.repeat(zoom, 0).repeat(zoom, 1), cmap="gray")
+
+
+def density_beside(
+    densities: dict[str, Callable[[np.ndarray], np.ndarray]],
+    box: tuple[float, float, float, float],
+    path: str | os.PathLike[str],
+    *,
+    points: int = 200,
+) -> None:
+    """Draw log-densities in the plane side by side, such as a learned posterior and the true one.
+
+    Args:
+        densities: by title, functions of points ``(n, 2)`` that return log-densities ``(n,)``,
+            up to constants of their own.
+        box: left, right, bottom and top.
+        path: of the PNG.
+        points: along each side.
+    """
+    import matplotlib.pyplot as plt
+
+    left, right, bottom, top = box
+    x, y = np.linspace(left, right, points), np.linspace(bottom, top, points)
+    grid = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
+    figure, axes = plt.subplots(1, len(densities), figsize=(4 * len(densities), 4), squeeze=False)
+    for axis, (title, log_density) in zip(axes[0], densities.items(), strict=True):
+        values = np.asarray(log_density(grid)).reshape(points, points)
+        axis.imshow(
+            np.exp(values - np.nanmax(values)),
+            extent=box,
+            origin="lower",
+            aspect="auto",
+            cmap="Blues",
+        )
+        axis.set_title(title)
+    figure.tight_layout()
+    figure.savefig(os.fspath(path), dpi=100)
+    plt.close(figure)
