@@ -26,6 +26,7 @@ from flowkit.transforms import (
     Columns,
     Coupling,
     Elementwise,
+    Gate,
     GaussianMixture,
     Householder,
     Identity,
@@ -55,6 +56,7 @@ UNIVARIATES: dict[str, Univariate] = {
     "shift": Shift(),
     "affine": Affine(),
     "unbounded_affine": Affine(bound=None),
+    "gate": Gate(),
     **SPLINES,
 }
 MIXTURES: dict[str, Univariate] = {
@@ -62,7 +64,16 @@ MIXTURES: dict[str, Univariate] = {
     "gaussian_mixture": GaussianMixture(4),
 }
 # What cannot, or should not, start as the identity.
-NOT_IDENTITY = ("mixture", "planar", "radial", "householder", "sylvester", "standardize", "mog")
+NOT_IDENTITY = (
+    "gate",
+    "mixture",
+    "planar",
+    "radial",
+    "householder",
+    "sylvester",
+    "standardize",
+    "mog",
+)
 PER_FEATURE = RationalQuadraticSpline(
     bins=4, bound=(1.0, 2.0, 3.0, 4.0), tails=("linear", "circular", "linear", "linear")
 )

@@ -35,6 +35,30 @@ def _nflows(name: str) -> Callable[..., Any]:
     return make
 
 
+def _nflows_nsf(features: int, layers: int = 5, **options: Any) -> Any:
+    """Put the NSF of nflows together, as its authors' scripts do."""
+    from nflows.distributions import StandardNormal
+    from nflows.flows import Flow
+    from nflows.transforms import (
+        CompositeTransform,
+        MaskedPiecewiseRationalQuadraticAutoregressiveTransform,
+        ReversePermutation,
+    )
+
+    stack = [
+        layer
+        for _ in range(layers)
+        for layer in (
+            MaskedPiecewiseRationalQuadraticAutoregressiveTransform(
+                features, tails="linear", tail_bound=5.0, **options
+            ),
+            ReversePermutation(features),
+        )
+    ]
+    flow = Flow(CompositeTransform(stack), StandardNormal([features]))
+    return _Foreign(lambda x, context: flow.log_prob(x, context), flow)
+
+
 class _Foreign(torch.nn.Module):
     """A flow of another library, as our loop and our scores want it."""
 
@@ -112,6 +136,7 @@ MODELS: dict[str, Callable[..., Any]] = {
     "zuko-nsf": _zuko("NSF"),
     "zuko-gmm": _zuko("GMM"),
     "nflows-maf": _nflows("MaskedAutoregressiveFlow"),
+    "nflows-nsf": _nflows_nsf,
 }
 
 

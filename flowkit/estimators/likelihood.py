@@ -1,7 +1,7 @@
 """What a latent-variable model really says of a row: its likelihood, by importance sampling."""
 
 import math
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -13,7 +13,9 @@ from flowkit.errors import ShapeError
 class HasLogWeights(Protocol):
     """A model that draws latents and weighs them."""
 
-    def log_weights(self, x: Tensor, samples: int, generator: torch.Generator | None) -> Tensor:
+    def log_weights(
+        self, x: Tensor, samples: int, generator: torch.Generator | None, **given: Any
+    ) -> Tensor:
         """Return ``log p(x, z) - log q(z | x)`` of fresh samples, ``(samples, *batch)``."""
 
 
@@ -40,6 +42,7 @@ def log_likelihood(
     samples: int = 5_000,
     chunk: int = 100,
     generator: torch.Generator | None = None,
+    **given: Any,
 ) -> LogLikelihood:
     """Estimate ``log p(x)`` by importance sampling, ``chunk`` samples at a time.
 
@@ -51,6 +54,7 @@ def log_likelihood(
         samples: K.
         chunk: samples at once.
         generator: where to draw from.
+        given: handed to ``log_weights``, such as the context of a conditional model.
 
     Raises:
         ArgumentError: no samples.
@@ -72,7 +76,7 @@ def log_likelihood(
     second: Tensor | None = None  # log of the sum of their squares
     for start in range(0, samples, chunk):
         n = min(chunk, samples - start)
-        log_f = model.log_weights(x, n, generator).double()
+        log_f = model.log_weights(x, n, generator, **given).double()
         if log_f.dim() == 0 or len(log_f) != n:
             expected = f"({n}, *batch) of log_weights"
             raise ShapeError("model", expected, tuple(log_f.shape))

@@ -21,19 +21,34 @@ from flowkit.flows.flow import Flow
 from flowkit.flows.foreign import Foreign
 from flowkit.flows.gaussians import ConditionalNormal, DiagonalNormal, FullNormal, NormalMixture
 from flowkit.flows.joint import JointBase, MixtureOfFlows, TorchBase
+from flowkit.flows.likelihoods import (
+    BernoulliLikelihood,
+    CategoricalLikelihood,
+    ContinuousBernoulliLikelihood,
+    DiscretizedLogisticLikelihood,
+    GaussianLikelihood,
+    Likelihood,
+    likelihood_named,
+)
 
 __all__ = [
     "Base",
+    "BernoulliLikelihood",
     "BinaryMADE",
     "BoxUniform",
+    "CategoricalLikelihood",
     "ConditionalNormal",
+    "ContinuousBernoulliLikelihood",
     "Dequantized",
     "DiagonalNormal",
+    "DiscretizedLogisticLikelihood",
     "Flow",
     "FlowDistribution",
     "Foreign",
     "FullNormal",
+    "GaussianLikelihood",
     "JointBase",
+    "Likelihood",
     "MixtureOfFlows",
     "NormalMixture",
     "StandardLogistic",
@@ -43,6 +58,7 @@ __all__ = [
     "binary_made",
     "dequantize",
     "iaf",
+    "likelihood_named",
     "made",
     "made_mog",
     "maf",

@@ -7,10 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from flowkit._checks import check_context, check_count, check_event, check_shape
-from flowkit.errors import ShapeError
+from flowkit.errors import ArgumentError, ShapeError
 from flowkit.flows.bases import Base
 from flowkit.flows.registry import named
 from flowkit.nets import MLP
+from flowkit.nets.linear import Linear
 
 _LOG_2PI = math.log(2 * math.pi)
 
@@ -164,9 +165,13 @@ class ConditionalNormal(Base):
     Args:
         features: number of features.
         context_features: width of the context.
-        hidden: widths of the network's hidden layers.
+        hidden: widths of the network's hidden layers; ``()`` for a linear layer; None for no
+            network at all: the context is the means and, behind them, the log-scales.
 
-    It starts standard, whatever the context.
+    It starts standard, whatever the context; without a network it is what the context says.
+
+    Raises:
+        ArgumentError: without a network, a context that is not twice as wide as the features.
 
     Example:
         >>> base = ConditionalNormal(2, context_features=3)
@@ -175,17 +180,26 @@ class ConditionalNormal(Base):
     """
 
     def __init__(
-        self, features: int, *, context_features: int, hidden: Sequence[int] = (64, 64)
+        self, features: int, *, context_features: int, hidden: Sequence[int] | None = (64, 64)
     ) -> None:
         check_count("context_features", context_features)
         super().__init__(features, context_features=context_features)
-        self.net = MLP(context_features, 2 * features, hidden)
-        self.net.zero_output_()
+        self.net: MLP | Linear | None = None
+        if hidden is None:
+            if context_features != 2 * features:
+                expected = f"{2 * features}, means and log-scales, without a network"
+                raise ArgumentError("context_features", expected, context_features)
+        elif len(hidden):
+            self.net = MLP(context_features, 2 * features, hidden)
+            self.net.zero_output_()
+        else:
+            self.net = Linear(context_features, 2 * features)
+            self.net.zero_()
 
     def log_prob(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         """Return the log-density of ``z``, ``(*batch, features)``, as ``(*batch,)``."""
         check_event("z", z, self.event_shape)
-        loc, log_scale = self._parts(context)
+        loc, log_scale = self.parts(context)
         y = (z - loc) * (-log_scale).exp()
         return _standard_log_density(y) - log_scale.sum(-1)
 
@@ -197,11 +211,14 @@ class ConditionalNormal(Base):
     ) -> Tensor:
         """Draw ``(*sample_shape, *context_batch, features)``."""
         sample_shape = check_shape("sample_shape", sample_shape)
-        loc, log_scale = self._parts(context)
+        loc, log_scale = self.parts(context)
         noise = self._noise("normal", (*sample_shape, *loc.shape), generator)
         return loc + noise * log_scale.exp()
 
-    def _parts(self, context: Tensor | None) -> tuple[Tensor, Tensor]:
+    def parts(self, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return means and log-scales, each ``(*context_batch, features)``."""
         check_context(context, self.context_features)
-        loc, log_scale = self.net(context).chunk(2, dim=-1)
+        assert context is not None  # noqa: S101  for the type checker: it was checked
+        out: Tensor = context if self.net is None else self.net(context)
+        loc, log_scale = out.chunk(2, dim=-1)
         return loc, 7 * torch.tanh(log_scale / 7)  # softly within ±7, as one row may be far out

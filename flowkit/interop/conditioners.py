@@ -112,10 +112,11 @@ class EncodedNormal(ConditionalNormal):
     """
 
     def __init__(self, features: int, *, context_features: int, encoder: nn.Module) -> None:
-        super().__init__(features, context_features=context_features, hidden=(1,))
-        self.net = encoder  # type: ignore[assignment]
+        super().__init__(features, context_features=context_features, hidden=())
+        self.net: nn.Module = encoder  # type: ignore[assignment]
 
-    def _parts(self, context: Tensor | None) -> tuple[Tensor, Tensor]:
+    def parts(self, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return means and log-scales as the encoder says them."""
         loc, log_scale = self.net(context).chunk(2, dim=-1)
         return loc, log_scale
 

@@ -1,7 +1,8 @@
 """Conditioners: networks that know nothing of flows."""
 
+from flowkit.nets.convnet import ConvDecoder, ConvEncoder
 from flowkit.nets.made import MADE
 from flowkit.nets.mlp import MLP
 from flowkit.nets.resnet import ResNet
 
-__all__ = ["MADE", "MLP", "ResNet"]
+__all__ = ["MADE", "MLP", "ConvDecoder", "ConvEncoder", "ResNet"]

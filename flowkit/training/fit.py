@@ -62,7 +62,8 @@ def fit(
     Args:
         model: a flow, or anything with ``log_prob(x, context)``, or with
             ``training_steps(**options)`` that returns named `Step`s; trained in place, and left
-            in ``eval()``.
+            in ``eval()``. If it has ``check_rows(x, context)``, that sees the rows before the
+            first step, and may refuse them.
         data: rows, ``(rows, *event_shape)``.
         context: ``(rows, *context_shape)`` if the model asks for it.
         weights: of the rows, ``(rows,)``: non-negative and not all zero. Twice the weight has the
@@ -203,6 +204,8 @@ def _loop(
     if options.precision == "bf16-mixed":
         autocast = torch.autocast(device.type, dtype=torch.bfloat16)
     source = data.source(device, dtype)
+    if hasattr(model, "check_rows"):
+        model.check_rows(data.given["data"], data.given.get("context"))  # type: ignore[operator]
     evaluation = None
     if data.held_out is not None:
         evaluation = Evaluation(

@@ -26,6 +26,9 @@ class Step:
             generator.
         every: the step is taken at every so-manieth step of the fit.
         optimizer: makes the optimiser from parameters and learning rate; fused Adam by default.
+        before: called with the number of the fit's step, the first of which is 1, before the loss
+            is computed: where the weight of a term, or anything else that changes in the course
+            of a fit, is set, or a critic clipped.
 
     Example:
         >>> weight = nn.Parameter(torch.zeros(()))
@@ -38,6 +41,7 @@ class Step:
     loss: Loss
     every: int = 1
     optimizer: OptimizerFactory | None = None
+    before: Callable[[int], object] | None = None
 
     def __post_init__(self) -> None:
         check_count("every", self.every)

@@ -62,7 +62,7 @@ class Update:
         self.parameters = list(step.parameters)
         # To be told what gets a gradient costs torch a walk through the graph.
         self._inputs = None if alone else self.parameters
-        self._loss, self._source = loss, source
+        self._before, self._loss, self._source = step.before, loss, source
         self._members, self._clip = members, clip
         self._processes, self.pieces = processes, pieces
         self._autocast, self._seeds = autocast, seeds
@@ -82,6 +82,8 @@ class Update:
         Raises:
             TrainingError: the loss or the gradient is no finite number. Nothing has moved then.
         """
+        if self._before is not None:
+            self._before(step)
         batch = rows.shape[-1]
         if self._processes.size > 1:
             rows = rows[..., self._processes.share(batch)]

@@ -13,7 +13,7 @@ from flowkit.transforms.permutation import Permutation, RandomPermutation, Rever
 from flowkit.transforms.planar import Planar, Radial
 from flowkit.transforms.spline import RationalQuadraticSpline
 from flowkit.transforms.support import Circular, Interval, Log, Logit, Softplus, Standardize
-from flowkit.transforms.univariate import Affine, Shift, Univariate
+from flowkit.transforms.univariate import Affine, Gate, Shift, Univariate
 
 __all__ = [
     "ActNorm",
@@ -24,6 +24,7 @@ __all__ = [
     "Columns",
     "Coupling",
     "Elementwise",
+    "Gate",
     "GaussianMixture",
     "Householder",
     "Identity",

@@ -1,0 +1,334 @@
+"""What a decoder's output means: distributions of observations, scalar by scalar.
+
+A likelihood asks a network for ``outputs`` numbers per observed scalar. They come first,
+``(outputs, *batch, *event_shape)``, and log-probabilities go back per scalar: whoever asks knows
+which dimensions are an event, and sums over them.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from flowkit._checks import check_choice, check_count, check_positive
+from flowkit.errors import DataError
+
+_LOG_2PI = math.log(2 * math.pi)
+# No narrower than this, as log-scale: a pixel that never changes would be worth any number of nats.
+_NARROWEST = -7.0
+
+
+class Likelihood(nn.Module, ABC):
+    """A distribution of an observed scalar, given ``outputs`` numbers for each."""
+
+    outputs: int
+    """Numbers that a decoder must give per observed scalar."""
+
+    @abstractmethod
+    def log_prob(self, x: Tensor, params: Tensor) -> Tensor:
+        """Return log-probabilities (or densities) of ``x (*event)``, scalar by scalar.
+
+        Args:
+            x: ``(*batch, *event_shape)``.
+            params: ``(outputs, *batch, *event_shape)``; batch dimensions broadcast.
+        """
+
+    @abstractmethod
+    def mean(self, params: Tensor) -> Tensor:
+        """Return expectations, ``(*batch, *event_shape)``."""
+
+    @abstractmethod
+    def sample(self, params: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Draw observations, ``(*batch, *event_shape)``, without gradient."""
+
+    def features(self, x: Tensor) -> Tensor:
+        """Return what networks see of observations: of about unit size."""
+        return x
+
+    def observe(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Return the observations of a batch of rows: the rows, or something drawn by them."""
+        del generator
+        return x
+
+    def check(self, x: Tensor) -> None:
+        """Raise unless rows ``x (n, *event_shape)`` can be observed at all.
+
+        Raises:
+            DataError: a value cannot; row and value are named.
+        """
+        self._refuse(x, ~x.isfinite(), "a finite number")
+
+    @staticmethod
+    def _refuse(x: Tensor, bad: Tensor, expected: str) -> None:
+        if bad.any():
+            where = bad.nonzero()[0].tolist()
+            rest = f", entry {tuple(where[1:])}" if len(where) > 1 else ""
+            raise DataError(f"data, row {where[0]}{rest}", expected, x[tuple(where)].item())
+
+
+class BernoulliLikelihood(Likelihood):
+    """Bits; the parameter is the logit.
+
+    Args:
+        stochastic: rows are probabilities between 0 and 1, such as grey levels, from which bits
+            are drawn anew each time a row is seen, as in the dynamic binarisation of MNIST.
+
+    Example:
+        >>> BernoulliLikelihood().log_prob(torch.tensor([1.0, 0.0]), torch.zeros(1, 2))
+        tensor([-0.6931, -0.6931])
+    """
+
+    outputs = 1
+
+    def __init__(self, *, stochastic: bool = False) -> None:
+        super().__init__()
+        self.stochastic = stochastic
+
+    def log_prob(self, x: Tensor, params: Tensor) -> Tensor:
+        """Return log-probabilities."""
+        return x * params[0] - F.softplus(params[0])
+
+    def mean(self, params: Tensor) -> Tensor:
+        """Return the probabilities of 1."""
+        return torch.sigmoid(params[0])
+
+    def sample(self, params: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Draw bits, as floats."""
+        return torch.bernoulli(self.mean(params).detach(), generator=generator)
+
+    def observe(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Draw bits, if rows are probabilities."""
+        return torch.bernoulli(x, generator=generator) if self.stochastic else x
+
+    def check(self, x: Tensor) -> None:
+        """Raise at what is no bit, or no probability."""
+        if self.stochastic:
+            self._refuse(x, ~((x >= 0) & (x <= 1)), "a probability between 0 and 1")
+        else:
+            expected = "0 or 1 under a Bernoulli likelihood (or stochastic=True for probabilities)"
+            self._refuse(x, (x != 0) & (x != 1), expected)
+
+
+class ContinuousBernoulliLikelihood(Likelihood):
+    """Numbers between 0 and 1, by the density that a Bernoulli's formula is up to its constant.
+
+    Reference: Loaiza-Ganem and Cunningham, *The continuous Bernoulli*, 2019.
+
+    Example:
+        >>> ContinuousBernoulliLikelihood().log_prob(torch.tensor([0.3]), torch.zeros(1, 1))
+        tensor([0.])
+    """
+
+    outputs = 1
+
+    def log_prob(self, x: Tensor, params: Tensor) -> Tensor:
+        """Return log-densities: ``x l - softplus(l) + log C`` with ``C = l / tanh(l / 2)``."""
+        logit = params[0]
+        near = logit.abs() < 0.1
+        far = torch.where(near, 1.0, logit.abs())
+        # log(l / tanh(l / 2)), and its series about zero
+        exact = far.log() + torch.log1p((-far).exp()) - torch.log(-torch.expm1(-far))
+        square = logit.square()
+        series = math.log(2.0) + square / 12 - 7 * square.square() / 1440
+        constant = torch.where(near, series, exact)
+        return x * logit - F.softplus(logit) + constant
+
+    def mean(self, params: Tensor) -> Tensor:
+        """Return the means."""
+        mean: Tensor = self._law(params).mean
+        return mean
+
+    def sample(self, params: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Draw numbers between 0 and 1."""
+        u = torch.rand(params[0].shape, generator=generator, dtype=params.dtype)
+        drawn: Tensor = self._law(params.detach()).icdf(u.to(params.device))
+        return drawn
+
+    def check(self, x: Tensor) -> None:
+        """Raise at what is not between 0 and 1."""
+        self._refuse(x, ~((x >= 0) & (x <= 1)), "a number between 0 and 1")
+
+    @staticmethod
+    def _law(params: Tensor) -> Any:
+        return torch.distributions.ContinuousBernoulli(logits=params[0])
+
+
+class GaussianLikelihood(Likelihood):
+    """Real numbers.
+
+    Args:
+        scale: "decoded", a log-scale for each scalar beside its mean; "learned", one scale for all
+            of them; or a fixed number.
+
+    Example:
+        >>> GaussianLikelihood(1.0).log_prob(torch.zeros(1), torch.zeros(1, 1))
+        tensor([-0.9189])
+    """
+
+    def __init__(self, scale: Literal["decoded", "learned"] | float = "learned") -> None:
+        super().__init__()
+        if isinstance(scale, str):
+            check_choice("scale", scale, ("decoded", "learned"))
+        self.outputs = 2 if scale == "decoded" else 1
+        start = 0.0 if isinstance(scale, str) else math.log(check_positive("scale", scale))
+        self.log_scale = nn.Parameter(torch.tensor(start), requires_grad=scale == "learned")
+
+    def log_prob(self, x: Tensor, params: Tensor) -> Tensor:
+        """Return log-densities."""
+        mean, log_scale = self._parts(params)
+        u = (x - mean) * (-log_scale).exp()
+        return -0.5 * (u * u + _LOG_2PI) - log_scale
+
+    def mean(self, params: Tensor) -> Tensor:
+        """Return the means."""
+        return params[0]
+
+    def sample(self, params: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Draw numbers."""
+        mean, log_scale = (part.detach() for part in self._parts(params))
+        noise = torch.randn(mean.shape, generator=generator, dtype=mean.dtype).to(mean.device)
+        return mean + log_scale.exp() * noise
+
+    def _parts(self, params: Tensor) -> tuple[Tensor, Tensor]:
+        log_scale = params[1] if self.outputs == 2 else self.log_scale
+        return params[0], log_scale.clamp(min=_NARROWEST)
+
+
+class DiscretizedLogisticLikelihood(Likelihood):
+    """Levels 0 .. levels - 1, as the mass that a mixture of logistics has around each.
+
+    The line is that of the levels brought to [-1, 1]; the first and the last level take all that
+    lies beyond them. Everything is computed from logarithms of masses on both sides, so that
+    neither a narrow component nor a far one loses its digits.
+
+    Args:
+        levels: number of levels.
+        components: of the mixture, whose logits, means and log-scales are the parameters.
+
+    Reference: Salimans, Karpathy, Chen and Kingma, *PixelCNN++*, 2017, equation 2.
+
+    Example:
+        >>> law = DiscretizedLogisticLikelihood(levels=4)
+        >>> mass = law.log_prob(torch.arange(4.0), torch.zeros(3, 4)).exp()
+        >>> mass.sum()
+        tensor(1.)
+    """
+
+    def __init__(self, levels: int = 256, components: int = 1) -> None:
+        super().__init__()
+        self.levels = check_count("levels", levels, 2)
+        self.components = check_count("components", components)
+        self.outputs = 3 * components
+
+    def log_prob(self, x: Tensor, params: Tensor) -> Tensor:
+        """Return log-probabilities."""
+        logits, means, log_scales = self._parts(params)  # (K, *batch, *event)
+        v, half = self.features(x), 1 / (self.levels - 1)
+        inverse = (-log_scales).exp()
+        low, high = (v - half - means) * inverse, (v + half - means) * inverse
+        # s(b) - s(a) = s(b) s(-a) (1 - exp(a - b))
+        width = (2 * half * inverse).clamp(min=torch.finfo(inverse.dtype).tiny)
+        inside = F.logsigmoid(high) + F.logsigmoid(-low) + torch.log(-torch.expm1(-width))
+        mass = torch.where(x <= 0, F.logsigmoid(high), inside)
+        mass = torch.where(x >= self.levels - 1, F.logsigmoid(-low), mass)
+        return torch.logsumexp(logits.log_softmax(0) + mass, dim=0)
+
+    def mean(self, params: Tensor) -> Tensor:
+        """Return the means: the sum over levels of the mass at or above each but the first."""
+        logits, means, log_scales = self._parts(params)
+        inverse, weights = (-log_scales).exp(), logits.softmax(0)
+        total = torch.zeros_like(means[0])
+        for level in range(1, self.levels):
+            edge = (2 * level - 1) / (self.levels - 1) - 1
+            total = total + (weights * torch.sigmoid((means - edge) * inverse)).sum(0)
+        return total
+
+    def sample(self, params: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Draw levels."""
+        logits, means, log_scales = (part.detach() for part in self._parts(params))
+        shape = means.shape[1:]
+        u = torch.rand(2, *shape, generator=generator, dtype=means.dtype).to(means.device)
+        chosen = (u[0] > logits.softmax(0).cumsum(0)[:-1]).sum(0, keepdim=True)
+        mean, log_scale = (part.gather(0, chosen).squeeze(0) for part in (means, log_scales))
+        noise = torch.logit(u[1].clamp(torch.finfo(u.dtype).tiny, 1 - torch.finfo(u.dtype).eps))
+        v = mean + log_scale.exp() * noise
+        return ((v + 1) * 0.5 * (self.levels - 1)).round().clamp(0, self.levels - 1)
+
+    def features(self, x: Tensor) -> Tensor:
+        """Return levels brought to [-1, 1]."""
+        return x * (2 / (self.levels - 1)) - 1
+
+    def check(self, x: Tensor) -> None:
+        """Raise at what is no level."""
+        bad = ~((x >= 0) & (x <= self.levels - 1) & (x == x.round()))
+        self._refuse(x, bad, f"a level, an integer from 0 to {self.levels - 1}")
+
+    def _parts(self, params: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        logits, means, log_scales = params.chunk(3)
+        return logits, means, log_scales.clamp(min=_NARROWEST)
+
+
+class CategoricalLikelihood(Likelihood):
+    """Levels or codes 0 .. levels - 1, with a logit for each.
+
+    Args:
+        levels: their number.
+
+    Example:
+        >>> CategoricalLikelihood(4).log_prob(torch.tensor([3.0]), torch.zeros(4, 1))
+        tensor([-1.3863])
+    """
+
+    def __init__(self, levels: int = 256) -> None:
+        super().__init__()
+        self.levels = self.outputs = check_count("levels", levels, 2)
+
+    def log_prob(self, x: Tensor, params: Tensor) -> Tensor:
+        """Return log-probabilities."""
+        at = x.long().clamp(0, self.levels - 1).expand(params.shape[1:])
+        return params.log_softmax(0).gather(0, at.unsqueeze(0)).squeeze(0)
+
+    def mean(self, params: Tensor) -> Tensor:
+        """Return the mean code."""
+        codes = torch.arange(self.levels, dtype=params.dtype, device=params.device)
+        mean: Tensor = torch.tensordot(codes, params.softmax(0), dims=1)
+        return mean
+
+    def sample(self, params: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Draw codes, as floats."""
+        u = torch.rand(params[0].shape, generator=generator, dtype=params.dtype).to(params.device)
+        return (u > params.detach().softmax(0).cumsum(0)[:-1]).sum(0).to(params.dtype)
+
+    def features(self, x: Tensor) -> Tensor:
+        """Return codes brought to [-1, 1]."""
+        return x * (2 / (self.levels - 1)) - 1
+
+    def check(self, x: Tensor) -> None:
+        """Raise at what is no code."""
+        bad = ~((x >= 0) & (x <= self.levels - 1) & (x == x.round()))
+        self._refuse(x, bad, f"an integer from 0 to {self.levels - 1}")
+
+
+_NAMED = {
+    "bernoulli": BernoulliLikelihood,
+    "continuous_bernoulli": ContinuousBernoulliLikelihood,
+    "gaussian": GaussianLikelihood,
+    "logistic": DiscretizedLogisticLikelihood,
+    "categorical": CategoricalLikelihood,
+}
+
+
+def likelihood_named(likelihood: str | Likelihood) -> Likelihood:
+    """Return the likelihood of a name with its default options, or the one that is given.
+
+    Raises:
+        ArgumentError: the name is unknown.
+    """
+    if isinstance(likelihood, Likelihood):
+        return likelihood
+    make: Any = _NAMED[check_choice("likelihood", likelihood, tuple(_NAMED))]
+    made: Likelihood = make()
+    return made

@@ -1,0 +1,45 @@
+"""Latent-variable models that use flows: as posteriors, as priors, or fitted without data."""
+
+from flowkit.vae.belief import Bits, SigmoidBeliefNetwork
+from flowkit.vae.ladder import HierarchicalVAE, LadderDecoder, LadderEncoder, LadderVAE
+from flowkit.vae.model import VAE, Draw
+from flowkit.vae.networks import Networks, networks
+from flowkit.vae.objectives import (
+    Term,
+    dip,
+    dip_penalty,
+    factor,
+    kl,
+    mmd,
+    squared_mmd,
+    total_correlation,
+    total_correlation_of,
+)
+from flowkit.vae.posteriors import posterior
+from flowkit.vae.variational import Diagnostics, Posterior, fit_posterior
+
+__all__ = [
+    "VAE",
+    "Bits",
+    "Diagnostics",
+    "Draw",
+    "HierarchicalVAE",
+    "LadderDecoder",
+    "LadderEncoder",
+    "LadderVAE",
+    "Networks",
+    "Posterior",
+    "SigmoidBeliefNetwork",
+    "Term",
+    "dip",
+    "dip_penalty",
+    "factor",
+    "fit_posterior",
+    "kl",
+    "mmd",
+    "networks",
+    "posterior",
+    "squared_mmd",
+    "total_correlation",
+    "total_correlation_of",
+]

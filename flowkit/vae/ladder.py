@@ -1,0 +1,369 @@
+"""Hierarchies of latents: the variational ladder autoencoder, and the one that it argues against.
+
+A ladder has no hierarchy of latents at all: its prior is flat, and what makes one latent more
+abstract than another is how much network stands between it and the data.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from flowkit._checks import check_count, check_widths
+from flowkit.errors import ArgumentError, ShapeError
+from flowkit.flows import ConditionalNormal, Likelihood, likelihood_named
+from flowkit.nets import MLP
+from flowkit.nets.convnet import check_image
+from flowkit.training import Batch, Step
+from flowkit.vae.model import VAE, mean_over_rows
+from flowkit.vae.networks import Flat
+
+
+class LadderEncoder(nn.Module):
+    """Levels one upon the other, each of which tells a group of latents.
+
+    Args:
+        levels: modules, the first of which sees the data; each returns ``(n, *shape)``.
+        heads: of each level, what maps its output, flat, to means and log-scales of its group.
+
+    Reference: Zhao, Song and Ermon, *Learning hierarchical features from generative models*, 2017,
+    equations 10 and 11.
+    """
+
+    def __init__(self, levels: Sequence[nn.Module], heads: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.levels, self.heads = nn.ModuleList(levels), nn.ModuleList(heads)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map rows to means of all groups and, behind them, log-scales, ``(n, 2 latents)``."""
+        h, parts = x, []
+        for level, head in zip(self.levels, self.heads, strict=True):
+            h = level(h)
+            parts.append(head(h.flatten(1)).chunk(2, dim=-1))
+        return torch.cat([torch.cat(part, -1) for part in zip(*parts, strict=True)], -1)
+
+
+class LadderDecoder(nn.Module):
+    """Levels from the top down, each of which takes in its own group of latents.
+
+    ``u_L = f_L(z_L)`` and ``u_l = f_l(u_{l+1} + gate_l v_l(z_l))``; the gates, one number for each
+    scalar of u, start at a tenth.
+
+    Args:
+        groups: sizes of the groups, the one next to the data first.
+        inject: v of each group, flat output, the one next to the data first.
+        levels: f of each level, likewise; the last one returns what stands below it.
+        shapes: of u of each level.
+
+    Reference: Zhao, Song and Ermon, 2017, equations 8 and 9.
+    """
+
+    def __init__(
+        self,
+        groups: Sequence[int],
+        inject: Sequence[nn.Module],
+        levels: Sequence[nn.Module],
+        shapes: Sequence[tuple[int, ...]],
+    ) -> None:
+        super().__init__()
+        self.groups, self.shapes = list(groups), list(shapes)
+        self.inject, self.levels = nn.ModuleList(inject), nn.ModuleList(levels)
+        gates = [torch.full(shape, 0.1) for shape in shapes[:-1]]
+        self.gates = nn.ParameterList([*gates, torch.ones(shapes[-1])])
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Map latents of all groups ``(n, latents)`` to what the lowest level returns, flat."""
+        u: Tensor | float = 0.0
+        parts = z.split(self.groups, dim=-1)
+        steps = zip(parts, self.inject, self.levels, self.gates, self.shapes, strict=True)
+        for part, inject, level, gate, shape in reversed(list(steps)):
+            u = level(u + gate * inject(part).reshape(-1, *shape))
+        assert isinstance(u, Tensor)  # noqa: S101  for the type checker: there is a level
+        return u.flatten(1)
+
+
+class LadderVAE(VAE):
+    """The variational *ladder* autoencoder: flat prior, one group of latents for each depth.
+
+    It is a `VAE` whose networks are ladders: a group near the data goes through little of either
+    network and can hold only what is simple, one far from it what is abstract.
+
+    Args:
+        row: shape of a row; (channels, height, width) of an image where there are ``channels``.
+        groups: number of latents of each ladder, the one next to the data first.
+        channels: of the convolutions (4 x 4, stride 2) that the first levels are; none for rows
+            that are no images.
+        hidden: widths of the other levels. Together there are as many levels as groups.
+        likelihood: a `Likelihood`, or its name.
+
+    Train it with a warm-up, ``terms=[kl(warm_up=...)]``: without, ladders may die. The KL of each
+    ladder is reported as ``kl_1``, ``kl_2``, ...
+
+    Raises:
+        ArgumentError: as many levels as groups there are not, or an image that cannot be halved.
+
+    Reference: Zhao, Song and Ermon, *Learning hierarchical features from generative models*, 2017.
+
+    Example:
+        >>> ladder = LadderVAE((8,), groups=(2, 1), hidden=(16, 16))
+        >>> ladder.vary(1, torch.zeros(1, 3), torch.tensor([[-1.0], [1.0]])).shape
+        torch.Size([2, 8])
+    """
+
+    def __init__(
+        self,
+        row: Sequence[int],
+        groups: Sequence[int] = (2, 2, 2),
+        *,
+        channels: Sequence[int] = (),
+        hidden: Sequence[int] = (512, 512, 512),
+        likelihood: str | Likelihood = "bernoulli",
+    ) -> None:
+        sizes = check_widths("groups", groups)
+        if len(channels) + len(hidden) != len(sizes):
+            expected = f"{len(sizes)} levels in channels and hidden together, as there are groups"
+            raise ArgumentError("hidden", expected, len(channels) + len(hidden))
+        law = likelihood_named(likelihood)
+        encoder, decoder = _ladders(tuple(row), sizes, tuple(channels), tuple(hidden), law.outputs)
+        latents = sum(sizes)
+        q = ConditionalNormal(latents, context_features=2 * latents, hidden=None)
+        super().__init__(encoder, decoder, q, likelihood=law, groups=sizes)
+
+    def ladder(self, group: int) -> slice:
+        """Return where the latents of a ladder stand, counted from the data on, from 0."""
+        if not 0 <= group < len(self.groups):
+            raise ArgumentError("group", f"from 0 to {len(self.groups) - 1}", group)
+        start = sum(self.groups[:group])
+        return slice(start, start + self.groups[group])
+
+    @torch.no_grad()
+    def vary(self, group: int, z: Tensor, values: Tensor) -> Tensor:
+        """Return mean rows where one ladder takes values, and the others what ``z`` says.
+
+        Args:
+            group: the ladder, counted from the data on, from 0.
+            z: ``(latents,)``, or something that broadcasts with the values' rows.
+            values: of the ladder, ``(n, size)``.
+        """
+        where = self.ladder(group)
+        if values.dim() != 2 or values.shape[1] != where.stop - where.start:
+            expected = f"(n, {where.stop - where.start})"
+            raise ShapeError("values", expected, tuple(values.shape))
+        latents = z.expand(len(values), self.latents).clone()
+        latents[:, where] = values
+        return self.likelihood.mean(self.decode(latents))
+
+
+def _ladders(
+    row: tuple[int, ...],
+    groups: tuple[int, ...],
+    channels: tuple[int, ...],
+    hidden: tuple[int, ...],
+    outputs: int,
+) -> tuple[LadderEncoder, LadderDecoder]:
+    """Return both ladders: convolutions first, then linear levels."""
+    shapes: list[tuple[int, ...]] = []
+    if channels:
+        _, height, width = check_image(row, len(channels))
+        shapes = [(c, height >> i, width >> i) for i, c in enumerate(channels, start=1)]
+    shapes += [(width,) for width in hidden]
+    down: list[nn.Module] = []
+    up: list[nn.Module] = []
+    for level, (outer, inner) in enumerate(pairwise((row, *shapes))):
+        count = outputs if level == 0 else 1
+        if level < len(channels):
+            down.append(
+                _Shaped(row, nn.Conv2d(outer[0], inner[0], 4, 2, 1))
+                if level == 0
+                else nn.Conv2d(outer[0], inner[0], 4, 2, 1)
+            )
+            up.append(nn.ConvTranspose2d(inner[0], outer[0] * count, 4, 2, 1))
+        else:
+            size = math.prod(outer)
+            down.append(Flat(nn.Linear(size, math.prod(inner))))
+            up.append(
+                _Shaped(
+                    (count * outer[0], *outer[1:]),
+                    Flat(nn.Linear(math.prod(inner), size * count)),
+                    after=True,
+                )
+            )
+    relu = nn.ReLU()
+    levels = [nn.Sequential(layer, relu) for layer in down]
+    # What comes from above and what is injected meet, and then go through f: a ReLU and a layer.
+    falls = [nn.Sequential(relu, layer) for layer in up]
+    heads = [nn.Linear(math.prod(s), 2 * g) for s, g in zip(shapes, groups, strict=True)]
+    inject = [nn.Linear(g, math.prod(s)) for s, g in zip(shapes, groups, strict=True)]
+    for head in heads:
+        nn.init.zeros_(head.weight)
+        nn.init.zeros_(head.bias)
+    return LadderEncoder(levels, heads), LadderDecoder(groups, inject, falls, shapes)
+
+
+class _Shaped(nn.Module):
+    """A module before which, or after which, rows take a shape."""
+
+    def __init__(self, shape: tuple[int, ...], module: nn.Module, *, after: bool = False) -> None:
+        super().__init__()
+        self.shape, self.module, self.after = shape, module, after
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Reshape and map, or map and reshape."""
+        if self.after:
+            mapped: Tensor = self.module(x)
+            return mapped.reshape(-1, *self.shape)
+        out: Tensor = self.module(x.reshape(-1, *self.shape))
+        return out
+
+
+class Chained(NamedTuple):
+    """Latents of a hierarchy, and the parts of their bound.
+
+    Attributes:
+        layers: latents, the layer next to the data first, ``(samples, n, size)`` each.
+        log_likelihood: ``log p(x | z_1)``, ``(samples, n)``.
+        divergences: ``log q(z_l | z_{l-1}) - log p(z_l | z_{l+1})`` of each layer, likewise.
+    """
+
+    layers: list[Tensor]
+    log_likelihood: Tensor
+    divergences: list[Tensor]
+
+
+class HierarchicalVAE(nn.Module):
+    """A chain of latents, ``p(z_L) ... p(z_1 | z_2) p(x | z_1)``, inferred from the data up.
+
+    It is here to be compared with: at its optimum ``p(x | z_1)`` and ``q(z_1 | x)`` alone already
+    say all there is to say, and the layers above have nothing to add.
+
+    Args:
+        row: shape of a row.
+        sizes: number of latents of each layer, the one next to the data first.
+        hidden: widths of the network of each conditional.
+        likelihood: a `Likelihood`, or its name.
+
+    Reference: Zhao, Song and Ermon, *Learning hierarchical features from generative models*, 2017,
+    section 3.
+
+    Example:
+        >>> from flowkit.training import fit
+        >>> model = HierarchicalVAE((8,), sizes=(3, 2), hidden=(16,))
+        >>> history = fit(model, torch.rand(64, 8).round(), steps=3)
+        >>> list(history.terms["vae"])
+        ['reconstruction', 'kl_1', 'kl_2']
+    """
+
+    def __init__(
+        self,
+        row: Sequence[int],
+        sizes: Sequence[int] = (16, 8),
+        *,
+        hidden: Sequence[int] = (512,),
+        likelihood: str | Likelihood = "bernoulli",
+    ) -> None:
+        super().__init__()
+        self.sizes = check_widths("sizes", sizes)
+        self.likelihood = likelihood_named(likelihood)
+        self.row = tuple(row)
+        width = math.prod(self.row)
+        self.decoder = Flat(MLP(self.sizes[0], width * self.likelihood.outputs, hidden))
+        self.encoder = nn.ModuleList(
+            ConditionalNormal(b, context_features=a, hidden=hidden)
+            for a, b in pairwise((width, *self.sizes))
+        )
+        self.prior = nn.ModuleList(
+            ConditionalNormal(b, context_features=a, hidden=hidden) for b, a in pairwise(self.sizes)
+        )
+
+    def draw(
+        self, x: Tensor, samples: int = 1, generator: torch.Generator | None = None
+    ) -> Chained:
+        """Draw latents for rows ``x (n, *row)``, from the data up, and weigh them."""
+        check_count("samples", samples)
+        below = self.likelihood.features(x).flatten(1).expand(samples, len(x), -1)
+        layers, log_q = [], []
+        for conditional in self.encoder:
+            z = conditional.sample((), below, generator)  # type: ignore[operator]
+            log_q.append(conditional.log_prob(z, below))  # type: ignore[operator]
+            layers.append(z)
+            below = z
+        log_p = [
+            conditional.log_prob(z, above)  # type: ignore[operator]
+            for conditional, (z, above) in zip(self.prior, pairwise(layers), strict=True)
+        ]
+        log_p.append(-0.5 * (layers[-1].square() + math.log(2 * math.pi)).sum(-1))
+        params = self._decode(layers[0])
+        log_likelihood = self.likelihood.log_prob(x, params).flatten(2).sum(-1)
+        return Chained(layers, log_likelihood, [q - p for q, p in zip(log_q, log_p, strict=True)])
+
+    def log_weights(
+        self, x: Tensor, samples: int = 1, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Return ``log p(x, z) - log q(z | x)`` of fresh latents, ``(samples, n)``."""
+        drawn = self.draw(x, samples, generator)
+        return drawn.log_likelihood - torch.stack(drawn.divergences).sum(0)
+
+    @torch.no_grad()
+    def reconstruct(
+        self, x: Tensor, layers: int = 1, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Return mean rows after climbing so many layers from ``x``, and coming down again."""
+        if not 1 <= layers <= len(self.sizes):
+            raise ArgumentError("layers", f"from 1 to {len(self.sizes)}", layers)
+        z = self.draw(x, 1, generator).layers[layers - 1]
+        for conditional in reversed(list(self.prior)[: layers - 1]):
+            z = conditional.sample((), z, generator)  # type: ignore[operator]
+        return self.likelihood.mean(self._decode(z))[0]
+
+    @torch.no_grad()
+    def sample(self, n: int = 1, generator: torch.Generator | None = None) -> Tensor:
+        """Draw rows ``(n, *row)``."""
+        parameter = next(self.parameters())
+        z = torch.randn(1, n, self.sizes[-1], generator=generator, dtype=parameter.dtype)
+        z = z.to(parameter.device)
+        for conditional in reversed(list(self.prior)):
+            z = conditional.sample((), z, generator)  # type: ignore[operator]
+        return self.likelihood.sample(self._decode(z), generator)[0]
+
+    @torch.no_grad()
+    def gibbs(self, x: Tensor, steps: int, generator: torch.Generator | None = None) -> Tensor:
+        """Return rows after so many steps ``x -> z_1 -> x``, by the lowest layer alone.
+
+        At the optimum these are draws of the data's distribution, whatever the layers above do.
+        """
+        for _ in range(check_count("steps", steps)):
+            z = self.draw(x, 1, generator).layers[0]
+            x = self.likelihood.sample(self._decode(z), generator)[0]
+        return x
+
+    def training_steps(self) -> dict[str, Step]:
+        """Return what `flowkit.training.fit` is to minimise: the negative ELBO, layer by layer."""
+
+        def loss(batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+            drawn = self.draw(self.likelihood.observe(batch.x, generator), 1, generator)
+            terms = {"reconstruction": -mean_over_rows(drawn.log_likelihood, batch.weights)}
+            for layer, divergence in enumerate(drawn.divergences, start=1):
+                terms[f"kl_{layer}"] = mean_over_rows(divergence, batch.weights)
+            return terms
+
+        return {"vae": Step(self.parameters(), loss)}
+
+    def validation_loss(self, batch: Batch, generator: torch.Generator) -> Mapping[str, Tensor]:
+        """Return the negative ELBO of held-out rows."""
+        log_f = self.log_weights(self.likelihood.observe(batch.x, generator), 1, generator)
+        return {"negative_elbo": -mean_over_rows(log_f, batch.weights)}
+
+    def check_rows(self, x: Tensor, context: Tensor | None = None) -> None:
+        """Raise unless rows have the right shape and can be observed."""
+        del context
+        if tuple(x.shape[1:]) != self.row:
+            raise ShapeError("data", f"rows (n, *{self.row})", tuple(x.shape))
+        self.likelihood.check(x)
+
+    def _decode(self, z: Tensor) -> Tensor:
+        """Return the likelihood's parameters of latents ``(samples, n, size)``, they first."""
+        out: Tensor = self.decoder(z.flatten(0, 1))
+        return out.reshape(*z.shape[:2], self.likelihood.outputs, *self.row).movedim(2, 0)

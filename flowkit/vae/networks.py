@@ -1,0 +1,102 @@
+"""Encoders and decoders of the sizes that papers published, by name."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+from flowkit._checks import check_choice, check_count
+from flowkit.errors import ArgumentError
+from flowkit.nets import MLP, ConvDecoder, ConvEncoder
+
+
+class Networks(NamedTuple):
+    """An encoder and a decoder that go together.
+
+    Attributes:
+        encoder: rows to a context, ``(n, context_features)``.
+        decoder: latents to parameters of rows, ``(n, outputs * row)``.
+        context_features: width of the context.
+    """
+
+    encoder: nn.Module
+    decoder: nn.Module
+    context_features: int
+
+
+def networks(name: str, row: Sequence[int], latents: int, *, outputs: int = 1) -> Networks:
+    """Return the networks of a published size.
+
+    Args:
+        name: "mlp-300", two hidden layers of 300 ReLUs each way (Tomczak and Welling, 2016, for
+            MNIST); "iwae-200", two of 200 tanh units (Burda, Grosse and Salakhutdinov, 2015);
+            "visual-concepts", 1200-1200 ReLU in, 1200-1200-1200 tanh out (Higgins et al., 2016, for
+            2D shapes); "conv-64", convolutions 32-32-64-64 and 256 units (Locatello et al., 2019,
+            after Higgins et al., 2017); "mlp-small", 64 ReLUs each way, for tables and tests.
+        row: shape of a row: of an image (channels, height, width), for "conv-64".
+        latents: number of latents.
+        outputs: of the likelihood, numbers per scalar of a row.
+
+    Raises:
+        ArgumentError: an unknown name, or images that the convolutions cannot halve four times.
+
+    Example:
+        >>> from flowkit.vae import VAE, posterior
+        >>> nets = networks("mlp-small", (8,), latents=2)
+        >>> q = posterior("normal", 2, context_features=nets.context_features)
+        >>> vae = VAE(nets.encoder, nets.decoder, q)
+    """
+    check_choice("name", name, tuple(_NAMED))
+    check_count("latents", latents)
+    check_count("outputs", outputs)
+    if not len(row):
+        raise ArgumentError("row", "the shape of a row", tuple(row))
+    return _NAMED[name](tuple(row), latents, outputs)
+
+
+class Flat(nn.Module):
+    """A network of vectors that takes rows of any shape.
+
+    Args:
+        net: maps ``(n, in_features)``.
+        activation: what its output goes through, None for nothing.
+    """
+
+    def __init__(self, net: nn.Module, activation: nn.Module | None = None) -> None:
+        super().__init__()
+        self.net, self.activation = net, activation or nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(n, *row)`` to ``(n, out_features)``."""
+        out: Tensor = self.activation(self.net(x.flatten(1)))
+        return out
+
+
+def _mlp(
+    down: tuple[int, ...], up: tuple[int, ...], activations: tuple[str, str], last: nn.Module
+) -> Callable[[tuple[int, ...], int, int], Networks]:
+    """Return the maker of two multilayer perceptrons; the last hidden layer is the context."""
+
+    def make(row: tuple[int, ...], latents: int, outputs: int) -> Networks:
+        size, (*hidden, context) = math.prod(row), down
+        inner = MLP(size, context, hidden, activation=activations[0])
+        outer = MLP(latents, size * outputs, up, activation=activations[1])
+        return Networks(Flat(inner, last), Flat(outer), context)
+
+    return make
+
+
+def _conv(row: tuple[int, ...], latents: int, outputs: int) -> Networks:
+    hidden = 256
+    encoder = nn.Sequential(ConvEncoder(row, hidden, hidden=()), nn.ReLU())
+    return Networks(encoder, ConvDecoder(row, latents, outputs, hidden=(hidden,)), hidden)
+
+
+_NAMED: dict[str, Callable[[tuple[int, ...], int, int], Networks]] = {
+    "mlp-small": _mlp((64, 64), (64,), ("relu", "relu"), nn.ReLU()),
+    "mlp-300": _mlp((300, 300), (300, 300), ("relu", "relu"), nn.ReLU()),
+    "iwae-200": _mlp((200, 200), (200, 200), ("tanh", "tanh"), nn.Tanh()),
+    "visual-concepts": _mlp((1200, 1200), (1200,) * 3, ("relu", "tanh"), nn.ReLU()),
+    "conv-64": _conv,
+}

@@ -1,0 +1,404 @@
+"""The terms of a latent-variable model's loss, each in nats, each logged under its name."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from flowkit import estimators
+from flowkit._checks import check_choice, check_count, check_positive
+from flowkit.errors import ArgumentError, ShapeError
+from flowkit.estimators import Estimate
+from flowkit.training import Batch, Step
+
+if TYPE_CHECKING:
+    from flowkit.vae.model import VAE, Draw
+
+_PATHWISE = ("elbo", "iwae", "sticking_the_landing", "dreg")
+_SCORE = ("reinforce", "vimco", "nvil", "reweighted_wake_sleep")
+
+
+def estimate_of(
+    objective: Callable[..., Estimate] | str, samples: int
+) -> Callable[[Draw], Estimate]:
+    """Return the function that makes an estimate of a `Draw`.
+
+    Estimators that need the posterior are given it; those by the score function get latents
+    without gradient, and their log-density anew.
+
+    Raises:
+        ArgumentError: an unknown name, or an estimator that wants more samples.
+    """
+    if isinstance(objective, str):
+        objective = getattr(estimators, check_choice("objective", objective, (*_PATHWISE, *_SCORE)))
+    if not callable(objective):
+        raise ArgumentError("objective", "an estimator or its name", repr(objective))
+    plain = getattr(objective, "func", objective)  # of a functools.partial
+    if plain is estimators.vimco and samples < 2:
+        raise ArgumentError("samples", "at least 2 for VIMCO", samples)
+    if "posterior" in inspect.signature(objective).parameters:
+        return lambda d: objective(d.log_p, d.model.posterior, d.z, d.context)
+    if any(plain is getattr(estimators, name) for name in _SCORE):
+
+        def by_score(drawn: Draw) -> Estimate:
+            z, model = drawn.z.detach(), drawn.model
+            params = model.decode(z, drawn.x.shape[1:])
+            log_p = model.likelihood.log_prob(drawn.x, params).flatten(2).sum(-1)
+            log_p = log_p + model.prior.log_prob(z)  # type: ignore[operator]
+            log_q = model.posterior.log_prob(z, drawn.context)  # type: ignore[operator]
+            return objective(log_p, log_q)
+
+        return by_score
+    return lambda d: objective(d.log_p, d.log_q)
+
+
+class Term(ABC):
+    """Something that a loss adds up, as named scalars."""
+
+    @abstractmethod
+    def __call__(self, drawn: Draw, weights: Tensor | None) -> dict[str, Tensor]:
+        """Return named scalars in nats, each a mean over the rows, ``weights (n,)`` or None."""
+
+    def steps(self, model: VAE) -> dict[str, Step]:
+        """Return what else has to be trained for it: nothing, usually."""
+        del model
+        return {}
+
+
+def _mean(values: Tensor, weights: Tensor | None) -> Tensor:
+    return values.mean() if weights is None else (weights * values).mean()
+
+
+# Terms are written as functions are, for that is how they read: terms=[kl(beta=4.0), dip("ii")].
+
+
+@dataclass(frozen=True)
+class kl(Term):
+    """``beta KL(q(z | x) || p(z))``: in closed form between Gaussians, else ``log q - log p(z)``.
+
+    Args:
+        beta: its weight.
+        normalised: beta is per pixel and latent, ``beta_norm``: the weight is beta times the
+            number of scalars in a row over the number of latents.
+        warm_up: steps in which the weight rises from zero, linearly.
+        free_bits: nats per group of latents, in the mean over a batch, that cost nothing.
+        capacity: ``(nats, steps)``: the term is ``beta |KL - C|`` with C rising to so many nats in
+            so many steps.
+
+    With several groups of latents there is one scalar for each, ``kl_1``, ``kl_2``, ...; a KL that
+    is not in closed form is not told apart.
+
+    Raises:
+        ArgumentError: numbers that make no sense, or both free bits and a capacity.
+
+    Reference: Higgins et al., *beta-VAE*, 2017 (and *Early visual concept learning*, 2016, for
+    ``beta_norm``); Kingma et al., *Improved variational inference with inverse autoregressive
+    flow*, 2016, for free bits; Burgess et al., *Understanding disentangling in beta-VAE*, 2018, for
+    the capacity.
+
+    Example:
+        >>> kl(beta=4.0, warm_up=1_000)
+        kl(beta=4.0, normalised=False, warm_up=1000, free_bits=0.0, capacity=None)
+    """
+
+    beta: float = 1.0
+    normalised: bool = False
+    warm_up: int = 0
+    free_bits: float = 0.0
+    capacity: tuple[float, int] | None = None
+
+    def __post_init__(self) -> None:
+        if not self.beta >= 0:
+            raise ArgumentError("beta", "a number of at least 0", self.beta)
+        check_count("warm_up", self.warm_up, 0)
+        if not self.free_bits >= 0:
+            raise ArgumentError("free_bits", "a number of at least 0", self.free_bits)
+        if self.capacity is not None:
+            if self.free_bits:
+                raise ArgumentError("capacity", "None beside free bits", self.capacity)
+            check_positive("capacity", float(self.capacity[0]))
+            check_count("capacity", self.capacity[1])
+
+    def __call__(self, drawn: Draw, weights: Tensor | None) -> dict[str, Tensor]:
+        """Return the KL of each group, weighed."""
+        model = drawn.model
+        factor: Tensor | float = self.beta
+        if self.normalised:
+            factor = factor * drawn.x[0].numel() / model.latents
+        if self.warm_up:
+            factor = factor * (model.step / self.warm_up).clamp(max=1.0)
+        divergences = self._divergences(drawn, weights)
+        if self.free_bits:
+            divergences = {k: v.clamp(min=self.free_bits) for k, v in divergences.items()}
+        if self.capacity is None:
+            return {name: factor * value for name, value in divergences.items()}
+        nats, steps = self.capacity
+        allowed = nats * (model.step / steps).clamp(max=1.0)
+        total = torch.stack(list(divergences.values())).sum()
+        return {"kl": factor * (total - allowed).abs()}
+
+    @staticmethod
+    def _divergences(drawn: Draw, weights: Tensor | None) -> dict[str, Tensor]:
+        latents = drawn.kl_of_latents
+        if latents is None:
+            return {"kl": _mean(drawn.log_q - drawn.log_prior, weights)}
+        parts = [_mean(part.sum(-1), weights) for part in latents.split(drawn.model.groups, -1)]
+        if len(parts) == 1:
+            return {"kl": parts[0]}
+        return {f"kl_{i}": part for i, part in enumerate(parts, start=1)}
+
+
+def dip_penalty(
+    mean: Tensor,
+    variance: Tensor | None = None,
+    *,
+    lambda_od: float = 10.0,
+    lambda_d: float = 10.0,
+) -> Tensor:
+    """Return DIP-VAE's distance of a covariance from the identity, ``()``.
+
+    ``lambda_od sum_{i != j} C_ij² + lambda_d sum_i (C_ii - 1)²``, where C is the covariance of the
+    encoder's means over the batch, with ``1/N`` (DIP-VAE-I); with variances it is that of the
+    aggregated posterior, ``Cov[mean] + diag(E[variance])`` (DIP-VAE-II).
+
+    Args:
+        mean: of the encoder, ``(n, latents)``.
+        variance: likewise, or None.
+        lambda_od: weight off the diagonal; (i, j) and (j, i) both count.
+        lambda_d: weight on it.
+
+    Raises:
+        ShapeError: no matrix, or another shape.
+
+    Reference: Kumar, Sattigeri and Balakrishnan, *Variational inference of disentangled latent
+    concepts from unlabeled observations*, 2017, equations 6 and 7.
+
+    Example:
+        >>> mean = torch.tensor([[1.0, 0], [-1, 0], [0, 2], [0, -2]])
+        >>> dip_penalty(mean, lambda_d=1.0)
+        tensor(1.2500)
+    """
+    if mean.dim() != 2 or len(mean) == 0:
+        raise ShapeError("mean", "a matrix (n, latents)", tuple(mean.shape))
+    if variance is not None and variance.shape != mean.shape:
+        raise ShapeError("variance", f"the shape of mean, {tuple(mean.shape)}", variance.shape)
+    offset = mean - mean.mean(0)
+    covariance = offset.mT @ offset / len(mean)
+    diagonal = covariance.diagonal()
+    off = covariance - torch.diag(diagonal)
+    if variance is not None:
+        diagonal = diagonal + variance.mean(0)
+    return lambda_od * off.square().sum() + lambda_d * (diagonal - 1).square().sum()
+
+
+@dataclass(frozen=True)
+class dip(Term):
+    """The regulariser of DIP-VAE, over the encoder's means in the batch; see `dip_penalty`.
+
+    Args:
+        kind: "i", the covariance of the means, or "ii", of the aggregated posterior.
+        lambda_od: weight off the diagonal.
+        lambda_d: weight on it; by default ten times ``lambda_od`` for "i", the same for "ii".
+
+    Raises:
+        ArgumentError: another kind.
+
+    Example:
+        >>> dip(kind="i", lambda_od=5.0).weights
+        (5.0, 50.0)
+    """
+
+    kind: Literal["i", "ii"] = "ii"
+    lambda_od: float = 10.0
+    lambda_d: float | None = None
+
+    def __post_init__(self) -> None:
+        check_choice("kind", self.kind, ("i", "ii"))
+
+    @property
+    def weights(self) -> tuple[float, float]:
+        """Off the diagonal, and on it."""
+        if self.lambda_d is not None:
+            return self.lambda_od, self.lambda_d
+        return self.lambda_od, self.lambda_od * (10.0 if self.kind == "i" else 1.0)
+
+    def __call__(self, drawn: Draw, weights: Tensor | None) -> dict[str, Tensor]:
+        """Return the penalty of the batch."""
+        del weights  # of a covariance over rows that are weighed there is no use yet
+        mean, log_scale = drawn.moments
+        variance = (2 * log_scale).exp() if self.kind == "ii" else None
+        lambda_od, lambda_d = self.weights
+        penalty = dip_penalty(mean, variance, lambda_od=lambda_od, lambda_d=lambda_d)
+        return {"dip": penalty}
+
+
+def total_correlation_of(
+    z: Tensor, mean: Tensor, log_scale: Tensor, rows: int | None = None
+) -> Tensor:
+    """Estimate ``KL(q(z) || prod_j q(z_j))`` of the aggregated posterior by one batch, ``()``.
+
+    By minibatch weighting: ``q(z) ~ (1/(N n)) sum_i q(z | x_i)`` over the batch's n rows.
+
+    Args:
+        z: one latent of each row, ``(n, latents)``.
+        mean: of each row's posterior, ``(n, latents)``.
+        log_scale: likewise.
+        rows: N, the number of rows of the data set; None takes the batch for all of it.
+
+    Reference: Chen, Li, Grosse and Duvenaud, *Isolating sources of disentanglement in VAEs*, 2018,
+    equations 3 and S5.
+
+    Example:
+        >>> z, tight = torch.randn(500, 2), torch.full((500, 2), -1.0)
+        >>> same = z[:, :1].expand(500, 2)
+        >>> bool(total_correlation_of(z, z, tight) < total_correlation_of(same, same, tight))
+        True
+    """
+    u = (z[:, None] - mean) * (-log_scale).exp()  # (n, n, latents)
+    log_q = -0.5 * (u.square() + math.log(2 * math.pi)) - log_scale
+    constant = math.log(len(z)) + (0.0 if rows is None else math.log(rows))
+    joint = log_q.sum(-1).logsumexp(1) - constant
+    product = (log_q.logsumexp(1) - constant).sum(-1)
+    return (joint - product).mean()
+
+
+@dataclass(frozen=True)
+class total_correlation(Term):
+    """``weight TC``, estimated by minibatch weighting: beta-TCVAE is this beside `kl`.
+
+    Args:
+        weight: beta - 1 in the paper's words, as `kl` has one TC already.
+        rows: of the data set; None takes each batch for all of it.
+
+    Reference: Chen, Li, Grosse and Duvenaud, *Isolating sources of disentanglement in VAEs*, 2018.
+    """
+
+    weight: float = 5.0
+    rows: int | None = None
+
+    def __call__(self, drawn: Draw, weights: Tensor | None) -> dict[str, Tensor]:
+        """Return the estimate, weighed."""
+        del weights
+        estimate = total_correlation_of(drawn.z[0], *drawn.moments, self.rows)
+        return {"total_correlation": self.weight * estimate}
+
+
+def permuted_latents(z: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    """Shuffle each latent over the rows by itself: draws of ``prod_j q(z_j)``, ``(n, latents)``."""
+    keys = torch.rand(z.shape, generator=generator, dtype=z.dtype).to(z.device)
+    return z.gather(0, keys.argsort(0))
+
+
+@dataclass(frozen=True)
+class factor(Term):
+    """FactorVAE: ``gamma TC``, estimated by a discriminator that learns beside the model.
+
+    The discriminator tells latents from latents shuffled one by one, by two logits; the estimate is
+    the mean of their difference. It gets a step of its own, of latents drawn anew.
+
+    Args:
+        latents: number of latents.
+        gamma: the weight.
+        hidden: widths of the discriminator.
+        learning_rate: of its Adam (beta 0.5, 0.9).
+
+    Reference: Kim and Mnih, *Disentangling by factorising*, 2018, algorithm 2.
+
+    Example:
+        >>> factor(10, gamma=35.0).discriminator[-1].out_features
+        2
+    """
+
+    latents: int
+    gamma: float = 10.0
+    hidden: tuple[int, ...] = (1000,) * 6
+    learning_rate: float = 1e-4
+    discriminator: nn.Sequential = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        check_count("latents", self.latents)
+        layers: list[nn.Module] = []
+        width = self.latents
+        for size in self.hidden:
+            layers += [nn.Linear(width, size), nn.LeakyReLU(0.2)]
+            width = size
+        object.__setattr__(self, "discriminator", nn.Sequential(*layers, nn.Linear(width, 2)))
+
+    def __call__(self, drawn: Draw, weights: Tensor | None) -> dict[str, Tensor]:
+        """Return what the discriminator makes of the latents, weighed."""
+        logits = self.discriminator(drawn.z[0])
+        estimate = _mean(logits[:, 0] - logits[:, 1], weights)
+        return {"total_correlation": self.gamma * estimate}
+
+    def steps(self, model: VAE) -> dict[str, Step]:
+        """Return the discriminator's."""
+
+        def loss(batch: Batch, generator: torch.Generator) -> Mapping[str, Tensor]:
+            with torch.no_grad():
+                x = model.likelihood.observe(batch.x, generator)
+                z = model.draw(x, 1, generator).z[0]
+                shuffled = permuted_latents(z, generator)
+            own = torch.zeros(len(z), dtype=torch.long, device=z.device)
+            parts = (
+                F.cross_entropy(self.discriminator(z), own),
+                F.cross_entropy(self.discriminator(shuffled), own + 1),
+            )
+            return {"discriminator": 0.5 * (parts[0] + parts[1])}
+
+        def adam(parameters: Any, learning_rate: float) -> torch.optim.Optimizer:
+            del learning_rate
+            return torch.optim.Adam(parameters, self.learning_rate, betas=(0.5, 0.9))
+
+        return {"discriminator": Step(self.discriminator.parameters(), loss, optimizer=adam)}
+
+
+@dataclass(frozen=True)
+class mmd(Term):
+    """``weight MMD²(q(z), p(z))`` between latents of the batch and as many of the prior.
+
+    With an inverse multiquadric kernel, ``s / (s + |z - z'|²)`` with ``s = 2 latents``.
+
+    Args:
+        weight: a factor.
+
+    Reference: Zhao, Song and Ermon, *InfoVAE*, 2017, section 3.3; Tolstikhin et al., *Wasserstein
+    auto-encoders*, 2017, for the kernel.
+    """
+
+    weight: float = 100.0
+
+    def __call__(self, drawn: Draw, weights: Tensor | None) -> dict[str, Tensor]:
+        """Return the unbiased estimate, weighed."""
+        del weights
+        z = drawn.z[0]
+        prior = drawn.model.prior.sample((len(z),))  # type: ignore[operator]
+        return {"mmd": self.weight * squared_mmd(z, prior)}
+
+
+def squared_mmd(x: Tensor, y: Tensor) -> Tensor:
+    """Return the unbiased estimate of the squared MMD of two samples ``(n, d)`` and ``(m, d)``.
+
+    Reference: Gretton et al., *A kernel two-sample test*, 2012, equation 3.
+
+    Example:
+        >>> x = torch.randn(500, 2)
+        >>> bool(squared_mmd(x, torch.randn(500, 2)).abs() < 0.1 < squared_mmd(x, x + 3))
+        True
+    """
+    scale = 2.0 * x.shape[1]
+
+    def kernel(a: Tensor, b: Tensor) -> Tensor:
+        squared = (a[:, None] - b).square().sum(-1)
+        return scale / (scale + squared)
+
+    n, m = len(x), len(y)
+    within = (kernel(x, x).sum() - n) / (n * (n - 1)) + (kernel(y, y).sum() - m) / (m * (m - 1))
+    return within - 2 * kernel(x, y).mean()
