@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 import tabular_data
-from flowkit.errors import DataError
+from flowkit.errors import ArgumentError, DataError
 from tabular_data.dataset import split_tail
 from tabular_data.errors import ChecksumError, MissingDataError, UnknownDataSetError
 from tabular_data.idx import read_idx
@@ -357,3 +357,34 @@ def test_quirks_by_their_names():
     rows[:9, 1] = 30.0
     assert hepmass.first_value_repeats(rows).tolist() == [True, False, False]
     assert miniboone.prepare(RNG.normal(size=(36_488, 43))).train.shape == (29_556, 43)
+
+
+@needs_data
+@pytest.mark.parametrize("task", ["two_moons", "gaussian_linear", "gaussian_mixture", "slcp"])
+def test_reference_draws_of_posteriors(task):
+    import torch
+    from recipes.inference import TASKS
+
+    first, last = (tabular_data.load(f"sbibm-{task}", observation=k) for k in (1, 10))
+    known = TASKS[task]()
+    assert first.train.shape == (10_000, known.parameters)
+    assert not np.array_equal(first.train, last.train)
+    x = torch.from_numpy(first.labels["observation"]).float()
+    draws = torch.from_numpy(first.train).float()
+    # They lie where the posterior does: far more likely than draws of the prior.
+    here = known.log_posterior(x, draws)
+    assert here.isfinite().float().mean() > 0.99
+    prior = known.log_posterior(x, known.prior(1000))
+    assert here[here.isfinite()].mean() > prior[prior.isfinite()].mean() + 1
+    if task == "gaussian_linear":
+        assert np.allclose(first.train.mean(0), first.labels["observation"] / 2, atol=0.02)
+        assert np.allclose(first.train.var(0), 0.05, atol=0.005)
+    with pytest.raises(ArgumentError, match="^observation: expected"):
+        tabular_data.load(f"sbibm-{task}", observation=11)
+
+
+def test_an_option_that_a_data_set_has_not_is_refused():
+    with pytest.raises(ArgumentError, match="^split: expected no such option of iris"):
+        tabular_data.load("iris", split=2)
+    with pytest.raises(ArgumentError, match="^table: expected no such option"):
+        tabular_data.load("uci-yacht", table="energy")

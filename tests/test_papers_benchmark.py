@@ -6,7 +6,7 @@ import papers
 import pytest
 import torch
 from recipes.data import Data
-from recipes.models import MODELS
+from recipes.models import MODELS, Scaled, model_of
 from recipes.recipe import Recipe
 from recipes.rows import ROWS
 
@@ -80,3 +80,56 @@ def test_the_report_says_what_was_not_run(tmp_path):
     text = papers.render(tmp_path)
     assert text.count("not run") == len(ROWS) - 1
     assert "-1366.00 ± 0.70 | +0.90" in text
+
+
+@pytest.mark.parametrize("scale", ["columns", "one"])
+def test_scaled_data_have_densities_in_their_own_units(scale):
+    data = tiny(False)
+    data = Data(
+        *(
+            5 + part * torch.tensor([0.01, 1.0, 50.0])
+            for part in data.__dict__.values()
+            if isinstance(part, torch.Tensor)
+        )
+    )
+    flow = model_of(Recipe("S", "x", "maf", options={"hidden": (8,)}, scale=scale), data)
+    assert isinstance(flow, Scaled)
+    deviation = data.train.std(0)
+    if scale == "one":
+        deviation = deviation.square().mean().sqrt().expand(3)
+    normal = torch.distributions.Normal(data.train.mean(0), deviation)  # a fresh flow is its base
+    expected = normal.log_prob(data.test).sum(-1)
+    assert torch.allclose(flow.log_prob(data.test), expected, atol=1e-4)
+    draws = flow.sample((20_000,), generator=torch.Generator().manual_seed(0))
+    assert torch.allclose(draws.std(0), deviation, rtol=0.05)
+
+
+def test_the_networks_of_nice_read_pixels_as_they_are():
+    data = tiny(True)
+    recipe = Recipe("N", "x", "nice", options={"layers": 2, "hidden": (8,)}, scale="columns")
+    flow = model_of(recipe, data)
+    _, deviation = data.moments()
+    first = flow.flow.transform.transforms[0]
+    seen = []
+    first.conditioner.net.register_forward_hook(lambda _, inputs, __: seen.append(inputs[0]))
+    x = data.test
+    flow.log_prob(x)
+    passed = first.passed
+    assert torch.allclose(seen[0], (x - flow.mean)[:, passed], atol=1e-4)
+    assert deviation.shape == (3,)
+
+
+def test_a_row_of_several_splits_is_their_mean(tmp_path, monkeypatch):
+    splits = {k: tiny(False) for k in range(3)}
+    for k, data in splits.items():
+        data.test.add_(k)
+    monkeypatch.setattr(papers, "load", lambda _, split=0: splits[split])
+    recipe = Recipe(
+        "R", "x", "maf", options={"hidden": (8,)}, training={"batch_size": 40}, splits=3
+    )
+    found = papers.run(recipe, 0.01, tmp_path)
+    each = torch.tensor(found["splits"])
+    assert len(each) == 3
+    assert found["row"]["measured"] == pytest.approx(each.mean().item())
+    assert found["row"]["standard_error"] == pytest.approx(each.std().item() / 3**0.5, rel=1e-5)
+    assert len(list(tmp_path.glob("r-*.safetensors"))) == 3
