@@ -7,6 +7,11 @@ import pytest
 FOLDER = Path(__file__).parent.parent / "examples"
 # What each example leaves behind.
 EXAMPLES = {
+    "disentangle.py": ["disentangle_vae.png", "disentangle_dip-vae-ii.png"],
+    "ladder.py": ["ladder.png"],
+    "posterior.py": ["posterior.png"],
+    "sbn_vimco.py": ["sbn_curves.png", "sbn_dreams.png"],
+    "vae_flow_posterior.py": ["vae_digits.png", "vae_posterior.png"],
     "by_hand.py": ["breast_cancer.csv", "breast_cancer.png"],
     "table.py": ["breast_cancer.safetensors", "scored.csv", "new.parquet", "report.html"],
 }

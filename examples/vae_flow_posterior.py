@@ -1,0 +1,115 @@
+"""What a flow adds to a variational autoencoder: its posterior beside a Gaussian's and the truth.
+
+Trains two autoencoders of scikit-learn's digits, with a Gaussian posterior and with a flow behind
+it, says how likely held-out digits are under each, and draws, for one digit, the true posterior of
+its two latents beside what either model takes it for.
+
+    python examples/vae_flow_posterior.py [--quick] [--out DIR]
+"""
+
+import argparse
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+
+import tabular_data
+from flowkit.estimators import log_likelihood
+from flowkit.flows import BernoulliLikelihood
+from flowkit.metrics.pictures import density_beside, image_grid, save_image
+from flowkit.training import fit
+from flowkit.vae import VAE, kl, networks, posterior
+
+matplotlib.use("Agg")
+
+LATENTS, SIDE, SEED = 2, 8, 0
+
+
+def digits() -> tuple[torch.Tensor, torch.Tensor]:
+    """Return grey levels between 0 and 1, to train and to test."""
+    found = tabular_data.load("digits")
+    train, test = (torch.from_numpy(np.asarray(part)).float() for part in (found.train, found.test))
+    return train / 16, test / 16
+
+
+def model(name: str) -> VAE:
+    torch.manual_seed(SEED)
+    nets = networks("mlp-300", (SIDE * SIDE,), LATENTS)
+    options = {"layers": 4, "hidden": (64,)} if name == "iaf" else {}
+    q = posterior(name, LATENTS, context_features=nets.context_features, **options)
+    return VAE(nets.encoder, nets.decoder, q, likelihood=BernoulliLikelihood(stochastic=True))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="fewer steps, for a test run")
+    parser.add_argument("--out", type=Path, default=Path("out"), help="folder for the pictures")
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    console = Console()
+    train, test = digits()
+    generator = torch.Generator().manual_seed(SEED)
+    seen = torch.bernoulli(test, generator=generator)
+    steps, samples = (100, 50) if options.quick else (4_000, 1_000)
+    table = Table(title=f"{len(seen)} held-out digits, nats per digit")
+    for heading in ("posterior", "ELBO", "log-likelihood", "lost to the posterior"):
+        table.add_column(heading, justify="right")
+    models = {}
+    for name in ("normal", "iaf"):
+        vae = models[name] = model(name)
+        fit(vae, train, terms=[kl(warm_up=steps // 4)], steps=steps, batch_size=128, seed=SEED)
+        with torch.no_grad():
+            bound = vae.log_weights(seen, 50, generator).mean()
+        found = log_likelihood(vae, seen, samples=samples, generator=generator).value.mean()
+        table.add_row(name, f"{bound:.2f}", f"{found:.2f}", f"{found - bound:.2f}")
+    console.print(table)
+
+    draws = [vae.sample(10, torch.Generator().manual_seed(SEED)) for vae in models.values()]
+    rows = [seen[:10], *(vae.reconstruct(seen[:10], generator) for vae in models.values()), *draws]
+    grid = torch.stack(rows).reshape(-1, 10, SIDE, SIDE).numpy()
+    save_image(image_grid(grid), options.out / "vae_digits.png", zoom=6)
+
+    vae, x = models["iaf"], seen[:1]
+
+    def true(z: np.ndarray) -> np.ndarray:
+        points = torch.from_numpy(z).float()
+        with torch.no_grad():
+            params = vae.decode(points, (SIDE * SIDE,))
+            log_p = vae.likelihood.log_prob(x, params).sum(-1) + vae.prior.log_prob(points)
+        return log_p.numpy()
+
+    def learned(vae: VAE) -> object:
+        def log_q(z: np.ndarray) -> np.ndarray:
+            with torch.no_grad():
+                context = vae.encode(x)
+                return vae.posterior.log_prob(torch.from_numpy(z).float(), context).numpy()
+
+        return log_q
+
+    with torch.no_grad():
+        z = vae.draw(x, 500, generator).z.squeeze(1)
+    low, high = (z.quantile(q, dim=0) for q in (0.005, 0.995))
+    pad = 0.5 * (high - low)
+    box = [float(edge) for j in range(2) for edge in (low[j] - pad[j], high[j] + pad[j])]
+    # A Gaussian fitted to the flow's decoder alone, so that the three show one and the same target.
+    gaussian = VAE(vae.encoder, vae.decoder, posterior("normal", LATENTS, context_features=300))
+    for parameter in vae.parameters():
+        parameter.requires_grad_(False)
+    fit(gaussian, x.expand(64, -1).clone(), steps=steps // 4, learning_rate=1e-2, seed=SEED)
+    density_beside(
+        {
+            "true posterior": true,
+            "flow, amortised": learned(vae),
+            "best Gaussian": learned(gaussian),
+        },
+        tuple(box),
+        options.out / "vae_posterior.png",
+    )
+    console.print(f"wrote vae_digits.png and vae_posterior.png to {options.out}")
+
+
+if __name__ == "__main__":
+    main()
