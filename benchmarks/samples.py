@@ -17,6 +17,7 @@ import numpy as np
 import papers
 import torch
 from recipes.data import CLASSES, load
+from recipes.densities import trained_flow
 from recipes.rows import ROWS
 from speed.machine import machine
 from torch import Tensor, nn
@@ -88,7 +89,7 @@ def main() -> None:
     pictures = [real[:_SHOWN]]
     for recipe in (r for r in ROWS if r.row in options.rows):
         data = load(recipe.data)
-        flow = papers.trained(recipe, data, options.work)
+        flow = trained_flow(recipe, papers.work_of(recipe, options.work))
         generator = torch.Generator().manual_seed(0)
         with torch.no_grad():
             levels = data.pixels.decode(flow.sample((_SAMPLES,), generator=generator))

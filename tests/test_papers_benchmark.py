@@ -5,7 +5,9 @@ import json
 import papers
 import pytest
 import torch
+from recipes import densities
 from recipes.data import Data
+from recipes.kinds import KINDS
 from recipes.models import MODELS, Scaled, model_of
 from recipes.recipe import Recipe
 from recipes.rows import ROWS
@@ -29,14 +31,15 @@ def test_rows_are_declared_once_and_can_be_made():
     names = [papers._slug(recipe.row) for recipe in ROWS]
     assert len(set(names)) == len(names)
     for recipe in ROWS:
-        assert recipe.model in MODELS or recipe.model in ("gaussian", "flowdensity")
+        assert recipe.kind in KINDS
+        assert recipe.kind != "flow" or recipe.model in MODELS
         assert recipe.published is None or recipe.source
 
 
 @pytest.mark.parametrize("conditional", [False, True])
 @pytest.mark.parametrize("pixels", [False, True])
 def test_a_row_goes_on_where_it_ended(tmp_path, monkeypatch, pixels, conditional):
-    monkeypatch.setattr(papers, "load", lambda *_: tiny(pixels))
+    monkeypatch.setattr(densities, "load", lambda *_: tiny(pixels))
     recipe = Recipe(
         "A row", "x", "made", -1.0, {"hidden": (8,)}, {"batch_size": 40}, conditional=conditional
     )
@@ -50,7 +53,7 @@ def test_a_row_goes_on_where_it_ended(tmp_path, monkeypatch, pixels, conditional
 
 
 def test_batch_norm_is_calibrated_on_pixels_with_noise(tmp_path, monkeypatch):
-    monkeypatch.setattr(papers, "load", lambda *_: tiny(True))
+    monkeypatch.setattr(densities, "load", lambda *_: tiny(True))
     options = {"hidden": (8,), "layers": 2, "batch_norm": True}
     recipe = Recipe("A row", "x", "maf", -1.0, options, {"batch_size": 40})
     found = papers.run(recipe, 0.005, tmp_path)
@@ -61,8 +64,10 @@ def test_batch_norm_is_calibrated_on_pixels_with_noise(tmp_path, monkeypatch):
 @pytest.mark.parametrize("conditional", [False, True])
 def test_the_gaussian_is_the_one_of_most_likelihood(tmp_path, monkeypatch, conditional):
     data = tiny(False)
-    monkeypatch.setattr(papers, "load", lambda *_: data)
-    row = papers.run(Recipe("G", "x", "gaussian", conditional=conditional), 0.0, tmp_path)["row"]
+    monkeypatch.setattr(densities, "load", lambda *_: data)
+    row = papers.run(
+        Recipe("G", "x", "gaussian", kind="gaussian", conditional=conditional), 0.0, tmp_path
+    )["row"]
     if not conditional:
         law = torch.distributions.MultivariateNormal(
             data.train.double().mean(0), torch.cov(data.train.double().T, correction=0)
@@ -123,7 +128,7 @@ def test_a_row_of_several_splits_is_their_mean(tmp_path, monkeypatch):
     splits = {k: tiny(False) for k in range(3)}
     for k, data in splits.items():
         data.test.add_(k)
-    monkeypatch.setattr(papers, "load", lambda _, split=0: splits[split])
+    monkeypatch.setattr(densities, "load", lambda _, split=0: splits[split])
     recipe = Recipe(
         "R", "x", "maf", options={"hidden": (8,)}, training={"batch_size": 40}, splits=3
     )

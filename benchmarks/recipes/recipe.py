@@ -11,11 +11,13 @@ class Recipe:
 
     Attributes:
         row: its name.
-        data: name in `recipes.data.DATA`.
-        model: name in `recipes.models.MODELS`.
+        data: name of the data, as its kind knows them.
+        model: name of the model, likewise.
         published: the paper's number, None where there is none.
         options: of the model.
         training: of `flowkit.training.fit`.
+        kind: name in `recipes.kinds.KINDS`: how it is trained and scored.
+        section: of the report.
         conditional: whether the model is told the class.
         scale: how data are scaled before the model sees them, a linear map whose log-determinant
             counts: "" not at all, "columns" each column by its own mean and deviation, "one" by
@@ -25,6 +27,7 @@ class Recipe:
         bold: whether it is run for the committed results.
         source: of the published number.
         unit: of score and published number.
+        seed: of weights and noise.
     """
 
     row: str
@@ -33,6 +36,8 @@ class Recipe:
     published: float | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
+    kind: str = "flow"
+    section: str = "Densities"
     conditional: bool = False
     scale: str = ""
     differs: str = ""
@@ -40,3 +45,4 @@ class Recipe:
     bold: bool = False
     source: str = "MAF, table 1 and 2"
     unit: str = "nats"
+    seed: int = 0

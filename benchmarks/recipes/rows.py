@@ -1,6 +1,7 @@
 """All rows, in the order of the report."""
 
 from recipes.recipe import Recipe
+from recipes.rows_latent import LATENT
 
 _FRESH = "data scaled first; fresh noise in every batch; weights averaged; minutes, no patience"
 _MNIST = {"hidden": (1024, 1024)}
@@ -45,12 +46,13 @@ def _mnist(row: str, model: str, published: float, *, cond: float | None = None,
 
 
 GAUSSIANS = [
-    Recipe("Gaussian, logit-MNIST", "logit-mnist", "gaussian", -1366.9, bold=True),
+    Recipe("Gaussian, logit-MNIST", "logit-mnist", "gaussian", -1366.9, kind="gaussian", bold=True),
     Recipe(
         "Gaussian, logit-MNIST given the class",
         "logit-mnist",
         "gaussian",
         -1344.7,
+        kind="gaussian",
         conditional=True,
         bold=True,
     ),
@@ -59,6 +61,7 @@ GAUSSIANS = [
         "bsds300-patches",
         "gaussian",
         96.67,
+        kind="gaussian",
         differs="own draw of patches",
         bold=True,
     ),
@@ -215,71 +218,62 @@ BSDS = [
     ),
 ]
 _FEW = {"batch_size": 256, "learning_rate": 1e-3, "patience": 30}
-_128 = {"hidden": (128, 128), "layers": 5}
+_PEER = "a peer; " + _SMALL
+
+
+def _small(row: str, model: str, options: dict, **more) -> Recipe:
+    options = {"training": _FEW, "differs": _SMALL, "bold": True, "source": ""} | {
+        "options": options,
+        **more,
+    }
+    return Recipe(f"{row}, MINIBOONE-small", "miniboone-small", model, **options)
+
+
+# Residual networks everywhere; width 64, of 32, 64 and 128 the best by validation for most.
 MINIBOONE = [
-    Recipe(
-        "MAF (5), MINIBOONE-small",
-        "miniboone-small",
-        "maf",
-        None,
-        _128,
-        _FEW,
-        differs=_SMALL,
-        bold=True,
-        source="",
-    ),
-    Recipe(
-        "NSF, MINIBOONE-small",
-        "miniboone-small",
-        "nsf",
-        None,
-        _128 | {"bins": 8},
-        _FEW,
-        differs=_SMALL,
-        bold=True,
-        source="",
-    ),
-    Recipe(
-        "FlowDensity, MINIBOONE-small",
-        "miniboone-small",
-        "flowdensity",
-        None,
-        differs=_SMALL,
-        bold=True,
-        source="",
-    ),
-    Recipe(
-        "zuko's MAF (5), MINIBOONE-small",
-        "miniboone-small",
+    _small("MAF (5)", "maf", {"hidden": (64, 64), "residual": True, "batch_norm": True}),
+    _small("NSF", "nsf", {"hidden": (64, 64), "layers": 5, "bins": 8, "residual": True}),
+    _small("FlowDensity", "flowdensity", {}, kind="table", training={}),
+    _small(
+        "zuko's MAF (5)",
         "zuko-maf",
-        None,
-        {"transforms": 5, "hidden_features": (128, 128)},
-        _FEW,
-        differs="a peer; " + _SMALL,
-        bold=True,
-        source="",
+        {"transforms": 5, "hidden_features": (64, 64), "residual": True},
+        differs=_PEER,
     ),
-    Recipe(
-        "zuko's NSF, MINIBOONE-small",
-        "miniboone-small",
+    _small(
+        "zuko's NSF",
         "zuko-nsf",
-        None,
-        {"transforms": 5, "hidden_features": (128, 128), "bins": 8},
-        _FEW,
-        differs="a peer; " + _SMALL,
-        bold=True,
-        source="",
+        {"transforms": 5, "hidden_features": (64, 64), "bins": 8, "residual": True},
+        differs=_PEER,
     ),
-    Recipe(
-        "nflows' MAF (5), MINIBOONE-small",
-        "miniboone-small",
+    _small(
+        "nflows' MAF (5)",
         "nflows-maf",
-        None,
+        {"hidden_features": 64, "num_layers": 5, "num_blocks_per_layer": 2},
+        differs=_PEER,
+    ),
+    _small(
+        "nflows' MAF (5), width 128",
+        "nflows-maf",
         {"hidden_features": 128, "num_layers": 5, "num_blocks_per_layer": 2},
-        _FEW,
-        differs="a peer; " + _SMALL,
-        bold=True,
-        source="",
+        differs=_PEER,
+    ),
+    _small(
+        "nflows' MAF (5) with batch norm",
+        "nflows-maf",
+        {
+            "hidden_features": 64,
+            "num_layers": 5,
+            "num_blocks_per_layer": 2,
+            "batch_norm_between_layers": True,
+        },
+        differs=_PEER,
+    ),
+    _small(
+        "nflows' NSF",
+        "nflows-nsf",
+        {"hidden_features": 64, "num_blocks": 2, "num_bins": 8},
+        differs=_PEER,
     ),
 ]
 _UCI = (
@@ -301,6 +295,7 @@ REGRESSION = [
         None,
         options,
         training,
+        kind="table" if model == "flowdensity" else "flow",
         splits=5,
         differs="first five published splits, features and target",
         source="",
@@ -311,4 +306,4 @@ REGRESSION = [
         ("FlowDensity", "flowdensity", {"effort": "fast"}, {}),
     )
 ]
-ROWS = [*GAUSSIANS, *MNIST, *BSDS, *MINIBOONE, *REGRESSION]
+ROWS = [*GAUSSIANS, *MNIST, *BSDS, *MINIBOONE, *REGRESSION, *LATENT]

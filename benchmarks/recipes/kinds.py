@@ -1,0 +1,19 @@
+"""The kinds of rows: how each is trained and scored."""
+
+from collections.abc import Callable
+
+from recipes import densities, disentangling, latent, posteriors
+from recipes.measured import Measured
+
+KINDS: dict[str, Callable[..., Measured]] = {
+    "gaussian": densities.gaussian,
+    "table": densities.table,
+    "flow": densities.flow,
+    "vae": latent.vae,
+    "belief": latent.belief,
+    "ladder": latent.ladder,
+    "hierarchy": latent.hierarchy,
+    "disentangling": disentangling.measure,
+    "posterior": posteriors.variational,
+    "amortised": posteriors.amortised,
+}

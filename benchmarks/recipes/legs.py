@@ -1,0 +1,93 @@
+"""Training for a budget of processor time, in legs, each of which ends with a checkpoint."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from flowkit.training import History, fit
+
+CORES = 2  # that a minute of the budget is a minute of
+_LEG = 10.0  # minutes of the clock on the wall between two checkpoints
+_STEPS = 1_000_000  # more than any budget
+_VALIDATE_EVERY = 1_000  # steps, where an epoch is longer
+
+
+class Trained(NamedTuple):
+    """What a budget has brought.
+
+    Attributes:
+        model: with the weights that validation chose.
+        history: of all legs.
+        minutes: used so far, of two cores.
+        epoch: steps that are one.
+    """
+
+    model: nn.Module
+    history: History
+    minutes: float
+    epoch: float
+
+    def notes(self) -> dict[str, Any]:
+        """Return what is kept of it, ready for JSON."""
+        return {
+            "minutes": self.minutes,
+            "epochs": len(self.history.loss) / self.epoch,
+            "best_step": self.history.best_step,
+            "ended_by": self.history.stopped,
+            "curve": [(step, -loss) for step, loss in self.history.validation],
+        }
+
+
+def minutes_used() -> float:
+    """Return the minutes that this process has used of two cores."""
+    return time.process_time() / 60 / CORES
+
+
+def train(
+    make: Callable[[], nn.Module],
+    rows: Tensor,
+    minutes: float,
+    path: Path,
+    *,
+    batch_size: int,
+    **options: Any,
+) -> Trained:
+    """Train until the budget is used, going on from what ``path`` holds.
+
+    Args:
+        make: the model, anew and always the same.
+        rows: to train on.
+        minutes: of two cores, in all.
+        path: of checkpoint and clock, without suffix; those of a leg that broke off are lost.
+        batch_size: rows per step.
+        options: of `flowkit.training.fit`.
+    """
+    clock = path.with_suffix(".minutes")
+    past = float(clock.read_text()) if clock.exists() else 0.0
+    epoch = len(rows) / batch_size
+    while True:
+        begin = minutes_used()
+        model = make()
+        leg = min((minutes - past) * CORES / torch.get_num_threads(), _LEG)
+        history = fit(
+            model,
+            rows,
+            steps=_STEPS,
+            batch_size=batch_size,
+            schedule="constant",
+            average=0.999,
+            validate_every=max(min(int(epoch), _VALIDATE_EVERY), 1),
+            max_seconds=max(60 * leg, 0.001),
+            checkpoint=path.with_suffix(".safetensors"),
+            checkpoint_every=_STEPS,  # a leg ends with one
+            progress=False,
+            **options,
+        )
+        past += minutes_used() - begin
+        clock.write_text(str(past))
+        if past >= minutes or history.stopped != "max_seconds":
+            return Trained(model, history, past, epoch)
