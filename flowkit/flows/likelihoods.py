@@ -7,6 +7,7 @@ which dimensions are an event, and sums over them.
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
@@ -14,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from flowkit._checks import check_choice, check_count, check_positive
-from flowkit.errors import DataError
+from flowkit.errors import DataError, ShapeError
 
 _LOG_2PI = math.log(2 * math.pi)
 # No narrower than this, as log-scale: a pixel that never changes would be worth any number of nats.
@@ -48,6 +49,22 @@ class Likelihood(nn.Module, ABC):
         """Return what networks see of observations: of about unit size."""
         return x
 
+    def arrange(self, out: Tensor, batch: Sequence[int], event_shape: Sequence[int]) -> Tensor:
+        """Return a decoder's outputs as parameters, ``(outputs, *batch, *event_shape)``.
+
+        Args:
+            out: flat outputs of all rows of the batch, ``(n, numbers)``, the first parameter of all
+                scalars first.
+            batch: shape of the batch, of n rows.
+            event_shape: of an observation.
+
+        Raises:
+            ShapeError: there are too many or too few for each row.
+        """
+        self._check_outputs(out, self.outputs * math.prod(event_shape))
+        rows = out.reshape(*batch, self.outputs, *event_shape)
+        return rows.movedim(len(batch), 0)
+
     def observe(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Return the observations of a batch of rows: the rows, or something drawn by them."""
         del generator
@@ -60,6 +77,12 @@ class Likelihood(nn.Module, ABC):
             DataError: a value cannot; row and value are named.
         """
         self._refuse(x, ~x.isfinite(), "a finite number")
+
+    @staticmethod
+    def _check_outputs(out: Tensor, numbers: int) -> None:
+        if out.shape[1] != numbers:
+            expected = f"one that returns {numbers} numbers for a row"
+            raise ShapeError("decoder", expected, out.shape[1])
 
     @staticmethod
     def _refuse(x: Tensor, bad: Tensor, expected: str) -> None:

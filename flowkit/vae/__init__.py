@@ -16,6 +16,7 @@ from flowkit.vae.objectives import (
     total_correlation_of,
 )
 from flowkit.vae.posteriors import posterior
+from flowkit.vae.tables import TableLikelihood
 from flowkit.vae.variational import Diagnostics, Posterior, fit_posterior
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "Networks",
     "Posterior",
     "SigmoidBeliefNetwork",
+    "TableLikelihood",
     "Term",
     "dip",
     "dip_penalty",

@@ -177,16 +177,10 @@ class VAE(nn.Module):
             z: ``(*batch, latents)``.
             event_shape: of a row; by default all that the decoder returns is one vector.
         """
-        batch, count = z.shape[:-1], self.likelihood.outputs
         out: Tensor = self.decoder(z.reshape(-1, self.latents)).flatten(1)
-        if out.shape[1] % count:
-            expected = f"one that returns a multiple of {count} numbers, the likelihood's"
-            raise ShapeError("decoder", expected, out.shape[1])
-        event = (out.shape[1] // count,) if event_shape is None else tuple(event_shape)
-        if out.shape[1] != count * torch.Size(event).numel():
-            expected = f"one that returns {count} x {torch.Size(event).numel()} numbers for a row"
-            raise ShapeError("decoder", expected, out.shape[1])
-        return out.reshape(*batch, count, *event).movedim(len(batch), 0)
+        if event_shape is None:
+            event_shape = (out.shape[1] // self.likelihood.outputs,)
+        return self.likelihood.arrange(out, z.shape[:-1], event_shape)
 
     def draw(self, x: Tensor, samples: int = 1, generator: torch.Generator | None = None) -> Draw:
         """Draw latents for observations ``x (n, *event_shape)`` and weigh them."""

@@ -25,7 +25,9 @@ class Networks(NamedTuple):
     context_features: int
 
 
-def networks(name: str, row: Sequence[int], latents: int, *, outputs: int = 1) -> Networks:
+def networks(
+    name: str, row: Sequence[int], latents: int, *, outputs: int = 1, decoded: int | None = None
+) -> Networks:
     """Return the networks of a published size.
 
     Args:
@@ -37,9 +39,11 @@ def networks(name: str, row: Sequence[int], latents: int, *, outputs: int = 1) -
         row: shape of a row: of an image (channels, height, width), for "conv-64".
         latents: number of latents.
         outputs: of the likelihood, numbers per scalar of a row.
+        decoded: numbers that the decoder gives in all, where they are no multiple of a row's.
 
     Raises:
-        ArgumentError: an unknown name, or images that the convolutions cannot halve four times.
+        ArgumentError: an unknown name, images that the convolutions cannot halve four times, or
+            ``decoded`` for convolutions.
 
     Example:
         >>> from flowkit.vae import VAE, posterior
@@ -47,12 +51,16 @@ def networks(name: str, row: Sequence[int], latents: int, *, outputs: int = 1) -
         >>> q = posterior("normal", 2, context_features=nets.context_features)
         >>> vae = VAE(nets.encoder, nets.decoder, q)
     """
-    check_choice("name", name, tuple(_NAMED))
+    check_choice("name", name, (*_NAMED, "conv-64"))
     check_count("latents", latents)
     check_count("outputs", outputs)
     if not len(row):
         raise ArgumentError("row", "the shape of a row", tuple(row))
-    return _NAMED[name](tuple(row), latents, outputs)
+    if name == "conv-64":
+        if decoded is not None:
+            raise ArgumentError("decoded", "None for images", decoded)
+        return _conv(tuple(row), latents, outputs)
+    return _NAMED[name](tuple(row), latents, decoded or outputs * math.prod(row))
 
 
 class Flat(nn.Module):
@@ -78,10 +86,10 @@ def _mlp(
 ) -> Callable[[tuple[int, ...], int, int], Networks]:
     """Return the maker of two multilayer perceptrons; the last hidden layer is the context."""
 
-    def make(row: tuple[int, ...], latents: int, outputs: int) -> Networks:
-        size, (*hidden, context) = math.prod(row), down
-        inner = MLP(size, context, hidden, activation=activations[0])
-        outer = MLP(latents, size * outputs, up, activation=activations[1])
+    def make(row: tuple[int, ...], latents: int, decoded: int) -> Networks:
+        *hidden, context = down
+        inner = MLP(math.prod(row), context, hidden, activation=activations[0])
+        outer = MLP(latents, decoded, up, activation=activations[1])
         return Networks(Flat(inner, last), Flat(outer), context)
 
     return make
@@ -98,5 +106,4 @@ _NAMED: dict[str, Callable[[tuple[int, ...], int, int], Networks]] = {
     "mlp-300": _mlp((300, 300), (300, 300), ("relu", "relu"), nn.ReLU()),
     "iwae-200": _mlp((200, 200), (200, 200), ("tanh", "tanh"), nn.Tanh()),
     "visual-concepts": _mlp((1200, 1200), (1200,) * 3, ("relu", "tanh"), nn.ReLU()),
-    "conv-64": _conv,
 }

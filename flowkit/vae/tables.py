@@ -1,0 +1,243 @@
+"""Tables as observations: a likelihood whose scalars are columns of several kinds."""
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from flowkit.errors import DataError
+from flowkit.flows import Likelihood
+from flowkit.schema import Encoded, Schema
+
+_LOG_2PI = math.log(2 * math.pi)
+# Log-scales of standardised columns: a column that repeats itself would be worth any density.
+_NARROWEST, _WIDEST = -6.0, 4.0
+
+
+class TableLikelihood(Likelihood):
+    """Rows of a table, column by column, given latents.
+
+    Flags and categories are categorical; whole numbers take the mass that a logistic law has
+    around each, and bounds what lies beyond them; the others, on the whole line as the schema has
+    them and standardised, are normal. What is missing or at an atom has no factor but its flag's.
+    Log-probabilities are in the table's own units, like `FlowDensity`'s.
+
+    Args:
+        schema: of the table, such as ``FlowDensity.schema_`` or ``Schema.infer(table)``.
+        table: rows that the columns' means and deviations are taken from.
+
+    Attributes:
+        width: of a row as `encode` returns it.
+        seen: number of features that networks see of it.
+        decoded: number of outputs that a decoder must give for it.
+
+    Raises:
+        DataError: the table does not fit the schema; column and row are named.
+
+    Example:
+        >>> from flowkit.training import fit
+        >>> from flowkit.vae import VAE, networks, posterior
+        >>> rows = np.random.default_rng(0).normal(size=(200, 3)).round(2)
+        >>> law = TableLikelihood(Schema.infer(rows), rows)
+        >>> nets = networks("mlp-small", (law.seen,), 2, decoded=law.decoded)
+        >>> q = posterior("normal", 2, context_features=nets.context_features)
+        >>> vae = VAE(nets.encoder, nets.decoder, q, likelihood=law)
+        >>> history = fit(vae, law.encode(rows), steps=5)
+        >>> law.decode(vae.sample(4)).shape
+        (4, 3)
+    """
+
+    outputs = 1  # per output of a decoder: their number per scalar differs by column
+
+    def __init__(self, schema: Schema, table: Any) -> None:
+        super().__init__()
+        self.schema = schema
+        encoded = schema.encode(table)
+        # A category has one more state, for whatever the table does not show.
+        self._states = [
+            d.size + (d.kind == "categorical") if d.kind != "integer" else 0
+            for d in schema.discrete
+        ]
+        self._n_codes, self._n_values = len(schema.discrete), len(schema.continuous)
+        self.width = self._n_codes + 2 * self._n_values + 1
+        sizes = [states or 2 for states in self._states]
+        self.decoded = sum(sizes) + 2 * self._n_values
+        self.seen = sum(states or 1 for states in self._states) + 2 * self._n_values
+        self._ends = np.cumsum(sizes).tolist()
+        for name, values in (("codes", encoded.codes), ("values", encoded.values)):
+            mean, scale = _moments(values.astype(np.float64))
+            self.register_buffer(f"{name}_mean", torch.from_numpy(mean).float())
+            self.register_buffer(f"{name}_scale", torch.from_numpy(scale).float())
+
+    codes_mean: Tensor
+    codes_scale: Tensor
+    values_mean: Tensor
+    values_scale: Tensor
+
+    def encode(self, table: Any) -> Tensor:
+        """Return rows ``(n, width)``: codes, values on the line, which are present, log-slopes.
+
+        Raises:
+            DataError: the table does not fit the schema; column and row are named.
+        """
+        return self._rows(self.schema.encode(table))
+
+    def decode(self, rows: Tensor) -> Any:
+        """Return rows ``(n, width)`` as a table of the schema's library."""
+        x = rows.detach().double().cpu().numpy()
+        k, d = self._n_codes, self._n_values
+        return self.schema.decode(x[:, :k].round().astype(np.int64), x[:, k : k + d])
+
+    def features(self, x: Tensor) -> Tensor:
+        """Return one-hot codes, standardised numbers (0 where absent) and which are present."""
+        codes, values, present, _ = self._split(x)
+        parts = []
+        for j, states in enumerate(self._states):
+            code = codes[..., j]
+            if states:
+                parts.append(F.one_hot(code.long().clamp(max=states - 1), states).to(x.dtype))
+            else:
+                standard = (code - self.codes_mean[j]) / self.codes_scale[j]
+                parts.append(torch.where(self._counted(codes, j), standard, 0.0).unsqueeze(-1))
+        standard = (values - self.values_mean) / self.values_scale
+        parts += [torch.where(present > 0, standard, 0.0), present]
+        return torch.cat(parts, -1)
+
+    def arrange(self, out: Tensor, batch: Sequence[int], event_shape: Sequence[int]) -> Tensor:
+        """Return a decoder's outputs as ``(1, *batch, decoded)``."""
+        del event_shape
+        self._check_outputs(out, self.decoded)
+        return out.reshape(1, *batch, self.decoded)
+
+    def log_prob(self, x: Tensor, params: Tensor) -> Tensor:
+        """Return the log-probability of each column of the two blocks, ``(*batch, columns)``."""
+        codes, values, present, log_slopes = self._split(x)
+        discrete, continuous = self._parts(params[0])
+        terms = [self._log_code(codes, j, part) for j, part in enumerate(discrete)]
+        mean, log_scale = continuous
+        u = ((values - self.values_mean) / self.values_scale - mean) * (-log_scale).exp()
+        log_density = -0.5 * (u * u + _LOG_2PI) - log_scale - self.values_scale.log()
+        terms += torch.where(present > 0, log_density, 0.0).unbind(-1)
+        terms.append(log_slopes.expand(log_density.shape[:-1]))
+        return torch.stack(terms, -1)
+
+    def mean(self, params: Tensor) -> Tensor:
+        """Return rows of the likeliest codes and the mean numbers, ``(*batch, width)``."""
+        discrete, (mean, _) = self._parts(params[0])
+        codes = [
+            part[..., : self.schema.discrete[j].size].argmax(-1).to(mean.dtype)
+            if states
+            else (part[..., 0] * self.codes_scale[j] + self.codes_mean[j]).round()
+            for j, (states, part) in enumerate(zip(self._states, discrete, strict=True))
+        ]
+        return self._joined(codes, mean)
+
+    def sample(self, params: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Draw rows ``(*batch, width)``; a category that the table does not show is never drawn."""
+        discrete, (mean, log_scale) = self._parts(params[0].detach())
+        shape = mean.shape[:-1]
+
+        def uniform() -> Tensor:
+            u = torch.rand(shape, generator=generator, dtype=mean.dtype)
+            return u.to(mean.device)
+
+        codes = []
+        for j, part in enumerate(discrete):
+            if self._states[j]:
+                known = part[..., : self.schema.discrete[j].size]
+                cumulative = known.softmax(-1).cumsum(-1)[..., :-1]
+                codes.append((uniform().unsqueeze(-1) > cumulative).sum(-1).to(mean.dtype))
+            else:
+                at, log_s = part.unbind(-1)
+                noise = torch.logit(uniform().clamp(1e-6, 1 - 1e-6))
+                value = (at + log_s.clamp(_NARROWEST, _WIDEST).exp() * noise) * self.codes_scale[j]
+                value = (value + self.codes_mean[j]).round()
+                low, high = self.schema.discrete[j].lower, self.schema.discrete[j].upper
+                codes.append(value.clamp(low, high) if (low, high) != (None, None) else value)
+        noise = torch.randn(mean.shape, generator=generator, dtype=mean.dtype).to(mean.device)
+        return self._joined(codes, mean + log_scale.exp() * noise)
+
+    def check(self, x: Tensor) -> None:
+        """Raise unless rows come from `encode`, and lie within their bounds.
+
+        Raises:
+            DataError: another width, or a value on or outside a bound; the row is named.
+        """
+        if x.dim() != 2 or x.shape[1] != self.width:
+            raise DataError("data", f"rows (n, {self.width}), as encode returns", tuple(x.shape))
+        self._refuse(x, ~x.isfinite(), "a finite number, within its column's bounds")
+
+    def _rows(self, encoded: Encoded) -> Tensor:
+        present = ~np.isnan(encoded.values)
+        parts = [
+            encoded.codes,
+            np.where(present, encoded.values, 0.0),
+            present,
+            encoded.log_jacobian[:, None],
+        ]
+        rows = np.concatenate([part.astype(np.float64) for part in parts], axis=1)
+        return torch.from_numpy(rows).to(self.values_mean.dtype)
+
+    def _split(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return codes, values, which are present, and the sum of log-slopes ``(*batch,)``."""
+        sizes = [self._n_codes, self._n_values, self._n_values, 1]
+        codes, values, present, log_slopes = x.split(sizes, -1)
+        return codes, values, present, log_slopes.squeeze(-1)
+
+    def _parts(self, out: Tensor) -> tuple[list[Tensor], tuple[Tensor, Tensor]]:
+        """Return the outputs of each code, and means and log-scales of the values."""
+        starts = [0, *self._ends]
+        discrete = [out[..., a:b] for a, b in pairwise(starts)]
+        mean, log_scale = out[..., starts[-1] :].chunk(2, -1)
+        return discrete, (mean, log_scale.clamp(_NARROWEST, _WIDEST))
+
+    def _log_code(self, codes: Tensor, j: int, part: Tensor) -> Tensor:
+        code, about = codes[..., j], self.schema.discrete[j]
+        if self._states[j]:
+            at = code.long().clamp(max=self._states[j] - 1).expand(part.shape[:-1])
+            return part.log_softmax(-1).gather(-1, at.unsqueeze(-1)).squeeze(-1)
+        mean, log_scale = part.unbind(-1)
+        inverse = (-log_scale.clamp(_NARROWEST, _WIDEST)).exp()
+        half = 0.5 / self.codes_scale[j]
+        v = (code - self.codes_mean[j]) / self.codes_scale[j] - mean
+        low, high = (v - half) * inverse, (v + half) * inverse
+        mass = F.logsigmoid(high) + F.logsigmoid(-low) + torch.log(-torch.expm1(low - high))
+        if about.lower is not None:
+            mass = torch.where(code <= about.lower, F.logsigmoid(high), mass)
+        if about.upper is not None:
+            mass = torch.where(code >= about.upper, F.logsigmoid(-low), mass)
+        return torch.where(self._counted(codes, j), mass, 0.0)
+
+    def _counted(self, codes: Tensor, j: int) -> Tensor:
+        """Return whether an integer is there at all, by its flag."""
+        flag = self.schema.discrete[j].absent_if
+        if flag is None:
+            return torch.ones_like(codes[..., j], dtype=torch.bool)
+        return codes[..., flag] == 0
+
+    def _joined(self, codes: list[Tensor], standard: Tensor) -> Tensor:
+        values = standard * self.values_scale + self.values_mean
+        present = torch.ones_like(values)
+        for j, flag in enumerate(self.schema.flag_of):
+            if flag is not None:
+                present[..., j] = (codes[flag] == 0).to(values.dtype)
+        values = torch.where(present > 0, values, 0.0)
+        slopes = torch.zeros_like(values[..., :1])
+        first = torch.stack(codes, -1) if codes else values[..., :0]
+        return torch.cat([first, values, present, slopes], -1)
+
+
+def _moments(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return means and deviations of columns, of what is there; 0 and 1 where nothing is."""
+    mean, scale = np.zeros(values.shape[1]), np.ones(values.shape[1])
+    for j in range(values.shape[1]):
+        there = values[~np.isnan(values[:, j]), j]
+        if len(there):
+            mean[j] = there.mean()
+            scale[j] = there.std() or 1.0
+    return mean, scale
