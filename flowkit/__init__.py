@@ -22,8 +22,10 @@ _LAZY = {
 }
 _ROOMS = (
     "errors",
+    "estimators",
     "files",
     "flows",
+    "images",
     "interop",
     "metrics",
     "nets",
@@ -33,6 +35,7 @@ _ROOMS = (
     "testing",
     "training",
     "transforms",
+    "vae",
 )
 
 __all__ = ["Flow", "FlowDensity", "__version__", "load", "save"]

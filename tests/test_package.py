@@ -39,7 +39,7 @@ import torch, torch.distributions, torch.func, warnings
 import torch._dynamo
 before = state()
 import flowkit, flowkit.flows, flowkit.nets, flowkit.transforms, flowkit.testing, flowkit.training
-import flowkit.cli, flowkit.errors
+import flowkit.cli, flowkit.errors, flowkit.estimators, flowkit.images, flowkit.metrics, flowkit.vae
 after = state()
 print(before == after)
 """
