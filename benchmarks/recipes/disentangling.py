@@ -15,6 +15,7 @@ from recipes.recipe import Recipe
 from tabular_data import shapes
 
 _POINTS, _PAIRS = 500, 32
+_KNOWN = 10_000  # pictures whose factors are compared with latents
 
 
 def terms_of(model: str, options: dict[str, Any]) -> tuple[Any, ...]:
@@ -56,10 +57,11 @@ def measure(recipe: Recipe, minutes: float, path: Path, split: int) -> Measured:
         return torch.cat([model.represent(x) for x in pictures]).numpy()
 
     rng = np.random.default_rng(1)
-    known, others = shapes.sample_factors(10_000, rng), shapes.sample_factors(5_000, rng)
+    known, others = (shapes.sample_factors(n, rng) for n in (_KNOWN, _KNOWN // 2))
     z, z_others = represent(known), represent(others)
     with torch.no_grad():
         drawn = model.draw(rows.test[:1_000])
+        nats = drawn.kl_of_latents.sum(-1).mean()
     scores = {
         "sap": sap(z, known, z_others, others).score,
         "mig": mig(z, known),
@@ -67,7 +69,7 @@ def measure(recipe: Recipe, minutes: float, path: Path, split: int) -> Measured:
             represent, shapes.SIZES, rows=_PAIRS, train=_POINTS, test=_POINTS
         ),
         "reconstruction": -float(drawn.log_likelihood.mean()),
-        "kl": float(drawn.kl_of_latents.sum(-1).mean()),
+        "kl": float(nats),
         "active_units": float(active_units(z)),
     }
     beta = beta_vae_score(represent, shapes.SIZES, pairs=_PAIRS, train=_POINTS, test=_POINTS)
