@@ -454,3 +454,21 @@ def _spoiled():
     x = bits()
     x[3, 2] = 0.5
     return x
+
+
+def test_a_full_gaussian_has_a_covariance_for_each_row():
+    q = posterior("full_normal", 2, context_features=3)
+    perturb_(q, 0.5)
+    context = torch.eye(3)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        z = q.sample((20_000,), context, generator)
+        exact = [
+            torch.func.hessian(lambda z, c=c: q.log_prob(z, c))(torch.zeros(2)) for c in context
+        ]
+    correlations = []
+    for row, hessian in zip(z.unbind(1), exact, strict=True):
+        covariance = torch.cov(row.T)
+        torch.testing.assert_close(covariance, torch.linalg.inv(-hessian), rtol=0.06, atol=0.02)
+        correlations.append(float(torch.corrcoef(row.T)[0, 1]))
+    assert max(correlations) - min(correlations) > 0.1

@@ -44,6 +44,7 @@ from flowkit.transforms import (
     Standardize,
     Sylvester,
     Transform,
+    UnitTriangular,
     Univariate,
 )
 
@@ -112,6 +113,7 @@ def transforms(context: int) -> dict[str, Transform]:
     zoo["planar"] = Planar(4, context_features=context)
     zoo["radial"] = Radial(4, context_features=context)
     zoo["sylvester"] = Sylvester(4, rank=3, context_features=context)
+    zoo["unit_triangular"] = UnitTriangular(4, context_features=context)
     pair = MaskedAutoregressive(MADE(2, 2, (8,), context_features=context), Affine())
     zoo["columns"] = Columns({0: Identity(1), (3, 1): pair, 2: Elementwise(1, SPLINES["spline"])})
     if not context:

@@ -6,7 +6,7 @@ from flowkit.transforms.columns import Columns
 from flowkit.transforms.coupling import Coupling
 from flowkit.transforms.elementwise import Elementwise
 from flowkit.transforms.householder import Householder, Sylvester
-from flowkit.transforms.linear import LULinear
+from flowkit.transforms.linear import LULinear, UnitTriangular
 from flowkit.transforms.mixture import GaussianMixture, LogisticMixture
 from flowkit.transforms.normalization import ActNorm, BatchNorm, calibrate
 from flowkit.transforms.permutation import Permutation, RandomPermutation, Reverse
@@ -46,6 +46,7 @@ __all__ = [
     "Standardize",
     "Sylvester",
     "Transform",
+    "UnitTriangular",
     "Univariate",
     "calibrate",
 ]

@@ -2,8 +2,8 @@
 
 Each is an ordinary conditional flow. Its latent is drawn from a diagonal Gaussian whose means and
 log-scales a linear layer reads off the context, and goes through the transform's cheap direction:
-autoregressive and planar maps stand under `Inverse`. Parameters of planar, radial and Sylvester
-maps are amortised, that is, read off the context as well.
+autoregressive and planar maps stand under `Inverse`. Parameters of triangular, planar, radial
+and Sylvester maps are amortised, that is, read off the context as well.
 """
 
 from collections.abc import Callable
@@ -18,12 +18,12 @@ from flowkit.transforms import (
     Chain,
     Gate,
     Inverse,
-    LULinear,
     MaskedAutoregressive,
     Planar,
     Radial,
     Sylvester,
     Transform,
+    UnitTriangular,
 )
 
 
@@ -69,8 +69,10 @@ def _behind(latents: int, context_features: int, transforms: list[Transform]) ->
 
 
 def _full_normal(latents: int, context_features: int) -> Flow:
-    """A triangular map of a diagonal Gaussian, the same for all rows but for the diagonal."""
-    return _behind(latents, context_features, [LULinear(latents)])
+    """A triangular map of a diagonal Gaussian, both told by the context: any Gaussian at all."""
+    return _behind(
+        latents, context_features, [UnitTriangular(latents, context_features=context_features)]
+    )
 
 
 def _planar(latents: int, context_features: int, *, layers: int = 4) -> Flow:
