@@ -138,3 +138,13 @@ def test_a_row_of_several_splits_is_their_mean(tmp_path, monkeypatch):
     assert found["row"]["measured"] == pytest.approx(each.mean().item())
     assert found["row"]["standard_error"] == pytest.approx(each.std().item() / 3**0.5, rel=1e-5)
     assert len(list(tmp_path.glob("r-*.safetensors"))) == 3
+
+
+def test_a_mean_that_hangs_on_a_few_rows_is_told(tmp_path, monkeypatch):
+    data = tiny(False)
+    data.test[3] = 1e4
+    monkeypatch.setattr(densities, "load", lambda *_: data)
+    row = papers.run(Recipe("G", "x", "gaussian", kind="gaussian"), 0.0, tmp_path)["row"]
+    assert row["measured"] < -1e5
+    assert -10 < row["without_the_10_worst"] < 0
+    assert f"{row['without_the_10_worst']:.2f} without the 10 least likely" in row["note"]

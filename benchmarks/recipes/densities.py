@@ -15,6 +15,7 @@ from recipes.models import Noisy, gaussian_log_prob, model_of
 from recipes.recipe import Recipe
 
 _CHUNK = 2_000
+_WORST = 10  # rows that a mean should not hang on
 
 
 def gaussian(recipe: Recipe, minutes: float, path: Path, split: int) -> Measured:
@@ -87,8 +88,12 @@ def trained_flow(recipe: Recipe, path: Path) -> Any:
 
 
 def _measured(scores: Tensor, data: Data, notes: dict[str, Any]) -> Measured:
-    extra = {}
+    extra, detail = {}, ""
     if data.pixels is not None:
         bits = data.pixels.bits_per_dimension(scores, data.test)
         extra["bits_per_dimension"] = float(bits.mean())
-    return Measured(scores, notes, data.part, extra=extra)
+    without = float(scores.sort().values[_WORST:].mean())
+    if without > scores.mean() + 1:  # a nat of the mean hangs on a handful of rows: say so
+        extra[f"without_the_{_WORST}_worst"] = without
+        detail = f"{without:.2f} without the {_WORST} least likely test rows"
+    return Measured(scores, notes, data.part, detail, extra)
