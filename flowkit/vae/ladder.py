@@ -170,53 +170,28 @@ def _ladders(
         _, height, width = check_image(row, len(channels))
         shapes = [(c, height >> i, width >> i) for i, c in enumerate(channels, start=1)]
     shapes += [(width,) for width in hidden]
-    down: list[nn.Module] = []
-    up: list[nn.Module] = []
+    relu, levels, falls = nn.ReLU(), [], []
     for level, (outer, inner) in enumerate(pairwise((row, *shapes))):
-        count = outputs if level == 0 else 1
+        told = outer if level else (outer[0] * outputs, *outer[1:])
+        down: nn.Module
+        up: nn.Module
         if level < len(channels):
-            down.append(
-                _Shaped(row, nn.Conv2d(outer[0], inner[0], 4, 2, 1))
-                if level == 0
-                else nn.Conv2d(outer[0], inner[0], 4, 2, 1)
-            )
-            up.append(nn.ConvTranspose2d(inner[0], outer[0] * count, 4, 2, 1))
+            convolution = nn.Conv2d(outer[0], inner[0], 4, 2, 1)
+            down = nn.Sequential(nn.Flatten(), nn.Unflatten(1, outer), convolution)
+            up = nn.ConvTranspose2d(inner[0], told[0], 4, 2, 1)
         else:
-            size = math.prod(outer)
-            down.append(Flat(nn.Linear(size, math.prod(inner))))
-            up.append(
-                _Shaped(
-                    (count * outer[0], *outer[1:]),
-                    Flat(nn.Linear(math.prod(inner), size * count)),
-                    after=True,
-                )
-            )
-    relu = nn.ReLU()
-    levels = [nn.Sequential(layer, relu) for layer in down]
-    # What comes from above and what is injected meet, and then go through f: a ReLU and a layer.
-    falls = [nn.Sequential(relu, layer) for layer in up]
+            down = Flat(nn.Linear(math.prod(outer), math.prod(inner)))
+            up = Flat(nn.Linear(math.prod(inner), math.prod(told)))
+            up = nn.Sequential(up, nn.Unflatten(1, told))
+        levels.append(nn.Sequential(down, relu))
+        # What comes from above and what is injected meet, and then go through f.
+        falls.append(nn.Sequential(relu, up))
     heads = [nn.Linear(math.prod(s), 2 * g) for s, g in zip(shapes, groups, strict=True)]
     inject = [nn.Linear(g, math.prod(s)) for s, g in zip(shapes, groups, strict=True)]
     for head in heads:
         nn.init.zeros_(head.weight)
         nn.init.zeros_(head.bias)
     return LadderEncoder(levels, heads), LadderDecoder(groups, inject, falls, shapes)
-
-
-class _Shaped(nn.Module):
-    """A module before which, or after which, rows take a shape."""
-
-    def __init__(self, shape: tuple[int, ...], module: nn.Module, *, after: bool = False) -> None:
-        super().__init__()
-        self.shape, self.module, self.after = shape, module, after
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Reshape and map, or map and reshape."""
-        if self.after:
-            mapped: Tensor = self.module(x)
-            return mapped.reshape(-1, *self.shape)
-        out: Tensor = self.module(x.reshape(-1, *self.shape))
-        return out
 
 
 class Chained(NamedTuple):
