@@ -40,8 +40,9 @@ def report(results: dict, picture: str) -> str:
         f"{' to '.join(sorted({dates[0], dates[-1]}))}. Made by `python benchmarks/tables.py`.",
         "",
         "Mean log-likelihood of held-out rows in nats, in the table's own units; in brackets the",
-        "seconds of the fit. The best of a table is bold. *lead* is flowkit's distance from the",
-        "best of the others, ± the standard error of flowkit's score.",
+        "seconds of the fit (~: beside other work on the same cores, so too many). The best of a",
+        "table is bold. *lead* is flowkit's distance from the best of the others, ± the standard",
+        "error of flowkit's score.",
         "",
         f"![leads]({picture})",
         "",
@@ -67,7 +68,8 @@ def _cell(row: dict | None, best: float) -> str:
     if row is None:
         return ""
     score = f"{row['score']:.2f}"
-    return f"{f'**{score}**' if row['score'] == best else score} ({row['seconds']:.0f})"
+    seconds = f"{'~' if row.get('shared') else ''}{row['seconds']:.0f}"
+    return f"{f'**{score}**' if row['score'] == best else score} ({seconds})"
 
 
 def _summary(results: dict) -> list[str]:
