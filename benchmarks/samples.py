@@ -26,6 +26,7 @@ import tabular_data
 from flowkit.images import inpaint
 
 _SAMPLES, _SHOWN, _SIDE = 1_000, 10, 28
+_ROWS = ["NICE, MNIST", "MADE-MoG, logit-MNIST", "MAF (5), logit-MNIST"]
 _CONFIDENT, _GOOD = 0.9, 0.98
 
 
@@ -77,7 +78,7 @@ def judge(net: nn.Module, levels: Tensor) -> dict[str, float | list[float]]:
 def main() -> None:
     """Judge and draw the samples of the rows."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rows", nargs="+", default=["NICE, MNIST", "MADE-MoG, logit-MNIST"])
+    parser.add_argument("--rows", nargs="+", default=_ROWS)
     parser.add_argument("--work", type=Path, default=papers.WORK)
     options = parser.parse_args()
     net, accuracy = classifier()
