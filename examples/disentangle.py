@@ -50,7 +50,7 @@ def main() -> None:
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     console = Console()
-    steps, points = (40, 40) if options.quick else (2_500, 400)
+    steps, points = (40, 40) if options.quick else (1_500, 400)
     x = pictures(factors(10_000, SEED))
     table = Table(title="by known factors: scale, x, y")
     for heading in ("model", "reconstruction, nats", "beta-VAE score", "SAP", "MIG"):

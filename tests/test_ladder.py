@@ -5,9 +5,10 @@ import math
 import pytest
 import torch
 from torch import nn
+from zoo import perturb_
 
 from flowkit.errors import ArgumentError, ShapeError
-from flowkit.flows import ConditionalNormal
+from flowkit.flows import ConditionalNormal, DiscretizedLogisticLikelihood
 from flowkit.training import Batch, fit
 from flowkit.vae import VAE, HierarchicalVAE, LadderVAE, kl
 
@@ -173,3 +174,23 @@ def test_a_hierarchy_climbs_and_comes_down():
     assert set(chain.unique().tolist()) <= {0.0, 1.0}
     with pytest.raises(ArgumentError, match="^layers: expected"):
         model.reconstruct(x, 3)
+
+
+def test_levels_of_the_decoder_bend():
+    ladder = LadderVAE((8,), groups=(2, 1), hidden=(16, 16))
+    perturb_(ladder)
+    z = torch.randn(5, 3, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        once, twice, none = (ladder.decoder(scale * z) for scale in (1.0, 2.0, 0.0))
+    assert ((twice - none) - 2 * (once - none)).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("channels", [(), (4,)])
+def test_a_likelihood_of_several_parameters_has_them_from_the_lowest_level(channels):
+    hidden = (8,) * (2 - len(channels))
+    law = DiscretizedLogisticLikelihood(components=2)
+    ladder = LadderVAE((3, 4, 4), (1, 2), channels=channels, hidden=hidden, likelihood=law)
+    x = torch.randint(256, (20, 48), generator=torch.Generator().manual_seed(0)).float()
+    history = fit(ladder, x, steps=3, batch_size=10, seed=0)
+    assert len(history.loss) == 3
+    assert ladder.sample(2).shape == (2, 48)

@@ -97,13 +97,13 @@ def test_a_task_simulates_what_its_likelihood_says(name):
     assert scores_are_zero(score)
 
 
-def test_two_moons_lie_where_their_likelihood_says():
-    task = TASKS["two_moons"]()
+@pytest.mark.parametrize(("name", "half"), [("two_moons", 0.6), ("gaussian_mixture", 6.0)])
+def test_a_likelihood_of_two_numbers_is_a_density_where_they_are_drawn(name, half):
+    task = TASKS[name]()
     theta = torch.tensor([[0.3, -0.1]])
     x = task.simulate(theta.expand(1_000, -1), torch.Generator().manual_seed(0))
     assert torch.isfinite(task.log_likelihood(x, theta)).all()
-    # The likelihood is a density: its mass on a grid is one.
-    axis = torch.linspace(-0.6, 0.6, 1_201)
+    axis = torch.linspace(-half, half, 1_201)
     grid = torch.cartesian_prod(axis, axis) + x.mean(0)
     mass = task.log_likelihood(grid, theta).exp().sum() * (axis[1] - axis[0]) ** 2
     assert float(mass) == pytest.approx(1.0, abs=0.01)
