@@ -27,6 +27,7 @@ from flowkit.images import inpaint
 
 _SAMPLES, _SHOWN, _SIDE = 1_000, 10, 28
 _ROWS = ["NICE, MNIST", "MADE-MoG, logit-MNIST", "MAF (5), logit-MNIST"]
+_ASCENT = 2_000
 _CONFIDENT, _GOOD = 0.9, 0.98
 
 
@@ -106,12 +107,14 @@ def main() -> None:
 
 def _inpainted(flow: nn.Module, data: object, generator: torch.Generator) -> list[Tensor]:
     """Return test images without their lower half, and with what the flow puts there."""
-    x = data.test[:_SHOWN].clone()
+    x = data.test[:_SHOWN]
     known = (torch.arange(_SIDE * _SIDE) // _SIDE) < _SIDE // 2
-    x[:, ~known] = torch.rand(x[:, ~known].shape, generator=generator)
-    filled = inpaint(flow, x, known, generator=generator)
     blank = torch.where(known, x, 0.0)
-    return [data.pixels.decode(blank), data.pixels.decode(filled)]
+    # In each pixel's own deviations, as the flow inside has them; unknown pixels begin as noise.
+    low, high, z = ((part - flow.mean) / flow.deviation for part in (0.0, 1.0, x))
+    z = torch.where(known, z, torch.randn(x.shape, generator=generator))
+    filled = inpaint(flow.flow, z, known, low=low, high=high, steps=_ASCENT, generator=generator)
+    return [data.pixels.decode(part) for part in (blank, flow.mean + flow.deviation * filled)]
 
 
 def _draw(pictures: list[Tensor], path: Path) -> None:

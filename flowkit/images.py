@@ -109,23 +109,24 @@ def inpaint(
     known: Tensor,
     *,
     steps: int = 400,
-    low: float = 0.0,
-    high: float = 1.0,
+    low: float | Tensor = 0.0,
+    high: float | Tensor = 1.0,
     context: Tensor | None = None,
     generator: torch.Generator | None = None,
 ) -> Tensor:
     """Fill in what is not known by noisy gradient ascent on the log-density, ``(*batch, D)``.
 
     ``x <- x + a_i (grad log p(x) + noise)`` where unknown, ``a_i = 10 / (100 + i)``, held within
-    ``low`` and ``high``.
+    ``low`` and ``high``. The steps are as long as that for pixels of about unit deviation: give it
+    those, and a flow over them, where a pixel that is nearly always black would leap.
 
     Args:
         flow: of images.
         x: images; what stands where ``known`` is False is where the ascent begins.
         known: ``(D,)`` or ``(*batch, D)`` booleans.
         steps: of the ascent.
-        low: least value of a pixel.
-        high: greatest.
+        low: least value of a pixel, a number or one for each pixel, ``(D,)``.
+        high: greatest, likewise.
         context: of the flow.
         generator: of the noise.
 
@@ -140,10 +141,11 @@ def inpaint(
     check_count("steps", steps)
     if known.dtype != torch.bool or known.shape[-1] != x.shape[-1]:
         raise ShapeError("known", f"booleans (..., {x.shape[-1]})", f"{known.dtype} {known.shape}")
+    least, most = (torch.as_tensor(bound, dtype=x.dtype, device=x.device) for bound in (low, high))
     for i in range(steps):
         at = x.detach().requires_grad_()
         (slope,) = torch.autograd.grad(flow.log_prob(at, context).sum(), at)
         noise = torch.randn(x.shape, generator=generator, dtype=x.dtype)
-        moved = (x + 10 / (100 + i) * (slope + noise)).clamp(low, high)
-        x = torch.where(known, x, moved)
+        moved = x + 10 / (100 + i) * (slope + noise)
+        x = torch.where(known, x, torch.minimum(torch.maximum(moved, least), most))
     return x
