@@ -40,7 +40,7 @@ def report(results: dict, picture: str) -> str:
         f"{' to '.join(sorted({dates[0], dates[-1]}))}. Made by `python benchmarks/tables.py`.",
         "",
         "Mean log-likelihood of held-out rows in nats, in the table's own units; in brackets the",
-        "seconds of the fit (~: beside other work on the same cores, so too many). The best of a",
+        "seconds of the fit (~: on one core of the two, or beside other work). The best of a",
         "table is bold. *lead* is flowkit's distance from the best of the others, ± the standard",
         "error of flowkit's score.",
         "",
