@@ -134,11 +134,14 @@ def _bound(model: Any, x: Tensor, samples: int = 5) -> Tensor:
 
 
 def _likelihood(model: Any, x: Tensor) -> Tensor:
-    """Return the log-likelihood of the first rows by 5,000 samples, ``(n,)``."""
+    """Return the log-likelihood of evenly spread rows by 5,000 samples, ``(n,)``.
+
+    Not of the first ones: the binarised test digits stand in order.
+    """
     generator = torch.Generator().manual_seed(0)
     parts = [
         log_likelihood(model, part, samples=_SAMPLES, chunk=100, generator=generator).value
-        for part in x[:_ROWS].split(50)
+        for part in x[:: max(len(x) // _ROWS, 1)].split(50)
     ]
     return torch.cat(parts)
 
