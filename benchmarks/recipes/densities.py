@@ -1,6 +1,7 @@
 """Rows whose model is a density: flows of any library, Gaussians, `FlowDensity`."""
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -51,13 +52,8 @@ def flow(recipe: Recipe, minutes: float, path: Path, split: int) -> Measured:
     data = load(recipe.data, split)
     labels = data.labels if recipe.conditional else (None, None)
 
-    def make() -> torch.nn.Module:
-        torch.manual_seed(0)
-        model = model_of(recipe, data)
-        return model if data.pixels is None else Noisy(model, data.pixels)
-
     trained = train(
-        make,
+        _maker(recipe, data),
         data.train,
         minutes,
         path,
@@ -65,7 +61,7 @@ def flow(recipe: Recipe, minutes: float, path: Path, split: int) -> Measured:
         validation=(data.val,) if labels[1] is None else (data.val, labels[1]),
         **recipe.training,
     )
-    model: Any = trained.model.flow if data.pixels is not None else trained.model
+    model = _density(trained.model)
     with torch.no_grad():
         parts = [
             class_marginal(model, part, CLASSES) if recipe.conditional else model.log_prob(part)
@@ -78,13 +74,23 @@ def trained_flow(recipe: Recipe, path: Path) -> Any:
     """Return the flow of a row as far as it has been trained."""
     data = load(recipe.data)
 
+    make = _maker(recipe, data)
+    trained = train(make, data.train, 0.0, path, validation=(data.val,), **recipe.training)
+    return _density(trained.model)
+
+
+def _maker(recipe: Recipe, data: Data) -> Callable[[], torch.nn.Module]:
     def make() -> torch.nn.Module:
         torch.manual_seed(0)
         model = model_of(recipe, data)
         return model if data.pixels is None else Noisy(model, data.pixels)
 
-    trained = train(make, data.train, 0.0, path, validation=(data.val,), **recipe.training)
-    return trained.model.flow if data.pixels is not None else trained.model
+    return make
+
+
+def _density(model: Any) -> Any:
+    """Return the flow itself, which sees no levels but pixels."""
+    return model.flow if isinstance(model, Noisy) else model
 
 
 def _measured(scores: Tensor, data: Data, notes: dict[str, Any]) -> Measured:

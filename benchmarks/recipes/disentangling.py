@@ -8,8 +8,7 @@ import torch
 
 from flowkit.metrics import active_units, beta_vae_score, factor_vae_score, mig, sap
 from flowkit.vae import dip, factor, kl
-from recipes.latent import load, make_vae
-from recipes.legs import train
+from recipes.latent import load, make_vae, train_on
 from recipes.measured import Measured
 from recipes.recipe import Recipe
 from tabular_data import shapes
@@ -38,15 +37,8 @@ def measure(recipe: Recipe, minutes: float, path: Path, split: int) -> Measured:
     for name in ("beta", "lambda_od", "gamma"):
         options.pop(name, None)
     plain = Recipe(recipe.row, recipe.data, "vae", options=options, seed=recipe.seed)
-    trained = train(
-        lambda: make_vae(plain, rows),
-        rows.train,
-        minutes,
-        path,
-        terms=terms,
-        validation=rows.val,
-        seed=recipe.seed,
-        **recipe.training,
+    trained = train_on(
+        recipe, lambda: make_vae(plain, rows), minutes, path, terms=terms, **recipe.training
     )
     model: Any = trained.model
 

@@ -1,12 +1,13 @@
 """Rows whose model has latents: autoencoders, ladders, belief networks."""
 
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import tabular_data
 from flowkit.estimators import log_likelihood
@@ -77,10 +78,24 @@ def _stochastic() -> Likelihood:
     return BernoulliLikelihood(stochastic=True)
 
 
+def train_on(
+    recipe: Recipe, make: Callable[[], nn.Module], minutes: float, path: Path, **training: Any
+) -> Trained:
+    """Train what a function makes, its weights drawn by the seed, on the rows of a recipe."""
+    rows = load(recipe.data)
+
+    def seeded() -> nn.Module:
+        torch.manual_seed(recipe.seed)
+        return make()
+
+    return train(
+        seeded, rows.train, minutes, path, validation=rows.val, seed=recipe.seed, **training
+    )
+
+
 def make_vae(recipe: Recipe, rows: Rows) -> VAE:
     """Return an untrained autoencoder."""
     options = dict(recipe.options)
-    torch.manual_seed(recipe.seed)
     latents, likelihood = options.pop("latents"), rows.likelihood()
     net = options.pop("net")
     row = rows.shape if net.startswith("conv") else (rows.train.shape[1],)
@@ -101,15 +116,7 @@ def vae(recipe: Recipe, minutes: float, path: Path, split: int) -> Measured:
     warm_up = training.pop("warm_up", 0)
     if warm_up and training.get("objective", "elbo") == "elbo":
         training["terms"] = (kl(warm_up=warm_up),)
-    trained = train(
-        lambda: make_vae(recipe, rows),
-        rows.train,
-        minutes,
-        path,
-        validation=rows.val,
-        seed=recipe.seed,
-        **training,
-    )
+    trained = train_on(recipe, lambda: make_vae(recipe, rows), minutes, path, **training)
     elbo, likelihood = _bound(trained.model, rows.test), _likelihood(trained.model, rows.test)
     found = {
         "elbo": float(elbo.mean()),
@@ -153,18 +160,9 @@ def belief(recipe: Recipe, minutes: float, path: Path, split: int) -> Measured:
     mean = rows.train.mean(0)
 
     def make() -> SigmoidBeliefNetwork:
-        torch.manual_seed(recipe.seed)
         return SigmoidBeliefNetwork(rows.train.shape[1], mean=mean, **recipe.options)
 
-    trained = train(
-        make,
-        rows.train,
-        minutes,
-        path,
-        validation=rows.val,
-        seed=recipe.seed,
-        **recipe.training,
-    )
+    trained = train_on(recipe, make, minutes, path, **recipe.training)
     scores = _likelihood(trained.model, rows.test)
     return Measured(scores, trained.notes(), rows.part)
 
@@ -176,19 +174,10 @@ def ladder(recipe: Recipe, minutes: float, path: Path, split: int) -> Measured:
     warm_up = options.pop("warm_up")
 
     def make() -> LadderVAE:
-        torch.manual_seed(recipe.seed)
         return LadderVAE(rows.shape, likelihood=rows.likelihood(), **options)
 
-    trained = train(
-        make,
-        rows.train,
-        minutes,
-        path,
-        validation=rows.val,
-        terms=(kl(warm_up=warm_up),),
-        seed=recipe.seed,
-        **recipe.training,
-    )
+    terms = (kl(warm_up=warm_up),)
+    trained = train_on(recipe, make, minutes, path, terms=terms, **recipe.training)
     model: Any = trained.model
     with torch.no_grad():
         drawn = [model.draw(part) for part in rows.test.split(500)]
@@ -225,19 +214,10 @@ def hierarchy(recipe: Recipe, minutes: float, path: Path, split: int) -> Measure
     rows = load(recipe.data)
 
     def make() -> HierarchicalVAE:
-        torch.manual_seed(recipe.seed)
         width = rows.train.shape[1]
         return HierarchicalVAE((width,), likelihood=rows.likelihood(), **recipe.options)
 
-    trained = train(
-        make,
-        rows.train,
-        minutes,
-        path,
-        validation=rows.val,
-        seed=recipe.seed,
-        **recipe.training,
-    )
+    trained = train_on(recipe, make, minutes, path, **recipe.training)
     model: Any = trained.model
     with torch.no_grad():
         drawn = model.draw(rows.test[:2_000])
@@ -256,4 +236,4 @@ def hierarchy(recipe: Recipe, minutes: float, path: Path, split: int) -> Measure
     return Measured(_bound(model, rows.test), trained.notes() | notes, rows.part, detail)
 
 
-__all__ = ["Trained", "belief", "hierarchy", "ladder", "load", "make_vae", "vae"]
+__all__ = ["belief", "hierarchy", "ladder", "load", "make_vae", "train_on", "vae"]

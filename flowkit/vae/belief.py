@@ -13,6 +13,7 @@ from flowkit._checks import check_choice, check_count, check_event, check_widths
 from flowkit.errors import ArgumentError, ContextError, DataError, ShapeError
 from flowkit.estimators import Estimate, RunningMoments
 from flowkit.training import Batch, Step
+from flowkit.vae.objectives import mean_over_rows
 
 _OBJECTIVES = ("vimco", "nvil", "reinforce", "reweighted_wake_sleep")
 
@@ -231,9 +232,7 @@ class SigmoidBeliefNetwork(nn.Module):
             else:
                 estimate = estimator(log_p, log_q)
             value = estimate.bound + estimate.surrogate - estimate.surrogate.detach()
-            if batch.weights is not None:
-                value = batch.weights * value
-            return {"negative_bound": -value.mean()}
+            return {"negative_bound": -mean_over_rows(value, batch.weights)}
 
         moved = [p for name, p in self.named_parameters() if learned or "baseline" not in name]
         return {"belief": Step(moved, loss, optimizer=optimizer or _adam)}
@@ -242,8 +241,7 @@ class SigmoidBeliefNetwork(nn.Module):
         """Return the negative bound of ten samples, whatever is trained on."""
         log_f = self.log_weights(batch.x, 10, generator, context=batch.context)
         bound = estimators.iwae(log_f, torch.zeros_like(log_f)).bound
-        values = -bound if batch.weights is None else -batch.weights * bound
-        return {"negative_bound": values.mean()}
+        return {"negative_bound": -mean_over_rows(bound, batch.weights)}
 
     def check_rows(self, x: Tensor, context: Tensor | None = None) -> None:
         """Raise unless rows are bits, as many as are visible, with a context if it is asked for."""

@@ -13,7 +13,7 @@ from flowkit.errors import ArgumentError, ContextError, ShapeError
 from flowkit.estimators import Estimate, elbo
 from flowkit.flows import ConditionalNormal, Likelihood, StandardNormal, likelihood_named
 from flowkit.training import Batch, Step
-from flowkit.vae.objectives import Term, estimate_of, kl
+from flowkit.vae.objectives import Term, estimate_of, kl, mean_over_rows
 
 
 @dataclass
@@ -281,11 +281,6 @@ class VAE(nn.Module):
             self.draw(self.likelihood.observe(x[:2].to(parameter.device, parameter.dtype)))
         finally:
             self.train(training)
-
-
-def mean_over_rows(values: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Return the mean over rows, the last dimension, and any others, ``()``."""
-    return values.mean() if weights is None else (weights * values).mean()
 
 
 def _sample_and_log_prob(

@@ -73,7 +73,8 @@ class Term(ABC):
         return {}
 
 
-def _mean(values: Tensor, weights: Tensor | None) -> Tensor:
+def mean_over_rows(values: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Return the mean over rows, the last dimension, and any others, ``()``."""
     return values.mean() if weights is None else (weights * values).mean()
 
 
@@ -149,8 +150,10 @@ class kl(Term):
     def _divergences(drawn: Draw, weights: Tensor | None) -> dict[str, Tensor]:
         latents = drawn.kl_of_latents
         if latents is None:
-            return {"kl": _mean(drawn.log_q - drawn.log_prior, weights)}
-        parts = [_mean(part.sum(-1), weights) for part in latents.split(drawn.model.groups, -1)]
+            return {"kl": mean_over_rows(drawn.log_q - drawn.log_prior, weights)}
+        parts = [
+            mean_over_rows(part.sum(-1), weights) for part in latents.split(drawn.model.groups, -1)
+        ]
         if len(parts) == 1:
             return {"kl": parts[0]}
         return {f"kl_{i}": part for i, part in enumerate(parts, start=1)}
@@ -335,7 +338,7 @@ class factor(Term):
     def __call__(self, drawn: Draw, weights: Tensor | None) -> dict[str, Tensor]:
         """Return what the discriminator makes of the latents, weighed."""
         logits = self.discriminator(drawn.z[0])
-        estimate = _mean(logits[:, 0] - logits[:, 1], weights)
+        estimate = mean_over_rows(logits[:, 0] - logits[:, 1], weights)
         return {"total_correlation": self.gamma * estimate}
 
     def steps(self, model: VAE) -> dict[str, Step]:
