@@ -30,6 +30,7 @@ from flowkit.flows.likelihoods import (
     Likelihood,
     likelihood_named,
 )
+from flowkit.flows.pixels import PixelDistribution
 
 __all__ = [
     "Base",
@@ -51,6 +52,7 @@ __all__ = [
     "Likelihood",
     "MixtureOfFlows",
     "NormalMixture",
+    "PixelDistribution",
     "StandardLogistic",
     "StandardNormal",
     "StudentT",

@@ -3,6 +3,7 @@
 from flowkit.nets.convnet import ConvDecoder, ConvEncoder
 from flowkit.nets.made import MADE
 from flowkit.nets.mlp import MLP
+from flowkit.nets.pixelcnn import PixelCNN
 from flowkit.nets.resnet import ResNet
 
-__all__ = ["MADE", "MLP", "ConvDecoder", "ConvEncoder", "ResNet"]
+__all__ = ["MADE", "MLP", "ConvDecoder", "ConvEncoder", "PixelCNN", "ResNet"]

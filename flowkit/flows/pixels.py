@@ -1,0 +1,82 @@
+"""Images pixel by pixel: the distribution whose parameters a PixelCNN computes."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from flowkit._checks import check_context, check_event, check_shape
+from flowkit.errors import ArgumentError
+from flowkit.flows.bases import Base
+from flowkit.flows.likelihoods import Likelihood, likelihood_named
+from flowkit.nets import PixelCNN
+
+
+class PixelDistribution(Base):
+    """Images ``(channels, height, width)``, each scalar given those before it.
+
+    Args:
+        net: a `PixelCNN` with as many outputs as the likelihood asks for.
+        likelihood: of a scalar, or its name: "bernoulli" for bits, "categorical" or "logistic" for
+            levels 0 to 255.
+
+    ``log_prob`` costs one pass of the network, ``sample`` about one in all: what the network has
+    computed for a pixel is kept for those after it. No gradient flows through samples.
+
+    Raises:
+        ArgumentError: the network has another number of outputs.
+
+    Reference: van den Oord, Kalchbrenner and Kavukcuoglu, *Pixel recurrent neural networks*, 2016.
+
+    Example:
+        >>> images = PixelDistribution(PixelCNN((1, 6, 6), hidden=8, layers=2))
+        >>> images.sample((3,)).shape
+        torch.Size([3, 1, 6, 6])
+        >>> images.log_prob(torch.zeros(5, 1, 6, 6)).shape
+        torch.Size([5])
+    """
+
+    def __init__(self, net: PixelCNN, likelihood: str | Likelihood = "bernoulli") -> None:
+        super().__init__(tuple(net.image), context_features=net.context_features)
+        self.likelihood = likelihood_named(likelihood)
+        if net.outputs != self.likelihood.outputs:
+            expected = f"a PixelCNN with outputs={self.likelihood.outputs}, as the likelihood asks"
+            raise ArgumentError("net", expected, f"outputs={net.outputs}")
+        self.net = net
+        self._like = self._like.to(next(net.parameters()))
+
+    def log_prob(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        """Return the log-probability of images ``(*batch, C, H, W)``, ``(*batch,)``."""
+        check_event("z", z, self.event_shape)
+        params = self.net(self.likelihood.features(z), context)
+        params = params.movedim(z.dim() - 3, 0)  # the parameters come first
+        return self.likelihood.log_prob(z, params).flatten(z.dim() - 3).sum(-1)
+
+    @torch.no_grad()
+    def sample(
+        self,
+        sample_shape: int | Sequence[int] = (),
+        context: Tensor | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Draw images ``(*sample_shape, *context_batch, C, H, W)``, pixel after pixel."""
+        sample_shape = check_shape("sample_shape", sample_shape)
+        check_context(context, self.context_features)
+        batch = () if context is None else context.shape[:-1]
+        shape = (*sample_shape, *batch)
+        n = torch.Size(shape).numel()
+        if context is not None:
+            context = context.expand(*shape, -1).reshape(n, -1)
+        drawn = self._like.new_zeros(n, *self.event_shape)
+        seen = torch.zeros_like(drawn)  # the same, as the network sees it
+        for channel, row, column, params in self.net.sweep(seen, context):
+            value = self.likelihood.sample(params, generator)
+            drawn[:, channel, row, column] = value
+            seen[:, channel, row, column] = self.likelihood.features(value)
+        return drawn.reshape(*shape, *self.event_shape)
+
+    def check_rows(self, x: Tensor, context: Tensor | None = None) -> None:
+        """Raise unless rows are images that can be observed."""
+        check_event("data", x, tuple(self.event_shape))
+        check_context(context, self.context_features)
+        self.likelihood.check(x)

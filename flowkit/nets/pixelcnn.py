@@ -1,0 +1,285 @@
+"""PixelCNN: a network whose outputs for a pixel see only the pixels before it, row by row.
+
+Two stacks of convolutions. The vertical one sees the rows above a pixel, in full width; the
+horizontal one sees what is to the left, and takes in the vertical one. A single stack of masked
+squares would be blind on the right.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from flowkit._checks import check_choice, check_context, check_count, check_event
+from flowkit.errors import ArgumentError, ShapeError
+
+
+class PixelCNN(nn.Module):
+    """A PixelCNN over images ``(channels, height, width)``, masked and gated.
+
+    Pixels come row by row, and within a pixel its channels in turn. The outputs of a channel of a
+    pixel depend on all before it within reach, and on nothing else: the first layer leaves out the
+    pixel's own value (type A), the others do not (type B), and features belong to channels, which
+    see those up to their own.
+
+    Args:
+        image: (channels, height, width).
+        outputs: numbers per scalar: 1 logit of a bit, 256 of a level, 3 per logistic component.
+        hidden: features of each stack; a multiple of the channels.
+        layers: of each stack.
+        reach: pixels that each layer looks further, up and to both sides; all of them together
+            see ``layers * reach`` pixels far.
+        gated: whether features are ``tanh(a) * sigmoid(b)`` instead of ``relu(a)``.
+        context_features: width of the context, 0 for none.
+        conditioning: "invariant", where a context adds the same to every pixel of a layer, or
+            "dependent", where it may add something else to each.
+
+    ``forward`` costs one pass; `sweep` gives the outputs pixel by pixel for the price of about one
+    pass in all.
+
+    Raises:
+        ArgumentError: sizes that make no sense, hidden features that the channels do not divide.
+
+    Reference: van den Oord et al., *Conditional image generation with PixelCNN decoders*, 2016,
+    section 2; van den Oord, Kalchbrenner and Kavukcuoglu, *Pixel recurrent neural networks*, 2016,
+    section 3.4, for the masks; Makhzani and Frey, *PixelGAN autoencoders*, 2017, for the two kinds
+    of conditioning.
+
+    Example:
+        >>> net = PixelCNN((1, 8, 8), outputs=2, hidden=8, layers=2)
+        >>> net(torch.rand(5, 1, 8, 8)).shape
+        torch.Size([5, 2, 1, 8, 8])
+    """
+
+    def __init__(
+        self,
+        image: Sequence[int],
+        outputs: int = 1,
+        *,
+        hidden: int = 32,
+        layers: int = 5,
+        reach: int = 2,
+        gated: bool = True,
+        context_features: int = 0,
+        conditioning: str = "invariant",
+    ) -> None:
+        super().__init__()
+        if isinstance(image, int) or len(image) != 3:
+            raise ArgumentError("image", "(channels, height, width)", image)
+        self.image = torch.Size(check_count("image", size) for size in image)
+        self.outputs = check_count("outputs", outputs)
+        self.context_features = check_count("context_features", context_features, minimum=0)
+        channels = self.image[0]
+        if check_count("hidden", hidden) % channels:
+            raise ArgumentError("hidden", f"a multiple of {channels} channels", hidden)
+        check_count("reach", reach)
+        check_choice("conditioning", conditioning, ("invariant", "dependent"))
+        self.place: _Place | None = None
+        given = context_features
+        if context_features and conditioning == "dependent":
+            self.place, given = _Place(context_features, hidden, self.image[1:]), hidden
+        self.layers = nn.ModuleList(
+            _Layer(hidden, channels, reach, given, first=layer == 0, gated=gated)
+            for layer in range(check_count("layers", layers))
+        )
+        of, out_of = _owners(hidden, channels), torch.arange(outputs * channels) % channels
+        self.hidden = _MaskedConv2d(hidden, hidden, (1, 1), of[:, None] >= of)
+        self.last = _MaskedConv2d(hidden, outputs * channels, (1, 1), out_of[:, None] >= of)
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Map images ``(*batch, C, H, W)`` to outputs ``(*batch, outputs, C, H, W)``."""
+        batch, x, given = self._prepare(x, context)
+        # One row down: then a vertical row sees the rows above only, and may see itself.
+        vertical, horizontal = F.pad(x, (0, 0, 1, 0))[:, :, :-1], x
+        for layer in self.layers:
+            vertical, horizontal = layer(vertical, horizontal, given)
+        out: Tensor = self.last(torch.relu(self.hidden(torch.relu(horizontal))))
+        return out.reshape(*batch, self.outputs, *self.image)
+
+    def sweep(
+        self, x: Tensor, context: Tensor | None = None
+    ) -> Iterator[tuple[int, int, int, Tensor]]:
+        """Go through the scalars in order, and give the outputs of each from those before it.
+
+        Args:
+            x: images ``(n, C, H, W)``, to be filled in by the caller: a scalar is read once the
+                outputs of the next one are asked for, and is to be zero before.
+            context: ``(n, context_features)``, if the network asks for it.
+
+        Yields:
+            Channel, row and column, and the outputs ``(outputs, n)`` there.
+        """
+        _, x, given = self._prepare(x, context)
+        channels, height, width = self.image
+        rows = [_Row(layer, x) for layer in self.layers]  # type: ignore[arg-type]
+        (bias, weight), (last_bias, last) = self.hidden.flat(), self.last.flat()
+        vertical = torch.zeros_like(x[:, :, :1])
+        for i in range(height):
+            told = given if given is None or given.shape[2] == 1 else given[:, :, i : i + 1]
+            for row in rows:
+                vertical = row.start(vertical, told)
+            for j in range(width):
+                for c in range(channels):
+                    h = x[:, :, i, j]
+                    for row in rows:
+                        h = row.pixel(h, j)
+                    h = torch.addmm(bias, torch.relu(h), weight)
+                    h = torch.addmm(last_bias, torch.relu(h), last)
+                    yield c, i, j, h.view(-1, self.outputs, channels)[:, :, c].t()
+                rows[0].put(x[:, :, i, j], j)  # now that all of its channels are known
+            vertical = x[:, :, i : i + 1]
+
+    def _prepare(
+        self, x: Tensor, context: Tensor | None
+    ) -> tuple[tuple[int, ...], Tensor, Tensor | None]:
+        """Return the batch's shape, flat images, and what layers are told of the context.
+
+        That is ``(n, features, H, W)``, or ``(n, features, 1, 1)`` where it is the same for all.
+        """
+        check_event("x", x, tuple(self.image))
+        check_context(context, self.context_features)
+        batch = tuple(x.shape[:-3])
+        x = x.reshape(-1, *self.image)
+        if context is None:
+            return batch, x, None
+        try:
+            context = context.expand(*batch, -1).reshape(-1, self.context_features)
+        except RuntimeError as error:
+            expected = f"batch dimensions that broadcast to {batch}"
+            raise ShapeError("context", expected, tuple(context.shape)) from error
+        if self.place is not None:
+            placed: Tensor = self.place(context)
+            return batch, x, placed
+        return batch, x, context[:, :, None, None]
+
+
+class _Place(nn.Module):
+    """A context spread over the image: features of its own for every pixel."""
+
+    def __init__(self, context_features: int, features: int, size: Sequence[int]) -> None:
+        super().__init__()
+        self.shape = (features, *size)
+        self.linear = nn.Linear(context_features, features * size[0] * size[1])
+
+    def forward(self, context: Tensor) -> Tensor:
+        """Map ``(n, context_features)`` to ``(n, features, H, W)``."""
+        placed: Tensor = self.linear(context)
+        return placed.reshape(-1, *self.shape)
+
+
+def _owners(features: int, channels: int) -> Tensor:
+    """Return the channel that each feature belongs to; those of one channel stand together."""
+    return torch.arange(features) * channels // features
+
+
+class _MaskedConv2d(nn.Conv2d):
+    """A convolution whose last tap, the pixel itself, goes through a mask ``(out, in)``."""
+
+    mask: Tensor
+
+    def __init__(self, inputs: int, outputs: int, size: tuple[int, int], mask: Tensor) -> None:
+        super().__init__(inputs, outputs, size)
+        whole = torch.ones(outputs, inputs, *size)
+        whole[:, :, -1, -1] = mask
+        self.register_buffer("mask", whole, persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(n, in, H, W)``; nothing is padded."""
+        return F.conv2d(x, self.mask * self.weight, self.bias)
+
+    def flat(self) -> tuple[Tensor, Tensor]:
+        """Return bias ``(out,)`` and weight ``(width * in, out)`` of a window, flat.
+
+        Only of kernels that are one pixel high.
+        """
+        assert self.bias is not None  # noqa: S101  for the type checker
+        taps = (self.mask * self.weight)[:, :, 0].transpose(1, 2).flatten(1)
+        return self.bias, taps.t()
+
+
+class _Layer(nn.Module):
+    """One layer of both stacks; the first one's inputs are the channels themselves."""
+
+    def __init__(
+        self, hidden: int, channels: int, reach: int, given: int, *, first: bool, gated: bool
+    ) -> None:
+        super().__init__()
+        inputs = channels if first else hidden
+        self.reach, self.first, self.gated = reach, first, gated
+        # The vertical stack's first input is already one row down.
+        self.height = reach if first else reach + 1
+        halves = 2 if gated else 1
+        of, to = _owners(inputs, channels), _owners(hidden, channels)
+        own = to[:, None] > of if first else to[:, None] >= of
+        self.vertical = nn.Conv2d(inputs, halves * hidden, (self.height, 2 * reach + 1))
+        self.horizontal = _MaskedConv2d(
+            inputs, halves * hidden, (1, reach + 1), own.repeat(halves, 1)
+        )
+        self.down = nn.Conv2d(halves * hidden, halves * hidden, 1)
+        self.out = _MaskedConv2d(hidden, hidden, (1, 1), to[:, None] >= to)
+        self.given = nn.Conv2d(given, 2 * halves * hidden, 1) if given else None
+
+    def forward(
+        self, vertical: Tensor, horizontal: Tensor, given: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Map both stacks ``(n, features, H, W)``."""
+        r = self.reach
+        v, offset = self.across(F.pad(vertical, (r, r, self.height - 1, 0)), given)
+        h = self.act(self.horizontal(F.pad(horizontal, (r, 0, 0, 0))) + offset)
+        out: Tensor = self.out(h)
+        return v, out if self.first else horizontal + out
+
+    def across(self, vertical: Tensor, given: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return the vertical stack, from a padded one, and what it adds to the horizontal one."""
+        v = self.vertical(vertical)
+        offset = self.down(v)
+        if self.given is not None:
+            of_v, of_h = self.given(given).chunk(2, 1)
+            v, offset = v + of_v, offset + of_h
+        return self.act(v), offset
+
+    def act(self, x: Tensor) -> Tensor:
+        """Return features ``(n, hidden, ...)`` of what has been added up for them."""
+        if not self.gated:
+            return torch.relu(x)
+        a, b = x.chunk(2, 1)
+        return torch.tanh(a) * torch.sigmoid(b)
+
+
+class _Row:
+    """What a layer keeps of the rows above, and of the row that it is in."""
+
+    def __init__(self, layer: _Layer, x: Tensor) -> None:
+        n, r, width = len(x), layer.reach, x.shape[-1]
+        inputs = layer.vertical.in_channels
+        self._layer, self._inputs = layer, inputs
+        self._rows = x.new_zeros(n, inputs, layer.height, width)
+        # Of the horizontal stack of the layer before, pixel after pixel: a window of it is a slice.
+        self._line = x.new_zeros(n, (r + width) * inputs)
+        (self._bias, self._taps), self._out = layer.horizontal.flat(), layer.out.flat()
+        self._offset = x.new_zeros(0)
+
+    def start(self, vertical: Tensor, given: Tensor | None) -> Tensor:
+        """Take in a row of the vertical stack below, ``(n, features, 1, W)``; return the next."""
+        layer, r = self._layer, self._layer.reach
+        self._rows = torch.cat([self._rows[:, :, 1:], vertical], 2)
+        v, offset = layer.across(F.pad(self._rows, (r, r, 0, 0)), given)
+        offset = offset + self._bias[:, None, None]
+        self._offset = offset.squeeze(2).permute(2, 0, 1).contiguous()  # (W, n, features)
+        return v
+
+    def put(self, h: Tensor, j: int) -> None:
+        """Keep the horizontal stack below at column j, ``(n, in)``."""
+        end = (j + self._layer.reach) * self._inputs
+        self._line[:, end : end + self._inputs] = h
+
+    def pixel(self, h: Tensor, j: int) -> Tensor:
+        """Return the horizontal stack at column j, ``(n, hidden)``, from that below."""
+        self.put(h, j)
+        layer, width = self._layer, self._inputs
+        window = self._line[:, j * width : (j + layer.reach + 1) * width]
+        gated = layer.act(torch.addmm(self._offset[j], window, self._taps))
+        bias, weight = self._out
+        out = torch.addmm(bias, gated, weight)
+        return out if layer.first else h + out
