@@ -25,6 +25,7 @@ _ROOMS = (
     "estimators",
     "files",
     "flows",
+    "gan",
     "images",
     "interop",
     "metrics",

@@ -1,6 +1,7 @@
 """Scores of a fitted density, a representation or a proposal: functions of arrays."""
 
 from flowkit.metrics.calibration import Uniformity, ranks, uniformity
+from flowkit.metrics.clusters import cluster_error
 from flowkit.metrics.disentanglement import (
     DCI,
     SAP,
@@ -16,6 +17,15 @@ from flowkit.metrics.disentanglement import (
 from flowkit.metrics.importance import Smoothed, effective_samples, psis
 from flowkit.metrics.likelihood import Mean, mean, mean_difference
 from flowkit.metrics.neighbours import Closeness, closeness
+from flowkit.metrics.samples import (
+    PrecisionRecall,
+    energy_distance,
+    frechet_distance,
+    precision_recall,
+    sliced_wasserstein,
+    squared_mmd,
+    wasserstein_1,
+)
 from flowkit.metrics.two_sample import TwoSample, classifier_accuracy, two_sample
 
 __all__ = [
@@ -23,6 +33,7 @@ __all__ = [
     "SAP",
     "Closeness",
     "Mean",
+    "PrecisionRecall",
     "Smoothed",
     "TwoSample",
     "Uniformity",
@@ -30,17 +41,24 @@ __all__ = [
     "beta_vae_score",
     "classifier_accuracy",
     "closeness",
+    "cluster_error",
     "dci",
     "effective_samples",
+    "energy_distance",
     "factor_vae_score",
+    "frechet_distance",
     "group_information",
     "mean",
     "mean_difference",
     "mig",
     "mutual_information",
+    "precision_recall",
     "psis",
     "ranks",
     "sap",
+    "sliced_wasserstein",
+    "squared_mmd",
     "two_sample",
     "uniformity",
+    "wasserstein_1",
 ]

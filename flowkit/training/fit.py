@@ -32,7 +32,7 @@ def fit(
     seed: int = 0,
     steps: int | None = None,
     batch_size: int = 512,
-    learning_rate: float = 1e-3,
+    learning_rate: float | None = None,
     schedule: str | Schedule = "cosine",
     clip: float | None = 5.0,
     average: float | None = None,
@@ -77,7 +77,8 @@ def fit(
         seed: of the split, the order of rows and all noise.
         steps: number of steps; by default 30 epochs, but 1,000 to 20,000 steps.
         batch_size: rows per step, in all processes together.
-        learning_rate: the learning rate of the first step.
+        learning_rate: the learning rate of the first step; by default the model's
+            ``default_learning_rate``, or 1e-3.
         schedule: "cosine", "constant", or a function from the fraction of steps taken, 0 to 1, to
             a factor of the learning rate.
         clip: largest norm of the gradient of a step, or None.
@@ -118,6 +119,8 @@ def fit(
         >>> len(history.loss)
         5
     """
+    if learning_rate is None:
+        learning_rate = getattr(model, "default_learning_rate", 1e-3)
     settings = Options(
         steps=steps,
         batch_size=batch_size,
@@ -226,7 +229,7 @@ def _loop(
             **options.arguments(),
             "validation": validation if isinstance(validation, float) else None,
             "seed": list(seeds),
-            "objective": [[name, step.every] for name, step in named_steps.items()],
+            "objective": [[name, named(step.every)] for name, step in named_steps.items()],
             **{name: named(value) for name, value in extra.items()},
         }
         checkpoint = Checkpoint(

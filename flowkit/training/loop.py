@@ -200,7 +200,7 @@ class Loop:
                 rows = self._order(self.step)
                 factor = schedule((self.step - 1) / self.steps)
                 for update in self._updates.values():
-                    if self.step % update.every == 0:
+                    if update.is_taken(self.step):
                         update(self.step, rows, factor)
                 if self._average is not None:
                     self._average.update(self.step)

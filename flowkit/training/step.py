@@ -24,7 +24,8 @@ class Step:
         loss: ``loss(batch, generator)`` returns the named terms whose sum is minimised, each a
             scalar that is a mean over the rows of the batch. Noise is to be drawn from the
             generator.
-        every: the step is taken at every so-manieth step of the fit.
+        every: the step is taken at every so-manieth step of the fit; or a function of the number
+            of the fit's step that says whether it is taken then.
         optimizer: makes the optimiser from parameters and learning rate; fused Adam by default.
         before: called with the number of the fit's step, the first of which is 1, before the loss
             is computed: where the weight of a term, or anything else that changes in the course
@@ -39,16 +40,21 @@ class Step:
 
     parameters: Iterable[nn.Parameter]
     loss: Loss
-    every: int = 1
+    every: int | Callable[[int], bool] = 1
     optimizer: OptimizerFactory | None = None
     before: Callable[[int], object] | None = None
 
     def __post_init__(self) -> None:
-        check_count("every", self.every)
+        if not callable(self.every):
+            check_count("every", self.every)
         moved = tuple(p for p in self.parameters if p.requires_grad)
         if not moved:
             raise ArgumentError("parameters", "at least one that requires a gradient", "none")
         object.__setattr__(self, "parameters", moved)
+
+    def is_taken(self, number: int) -> bool:
+        """Return whether the step is taken at this step of the fit."""
+        return self.every(number) if callable(self.every) else number % self.every == 0
 
 
 def maximum_likelihood(model: nn.Module) -> Step:

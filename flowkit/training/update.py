@@ -56,7 +56,7 @@ class Update:
         autocast: AbstractContextManager[Any],
         seeds: StepSeeds,
     ) -> None:
-        self.every = step.every
+        self.is_taken = step.is_taken
         self.ledger = ledger
         self.optimizer = optimizer
         self.parameters = list(step.parameters)

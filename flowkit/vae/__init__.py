@@ -1,5 +1,6 @@
 """Latent-variable models that use flows: as posteriors, as priors, or fitted without data."""
 
+from flowkit.metrics.samples import squared_mmd
 from flowkit.vae.belief import Bits, SigmoidBeliefNetwork
 from flowkit.vae.ladder import HierarchicalVAE, LadderDecoder, LadderEncoder, LadderVAE
 from flowkit.vae.model import VAE, Draw
@@ -11,7 +12,6 @@ from flowkit.vae.objectives import (
     factor,
     kl,
     mmd,
-    squared_mmd,
     total_correlation,
     total_correlation_of,
 )

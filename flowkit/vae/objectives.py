@@ -17,6 +17,7 @@ from flowkit import estimators
 from flowkit._checks import check_choice, check_count, check_positive
 from flowkit.errors import ArgumentError, ShapeError
 from flowkit.estimators import Estimate
+from flowkit.metrics.samples import squared_mmd
 from flowkit.training import Batch, Step
 
 if TYPE_CHECKING:
@@ -367,8 +368,6 @@ class factor(Term):
 class mmd(Term):
     """``weight MMD²(q(z), p(z))`` between latents of the batch and as many of the prior.
 
-    With an inverse multiquadric kernel, ``s / (s + |z - z'|²)`` with ``s = 2 latents``.
-
     Args:
         weight: a factor.
 
@@ -384,24 +383,3 @@ class mmd(Term):
         z = drawn.z[0]
         prior = drawn.model.prior.sample((len(z),))  # type: ignore[operator]
         return {"mmd": self.weight * squared_mmd(z, prior)}
-
-
-def squared_mmd(x: Tensor, y: Tensor) -> Tensor:
-    """Return the unbiased estimate of the squared MMD of two samples ``(n, d)`` and ``(m, d)``.
-
-    Reference: Gretton et al., *A kernel two-sample test*, 2012, equation 3.
-
-    Example:
-        >>> x = torch.randn(500, 2)
-        >>> bool(squared_mmd(x, torch.randn(500, 2)).abs() < 0.1 < squared_mmd(x, x + 3))
-        True
-    """
-    scale = 2.0 * x.shape[1]
-
-    def kernel(a: Tensor, b: Tensor) -> Tensor:
-        squared = (a[:, None] - b).square().sum(-1)
-        return scale / (scale + squared)
-
-    n, m = len(x), len(y)
-    within = (kernel(x, x).sum() - n) / (n * (n - 1)) + (kernel(y, y).sum() - m) / (m * (m - 1))
-    return within - 2 * kernel(x, y).mean()

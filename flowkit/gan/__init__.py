@@ -1,0 +1,48 @@
+"""Adversarial models: generators, of which every flow is one, against critics; and autoencoders."""
+
+from flowkit.gan.autoencoders import AdversarialAutoencoder, Codes, PixelGANAutoencoder
+from flowkit.gan.classifier import ImageClassifier, Judgement
+from flowkit.gan.critics import (
+    CriticEstimate,
+    clip_weights_,
+    critic_estimate,
+    gradient_penalty,
+    spectral_norm_,
+)
+from flowkit.gan.decoders import Factorized
+from flowkit.gan.flow_gan import FlowGAN
+from flowkit.gan.generators import Generator, generate, interpolate
+from flowkit.gan.losses import Game, hinge, least_squares, non_saturating, wasserstein
+from flowkit.gan.model import GAN, WGAN
+from flowkit.gan.networks import Networks, networks
+from flowkit.gan.schedule import CriticSchedule
+from flowkit.gan.tables import DequantizedTable
+
+__all__ = [
+    "GAN",
+    "WGAN",
+    "AdversarialAutoencoder",
+    "Codes",
+    "CriticEstimate",
+    "CriticSchedule",
+    "DequantizedTable",
+    "Factorized",
+    "FlowGAN",
+    "Game",
+    "Generator",
+    "ImageClassifier",
+    "Judgement",
+    "Networks",
+    "PixelGANAutoencoder",
+    "clip_weights_",
+    "critic_estimate",
+    "generate",
+    "gradient_penalty",
+    "hinge",
+    "interpolate",
+    "least_squares",
+    "networks",
+    "non_saturating",
+    "spectral_norm_",
+    "wasserstein",
+]

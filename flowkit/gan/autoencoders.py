@@ -1,0 +1,321 @@
+"""Autoencoders whose codes an adversary holds to a prior: with any decoder, or with a PixelCNN."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from flowkit._checks import check_choice, check_count
+from flowkit.errors import ArgumentError, ContextError, DataError, ShapeError
+from flowkit.flows import Base, Likelihood, PixelDistribution, StandardNormal
+from flowkit.gan.losses import Game, game_named
+from flowkit.nets import PixelCNN
+from flowkit.training import Batch, Step
+
+
+class Codes(NamedTuple):
+    """What an encoder says of rows.
+
+    Attributes:
+        code: what the decoder and the adversary see, ``(n, categories + latents)``: probabilities
+            of the categories, then latents.
+        logits: of the categories, ``(n, categories)``.
+    """
+
+    code: Tensor
+    logits: Tensor
+
+
+class AdversarialAutoencoder(nn.Module):
+    """An autoencoder whose codes a critic cannot tell from those of a prior.
+
+    Four steps, in turn: encoder and decoder reconstruct; the critic tells codes from the prior's;
+    the encoder makes codes that it takes for the prior's; and, of rows with labels, the encoder
+    learns the categories.
+
+    Args:
+        encoder: maps what the likelihood's ``features`` make of rows, flat, to ``categories +
+            latents`` numbers, or ``categories + 2 * latents`` where the posterior is Gaussian.
+        decoder: a distribution of rows given a code: a `Factorized`, a conditional
+            `PixelDistribution`, or anything with ``log_prob``, ``sample`` and ``likelihood``.
+        critic: maps codes to scores.
+        categories: number of values of the categorical code, 0 for none. Its prior is uniform.
+        latents: number of continuous codes, 0 for none.
+        prior: of the latents, a flow or base; by default a standard normal.
+        posterior: of the latents: "deterministic"; "gaussian", by mean and log-scale; or "noise",
+            where the encoder sees noise beside the row.
+        noise: number of those, where the encoder sees them.
+        loss: of the game about codes, a `Game` or its name.
+
+    The default learning rate is 3e-4. Held-out rows are scored by their reconstruction, in nats,
+    and rows of probabilities under a stochastic likelihood are drawn anew whenever they are seen.
+
+    Raises:
+        ArgumentError: no codes at all, or other numbers that make no sense.
+        ShapeError: a prior, or a decoder, of codes of another size.
+
+    Reference: Makhzani, Shlens, Jaitly, Goodfellow and Frey, *Adversarial autoencoders*, 2015.
+
+    Example:
+        >>> from flowkit.gan import Factorized
+        >>> from flowkit.nets import MLP
+        >>> from flowkit.training import fit
+        >>> decoder = Factorized(MLP(4, 8), (8,), codes=4)
+        >>> model = AdversarialAutoencoder(MLP(8, 4), decoder, MLP(4, 1), categories=3, latents=1)
+        >>> history = fit(model, torch.rand(64, 8).round(), steps=5)
+        >>> list(history.terms)
+        ['reconstruction', 'critic', 'encoder']
+        >>> model.clusters(torch.zeros(2, 8)).shape
+        torch.Size([2])
+    """
+
+    default_learning_rate = 3e-4
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        decoder: Base,
+        critic: nn.Module,
+        *,
+        categories: int = 0,
+        latents: int = 0,
+        prior: nn.Module | None = None,
+        posterior: str = "deterministic",
+        noise: int = 0,
+        loss: str | Game = "non_saturating",
+    ) -> None:
+        super().__init__()
+        self.categories = check_count("categories", categories, 0)
+        self.latents = check_count("latents", latents, 0)
+        if categories == 1 or not categories + latents:
+            raise ArgumentError("categories", "at least 2, or 0 beside latents", categories)
+        self.posterior = check_choice(
+            "posterior", posterior, ("deterministic", "gaussian", "noise")
+        )
+        self.noise = check_count("noise", noise, 1 if posterior == "noise" else 0)
+        if noise and posterior != "noise":
+            raise ArgumentError("noise", f"0, as the posterior is {posterior!r}", noise)
+        codes = categories + latents
+        if decoder.context_features != codes:
+            expected = f"one given {codes} codes ({categories} categories, {latents} latents)"
+            raise ShapeError("decoder", expected, decoder.context_features)
+        if prior is None and latents:
+            prior = StandardNormal(latents)
+        if prior is not None and tuple(prior.event_shape) != (latents,):  # type: ignore[arg-type]
+            raise ShapeError("prior", f"event shape ({latents},)", prior.event_shape)
+        self.encoder, self.decoder, self.critic, self.prior = encoder, decoder, critic, prior
+        self.game = game_named(loss)
+
+    @property
+    def likelihood(self) -> Likelihood:
+        """Of the decoder."""
+        likelihood: Likelihood = self.decoder.likelihood  # type: ignore[assignment]
+        return likelihood
+
+    def encode(self, x: Tensor, generator: torch.Generator | None = None) -> Codes:
+        """Return the codes of rows ``x (n, *event_shape)``, with a gradient."""
+        seen = self.likelihood.features(x).flatten(1)
+        if self.noise:
+            seen = torch.cat([seen, _normal(seen, self.noise, generator)], 1)
+        out: Tensor = self.encoder(seen)
+        spread = self.latents if self.posterior == "gaussian" else 0
+        wanted = (len(x), self.categories + self.latents + spread)
+        if out.shape != wanted:
+            raise ShapeError("encoder", f"one that returns {wanted}", tuple(out.shape))
+        logits, latents, log_scale = out.split([self.categories, self.latents, spread], 1)
+        if spread:
+            latents = latents + log_scale.exp() * _normal(latents, self.latents, generator)
+        return Codes(torch.cat([logits.softmax(1), latents], 1), logits)
+
+    def prior_codes(self, n: int, generator: torch.Generator | None = None) -> Tensor:
+        """Draw codes of the prior ``(n, categories + latents)``: one-hot categories, latents."""
+        like, parts = next(self.encoder.parameters()), []
+        if self.categories:
+            drawn = torch.randint(self.categories, (n,), generator=generator)
+            parts.append(F.one_hot(drawn, self.categories).to(like))
+        if self.prior is not None:
+            with torch.no_grad():
+                parts.append(self.prior.sample((n,), generator=generator))  # type: ignore[operator]
+        return torch.cat(parts, 1)
+
+    @torch.no_grad()
+    def sample(self, n: int = 1, generator: torch.Generator | None = None) -> Tensor:
+        """Draw rows ``(n, *event_shape)``: codes of the prior, decoded."""
+        return self.decode(self.prior_codes(n, generator), generator)
+
+    @torch.no_grad()
+    def decode(self, code: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Draw a row for each code ``(n, categories + latents)``."""
+        return self.decoder.sample((), code, generator)
+
+    @torch.no_grad()
+    def probabilities(self, x: Tensor) -> Tensor:
+        """Return the probabilities of the categories of rows, ``(n, categories)``.
+
+        Raises:
+            ArgumentError: there are none.
+        """
+        if not self.categories:
+            raise ArgumentError("categories", "a model with some", 0)
+        parts = [self.encode(part).logits.softmax(1) for part in x.split(1_000)]
+        return torch.cat(parts)
+
+    def clusters(self, x: Tensor) -> Tensor:
+        """Return the likeliest category of each row, ``(n,)``."""
+        return self.probabilities(x).argmax(1)
+
+    def training_steps(
+        self,
+        *,
+        labelled: tuple[Tensor, Tensor] | None = None,
+        label_batch: int = 100,
+        optimizer: Any = None,
+    ) -> dict[str, Step]:
+        """Return what `flowkit.training.fit` is to minimise.
+
+        Args:
+            labelled: rows ``(m, *event_shape)`` and their classes ``(m,)``, integers below the
+                number of categories; they are learned beside the others.
+            label_batch: rows of those that each step takes.
+            optimizer: makes the optimiser of a step from parameters and learning rate.
+
+        Raises:
+            DataError: a label outside the classes; it is named.
+        """
+        rebuilding = [*self.encoder.parameters(), *self.decoder.parameters()]
+        encoding = list(self.encoder.parameters())
+        steps = {
+            "reconstruction": Step(rebuilding, self._reconstruction, optimizer=optimizer),
+            "critic": Step(
+                self.critic.parameters(), self._critic, optimizer=optimizer or _cautious
+            ),
+            "encoder": Step(encoding, self._fooling, optimizer=optimizer or _cautious),
+        }
+        if labelled is not None:
+            x, labels = self._checked(*labelled)
+            check_count("label_batch", label_batch)
+
+            def learning(batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+                rows = torch.randint(len(x), (min(label_batch, len(x)),), generator=generator)
+                seen = self.likelihood.observe(x[rows].to(batch.x), generator)
+                logits, known = self.encode(seen, generator).logits, labels[rows]
+                return {"cross_entropy": F.cross_entropy(logits, known.to(logits.device))}
+
+            steps["labels"] = Step(encoding, learning, optimizer=optimizer)
+        return steps
+
+    def validation_loss(self, batch: Batch, generator: torch.Generator) -> Mapping[str, Tensor]:
+        """Return the negative log-likelihood of held-out rows given their codes, in nats."""
+        return self._reconstruction(batch, generator)
+
+    @torch.no_grad()
+    def check_rows(self, x: Tensor, context: Tensor | None = None) -> None:
+        """Raise unless rows can be observed, and go through all parts.
+
+        Raises:
+            DataError: a value is impossible under the likelihood; the row is named.
+            ShapeError: a part does not fit the others.
+        """
+        if context is not None:
+            raise ContextError(
+                "context", "None: labels are given as labelled=(rows, labels)", "one"
+            )
+        event = tuple(self.decoder.event_shape)
+        if tuple(x.shape[1:]) != event:
+            raise ShapeError("data", f"rows (n, {', '.join(map(str, event))})", tuple(x.shape))
+        self.likelihood.check(x)
+        training = self.training
+        self.eval()
+        try:
+            seen = self.likelihood.observe(x[:2].to(next(self.parameters())))
+            code = self.encode(seen).code
+            self.decoder.log_prob(seen, code)
+            try:
+                scores = self.critic(code)
+            except (ArgumentError, RuntimeError) as error:
+                raise ShapeError("critic", f"one of {code.shape[1]} codes", error) from error
+            if scores.numel() != len(code):
+                raise ShapeError("critic", "a score for each code", tuple(scores.shape))
+        finally:
+            self.train(training)
+
+    def _reconstruction(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+        x = self.likelihood.observe(batch.x, generator)
+        nats = -self.decoder.log_prob(x, self.encode(x, generator).code)
+        return {"reconstruction": (nats if batch.weights is None else batch.weights * nats).mean()}
+
+    def _critic(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+        with torch.no_grad():
+            x = self.likelihood.observe(batch.x, generator)
+            code = self.encode(x, generator).code
+        real = self.game.real(self.critic(self.prior_codes(len(x), generator)))
+        return {"critic": real.mean() + self.game.fake(self.critic(code)).mean()}
+
+    def _fooling(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+        x = self.likelihood.observe(batch.x, generator)
+        scores = self.critic(self.encode(x, generator).code)
+        return {"adversarial": self.game.generator(scores).mean()}
+
+    def _checked(self, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        if not self.categories:
+            raise ArgumentError("labelled", "None, as there are no categories", "rows")
+        if labels.shape != (len(x),) or tuple(x.shape[1:]) != tuple(self.decoder.event_shape):
+            expected = f"rows (m, {tuple(self.decoder.event_shape)}) and m labels"
+            raise ShapeError("labelled", expected, f"{tuple(x.shape)} and {tuple(labels.shape)}")
+        self.likelihood.check(x)
+        bad = (labels < 0) | (labels >= self.categories) | (labels != labels.round())
+        if bad.any():
+            row = int(bad.nonzero()[0])
+            expected = f"a class, 0 to {self.categories - 1}"
+            raise DataError(f"labelled, row {row}", expected, labels[row].item())
+        return x, labels.long()
+
+
+class PixelGANAutoencoder(AdversarialAutoencoder):
+    """An adversarial autoencoder whose decoder draws pixel after pixel, given the code.
+
+    What a PixelCNN can tell from the pixels nearby, the code need not say: the further it sees,
+    the more global is what is left to the code. A categorical code, told to every pixel alike,
+    finds clusters.
+
+    Args:
+        encoder: as of `AdversarialAutoencoder`.
+        decoder: a `PixelCNN` given ``categories + latents`` codes.
+        critic: likewise as there.
+        likelihood: of a scalar, or its name.
+        options: ``categories``, ``latents``, ``prior``, ``posterior``, ``noise`` and ``loss``, as
+            there.
+
+    Reference: Makhzani and Frey, *PixelGAN autoencoders*, 2017.
+
+    Example:
+        >>> from flowkit.nets import MLP
+        >>> pixels = PixelCNN((1, 4, 4), hidden=8, layers=2, context_features=5)
+        >>> model = PixelGANAutoencoder(MLP(16, 5), pixels, MLP(5, 1), categories=5)
+        >>> model.sample(3).shape
+        torch.Size([3, 1, 4, 4])
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        decoder: PixelCNN,
+        critic: nn.Module,
+        *,
+        likelihood: str | Likelihood = "bernoulli",
+        **options: Any,
+    ) -> None:
+        super().__init__(encoder, PixelDistribution(decoder, likelihood), critic, **options)
+
+
+def _cautious(parameters: Any, learning_rate: float) -> torch.optim.Optimizer:
+    """Adam for a game, whose other side moves."""
+    return torch.optim.Adam(parameters, learning_rate, betas=(0.5, 0.9), fused=True)
+
+
+def _normal(like: Tensor, width: int, generator: torch.Generator | None) -> Tensor:
+    device = like.device if generator is None else generator.device
+    noise = torch.randn(len(like), width, generator=generator, device=device, dtype=like.dtype)
+    return noise.to(like.device)

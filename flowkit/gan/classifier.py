@@ -1,0 +1,110 @@
+"""A small classifier of images, as a judge of samples and for the features in which to compare."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from flowkit._checks import check_count
+from flowkit.errors import ContextError, DataError, ShapeError
+from flowkit.nets import ConvEncoder
+from flowkit.training import Batch, Step
+
+
+class Judgement(NamedTuple):
+    """What a classifier says of samples.
+
+    Attributes:
+        confident: share whose likeliest class has more than 0.9 of the probability.
+        shares: of the classes among all of them, ``(classes,)``.
+    """
+
+    confident: float
+    shares: Tensor
+
+
+class ImageClassifier(nn.Module):
+    """Convolutions of stride 2 and two linear layers: classes of images, given as context to `fit`.
+
+    Args:
+        image: (channels, height, width); rows may come flat.
+        classes: their number.
+        channels: of the convolutions.
+        features: width of the last hidden layer, in which samples are compared.
+
+    Example:
+        >>> from flowkit.training import fit
+        >>> classifier = ImageClassifier((1, 8, 8), 2, channels=(4, 8), features=16)
+        >>> x, y = torch.rand(40, 64), torch.arange(40) % 2
+        >>> history = fit(classifier, x, context=y, steps=5)
+        >>> classifier(x).shape, classifier.features(x).shape
+        (torch.Size([40, 2]), torch.Size([40, 16]))
+    """
+
+    def __init__(
+        self,
+        image: Sequence[int],
+        classes: int,
+        *,
+        channels: Sequence[int] = (32, 64),
+        features: int = 64,
+    ) -> None:
+        super().__init__()
+        self.classes = check_count("classes", classes, 2)
+        self.body = ConvEncoder(image, features, channels=channels, hidden=())
+        self.head = nn.Linear(features, classes)
+        self.dropout = nn.Dropout(0.3)
+
+    def features(self, x: Tensor) -> Tensor:
+        """Return the last hidden layer, ``(n, features)``."""
+        hidden: Tensor = self.body(x)
+        return torch.relu(hidden)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return logits, ``(n, classes)``."""
+        logits: Tensor = self.head(self.dropout(self.features(x)))
+        return logits
+
+    @torch.no_grad()
+    def judge(self, samples: Tensor) -> Judgement:
+        """Return how surely samples belong to classes, and to which."""
+        probabilities = torch.cat([self(part).softmax(1) for part in samples.split(1_000)])
+        largest, label = probabilities.max(1)
+        shares = torch.bincount(label, minlength=self.classes).double() / len(samples)
+        return Judgement((largest > 0.9).double().mean().item(), shares)
+
+    @torch.no_grad()
+    def error(self, x: Tensor, labels: Tensor) -> float:
+        """Return the share of rows whose likeliest class is not their label."""
+        found = torch.cat([self(part).argmax(1) for part in x.split(1_000)])
+        return (found != labels).double().mean().item()
+
+    def training_steps(self) -> dict[str, Step]:
+        """Return the one step: the cross-entropy of the classes."""
+
+        def loss(batch: Batch, generator: torch.Generator) -> Mapping[str, Tensor]:
+            del generator
+            assert batch.context is not None  # noqa: S101  check_rows has seen it
+            losses = F.cross_entropy(self(batch.x), batch.context.long(), reduction="none")
+            weighed = losses if batch.weights is None else batch.weights * losses
+            return {"cross_entropy": weighed.mean()}
+
+        return {"classifier": Step(self.parameters(), loss)}
+
+    def check_rows(self, x: Tensor, context: Tensor | None = None) -> None:
+        """Raise unless every row has a class.
+
+        Raises:
+            DataError: a label outside the classes; the row is named.
+        """
+        if context is None:
+            raise ContextError("context", "the classes of the rows, (n,)", None)
+        if context.shape != (len(x),):
+            raise ShapeError("context", f"a class for each row, ({len(x)},)", tuple(context.shape))
+        bad = (context < 0) | (context >= self.classes)
+        if bad.any():
+            row = int(bad.nonzero()[0])
+            expected = f"a class, 0 to {self.classes - 1}"
+            raise DataError(f"context, row {row}", expected, context[row].item())

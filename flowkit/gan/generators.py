@@ -1,0 +1,107 @@
+"""Generators: anything that draws rows, with a gradient. Every flow is one; nets are made one."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from flowkit._checks import check_count, check_shape
+from flowkit.errors import ArgumentError, ShapeError
+from flowkit.flows import Flow, StandardNormal
+
+
+class Generator(nn.Module):
+    """A network that turns latents, drawn from a prior, into rows.
+
+    Args:
+        net: maps ``(n, latents)`` to rows ``(n, *row)``.
+        latents: their number.
+        prior: of the latents, a flow or base; by default a standard normal.
+
+    Raises:
+        ArgumentError: a flow as net, which is a generator by itself.
+        ShapeError: a prior of another size.
+
+    Example:
+        >>> Generator(nn.Linear(3, 8), 3).sample((5,)).shape
+        torch.Size([5, 8])
+    """
+
+    def __init__(self, net: nn.Module, latents: int, prior: nn.Module | None = None) -> None:
+        super().__init__()
+        if hasattr(net, "sample"):
+            expected = "a network: what has sample() is a generator by itself"
+            raise ArgumentError("net", expected, type(net).__name__)
+        self.latents = check_count("latents", latents)
+        self.net = net
+        self.prior = StandardNormal(latents) if prior is None else prior
+        if tuple(self.prior.event_shape) != (latents,):  # type: ignore[arg-type]
+            raise ShapeError("prior", f"event shape ({latents},)", self.prior.event_shape)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Map latents ``(n, latents)`` to rows ``(n, *row)``."""
+        if z.shape[-1] != self.latents:
+            raise ShapeError("z", f"latents (n, {self.latents})", tuple(z.shape))
+        rows: Tensor = self.net(z)
+        return rows
+
+    def sample(
+        self,
+        sample_shape: int | Sequence[int] = (),
+        context: Tensor | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Draw rows ``(*sample_shape, *row)``, with a gradient by the network's parameters."""
+        if context is not None:
+            raise ArgumentError("context", "None", type(context).__name__)
+        shape = check_shape("sample_shape", sample_shape)
+        z: Tensor = self.prior.sample(shape, generator=generator)  # type: ignore[operator]
+        rows: Tensor = self(z.reshape(-1, self.latents))
+        return rows.reshape(*shape, *rows.shape[1:])
+
+
+def latents_of(generator: nn.Module) -> int:
+    """Return the number of latents of a generator: of a flow, that of its features."""
+    if isinstance(generator, Flow):
+        return generator.features
+    latents: int = generator.latents  # type: ignore[assignment]
+    return latents
+
+
+def generate(generator: nn.Module, z: Tensor) -> Tensor:
+    """Return the rows that latents ``(n, latents)`` stand for, ``(n, *row)``.
+
+    Raises:
+        ShapeError: latents of another size.
+
+    Example:
+        >>> from flowkit.flows import nice
+        >>> generate(nice(4), torch.zeros(3, 4)).shape
+        torch.Size([3, 4])
+    """
+    if z.dim() != 2 or z.shape[1] != latents_of(generator):
+        raise ShapeError("z", f"latents (n, {latents_of(generator)})", tuple(z.shape))
+    if isinstance(generator, Flow):
+        return generator.transform.inverse(z)[0]
+    rows: Tensor = generator(z)
+    return rows
+
+
+def interpolate(generator: nn.Module, start: Tensor, end: Tensor, steps: int = 8) -> Tensor:
+    """Return rows on the way from latents to others ``(n, latents)``: ``(steps, n, *row)``.
+
+    On great circles, along which latents stay as long as a normal prior's are.
+
+    Example:
+        >>> from flowkit.flows import nice
+        >>> interpolate(nice(4), torch.randn(3, 4), torch.randn(3, 4)).shape
+        torch.Size([8, 3, 4])
+    """
+    if start.shape != end.shape:
+        raise ShapeError("end", f"the shape of start, {tuple(start.shape)}", tuple(end.shape))
+    t = torch.linspace(0, 1, check_count("steps", steps, 2), dtype=start.dtype).view(-1, 1, 1)
+    lengths = [torch.linalg.vector_norm(z, dim=-1, keepdim=True) for z in (start, end)]
+    cosine = (start * end).sum(-1, keepdim=True) / (lengths[0] * lengths[1])
+    angle = cosine.clamp(-1 + 1e-6, 1 - 1e-6).acos()
+    z = (((1 - t) * angle).sin() * start + (t * angle).sin() * end) / angle.sin()
+    return torch.stack([generate(generator, part) for part in z])

@@ -1,0 +1,173 @@
+"""Generators and critics of the usual sizes, by name."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from flowkit._checks import check_choice, check_count, check_widths
+from flowkit.errors import ArgumentError, ShapeError
+from flowkit.gan.generators import Generator
+from flowkit.nets.convnet import check_image
+
+_ACTIVATIONS = {"none": nn.Identity, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh}
+
+
+class Networks(NamedTuple):
+    """A generator, and a critic of its rows.
+
+    Attributes:
+        generator: a `Generator` of rows ``(n, *row)``.
+        critic: maps rows, flat or not, to scores ``(n, 1)``.
+    """
+
+    generator: Generator
+    critic: nn.Module
+
+
+def networks(
+    name: str,
+    row: Sequence[int],
+    latents: int,
+    *,
+    activation: str = "none",
+    widths: Sequence[int] | None = None,
+) -> Networks:
+    """Return generator and critic of a name, for rows of a shape.
+
+    Args:
+        name: "mlp" (ReLU, 3 x 512, as on the toys of WGAN-GP), "dcgan" (convolutions of stride 2,
+            batch norm in the generator alone) or "resnet" (residual blocks, likewise).
+        row: of a row; for the last two (channels, height, width).
+        latents: their number.
+        activation: at the end of the generator: "none", "sigmoid" or "tanh".
+        widths: of the layers; for the last two the channels, from the image inwards, each of
+            which halves it: (64, 128) by default.
+
+    Raises:
+        ArgumentError: an unknown name, or an image that cannot be halved so often.
+
+    Reference: Gulrajani et al., *Improved training of Wasserstein GANs*, 2017, appendix; Radford,
+    Metz and Chintala, *Unsupervised representation learning with DCGANs*, 2015.
+
+    Example:
+        >>> nets = networks("dcgan", (1, 28, 28), 16, activation="sigmoid", widths=(8, 16))
+        >>> nets.critic(nets.generator.sample((5,))).shape
+        torch.Size([5, 1])
+    """
+    check_choice("name", name, ("mlp", "dcgan", "resnet"))
+    check_count("latents", latents)
+    last = _ACTIVATIONS[check_choice("activation", activation, tuple(_ACTIVATIONS))]()
+    row = tuple(row)
+    if not row:
+        raise ArgumentError("row", "the shape of a row", row)
+    if name == "mlp":
+        hidden = check_widths("widths", widths or (512, 512, 512))
+        inner = nn.Sequential(_mlp(latents, math.prod(row), hidden), nn.Unflatten(1, row), last)
+        outer = nn.Sequential(nn.Flatten(), _mlp(math.prod(row), 1, hidden))
+        return Networks(Generator(inner, latents), outer)
+    channels = check_widths("widths", widths or (64, 128))
+    image = check_image(row, len(channels))
+    blocks = _dcgan if name == "dcgan" else _resnet
+    up, down = blocks(image, latents, channels)
+    return Networks(Generator(nn.Sequential(up, last), latents), _Images(image, down))
+
+
+class _Images(nn.Module):
+    """A network of images that takes them flat, too."""
+
+    def __init__(self, image: tuple[int, int, int], net: nn.Module) -> None:
+        super().__init__()
+        self.image, self.net = image, net
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(n, *image)``, or flat rows."""
+        if x[0].numel() != math.prod(self.image):
+            raise ShapeError("x", f"images {self.image}, flat or not", tuple(x.shape))
+        out: Tensor = self.net(x.reshape(-1, *self.image))
+        return out
+
+
+def _mlp(width: int, outputs: int, hidden: Sequence[int]) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for size in hidden:
+        linear = nn.Linear(width, size)
+        nn.init.kaiming_uniform_(linear.weight, nonlinearity="relu")
+        layers += [linear, nn.ReLU()]
+        width = size
+    return nn.Sequential(*layers, nn.Linear(width, outputs))
+
+
+_Pair = tuple[nn.Module, nn.Module]
+
+
+def _dcgan(image: tuple[int, int, int], latents: int, channels: tuple[int, ...]) -> _Pair:
+    top, side = channels[-1], [size // 2 ** len(channels) for size in image[1:]]
+    up: list[nn.Module] = [
+        nn.Linear(latents, top * side[0] * side[1], bias=False),
+        nn.Unflatten(1, (top, *side)),
+    ]
+    for a, b in zip(reversed(channels), [*reversed(channels[:-1]), image[0]], strict=True):
+        up += [nn.BatchNorm2d(a), nn.ReLU(), nn.ConvTranspose2d(a, b, 4, 2, 1)]
+    down: list[nn.Module] = []
+    for a, b in zip((image[0], *channels), channels, strict=False):
+        down += [nn.Conv2d(a, b, 4, 2, 1), nn.LeakyReLU(0.2)]
+    down += [nn.Flatten(), nn.Linear(top * side[0] * side[1], 1)]
+    for layer in up:
+        if isinstance(layer, nn.ConvTranspose2d):
+            nn.init.normal_(layer.weight, 0.0, 0.02)
+        elif isinstance(layer, nn.BatchNorm2d):
+            nn.init.normal_(layer.weight, 1.0, 0.02)
+    return nn.Sequential(*up), nn.Sequential(*down)
+
+
+def _resnet(image: tuple[int, int, int], latents: int, channels: tuple[int, ...]) -> _Pair:
+    top, side = channels[-1], [size // 2 ** len(channels) for size in image[1:]]
+    up: list[nn.Module] = [
+        nn.Linear(latents, top * side[0] * side[1]),
+        nn.Unflatten(1, (top, *side)),
+    ]
+    for a, b in zip(reversed(channels), [*reversed(channels[:-1]), channels[0]], strict=True):
+        up.append(_Block(a, b, _doubled, norm=True))
+    up += [nn.BatchNorm2d(channels[0]), nn.ReLU(), nn.Conv2d(channels[0], image[0], 3, padding=1)]
+    down: list[nn.Module] = [nn.Conv2d(image[0], channels[0], 3, padding=1)]
+    for a, b in zip((channels[0], *channels), channels, strict=False):
+        down.append(_Block(a, b, _halved, norm=False))
+    down += [nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(top, 1)]
+    return nn.Sequential(*up), nn.Sequential(*down)
+
+
+def _doubled(x: Tensor) -> Tensor:
+    return F.interpolate(x, scale_factor=2)
+
+
+def _halved(x: Tensor) -> Tensor:
+    return F.avg_pool2d(x, 2)
+
+
+class _Block(nn.Module):
+    """Two convolutions around which a resized image flows."""
+
+    def __init__(
+        self, inputs: int, outputs: int, resize: Callable[[Tensor], Tensor], *, norm: bool
+    ) -> None:
+        super().__init__()
+        self.resize = resize
+        self.norms = nn.ModuleList(
+            nn.BatchNorm2d(size) if norm else nn.Identity() for size in (inputs, outputs)
+        )
+        self.first = nn.Conv2d(inputs, outputs, 3, padding=1)
+        self.second = nn.Conv2d(outputs, outputs, 3, padding=1)
+        self.skip = nn.Conv2d(inputs, outputs, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(n, inputs, H, W)`` to ``(n, outputs, 2 H, 2 W)``, or half as high and wide."""
+        grows = self.resize is _doubled
+        h = torch.relu(self.norms[0](x))
+        h = self.first(self.resize(h) if grows else h)
+        h = self.second(torch.relu(self.norms[1](h)))
+        out: Tensor = (h if grows else self.resize(h)) + self.skip(self.resize(x))
+        return out
