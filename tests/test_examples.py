@@ -9,10 +9,13 @@ FOLDER = Path(__file__).parent.parent / "examples"
 # What each example leaves behind.
 EXAMPLES = {
     "disentangle.py": ["disentangle_vae.png", "disentangle_dip-vae-ii.png"],
+    "flow_gan.py": ["flow_gan.png"],
     "ladder.py": ["ladder.png"],
+    "pixelgan_clusters.py": ["pixelgan_clusters.png"],
     "posterior.py": ["posterior.png"],
     "sbn_vimco.py": ["sbn_curves.png", "sbn_dreams.png"],
     "vae_flow_posterior.py": ["vae_digits.png", "vae_posterior.png"],
+    "wgan_toy.py": ["wgan_25_gaussians_wgan_gp.png", "wgan_swiss_roll_gan.png", "wgan_slopes.png"],
     "by_hand.py": ["breast_cancer.csv", "breast_cancer.png"],
     "table.py": ["breast_cancer.safetensors", "scored.csv", "new.parquet", "report.html"],
 }

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from recipes import densities, disentangling, latent, posteriors
+from recipes import adversarial, densities, disentangling, latent, posteriors
 from recipes.measured import Measured
 
 KINDS: dict[str, Callable[..., Measured]] = {
@@ -16,4 +16,9 @@ KINDS: dict[str, Callable[..., Measured]] = {
     "disentangling": disentangling.measure,
     "posterior": posteriors.variational,
     "amortised": posteriors.amortised,
+    "pixels": adversarial.pixels,
+    "codes": adversarial.codes,
+    "images": adversarial.images,
+    "flow-gan": adversarial.flow_gan,
+    "modes": adversarial.modes,
 }

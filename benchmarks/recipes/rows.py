@@ -1,6 +1,7 @@
 """All rows, in the order of the report."""
 
 from recipes.recipe import Recipe
+from recipes.rows_adversarial import ADVERSARIAL
 from recipes.rows_latent import LATENT
 
 _FRESH = "data scaled first; fresh noise in every batch; weights averaged; minutes, no patience"
@@ -306,4 +307,4 @@ REGRESSION = [
         ("FlowDensity", "flowdensity", {"effort": "fast"}, {}),
     )
 ]
-ROWS = [*GAUSSIANS, *MNIST, *BSDS, *MINIBOONE, *REGRESSION, *LATENT]
+ROWS = [*GAUSSIANS, *MNIST, *BSDS, *MINIBOONE, *REGRESSION, *LATENT, *ADVERSARIAL]

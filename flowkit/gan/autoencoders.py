@@ -131,7 +131,7 @@ class AdversarialAutoencoder(nn.Module):
 
     def prior_codes(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         """Draw codes of the prior ``(n, categories + latents)``: one-hot categories, latents."""
-        like, parts = next(self.encoder.parameters()), []
+        like, parts = next(self.parameters()), []
         if self.categories:
             drawn = torch.randint(self.categories, (n,), generator=generator)
             parts.append(F.one_hot(drawn, self.categories).to(like))

@@ -10,7 +10,12 @@ from flowkit.errors import ShapeError
 
 
 def gradient_penalty(
-    critic: nn.Module, real: Tensor, fake: Tensor, generator: torch.Generator | None = None
+    critic: nn.Module,
+    real: Tensor,
+    fake: Tensor,
+    generator: torch.Generator | None = None,
+    *,
+    one_sided: bool = False,
 ) -> Tensor:
     """Return the mean of ``(slope - 1)²`` between rows and fakes, before any weight, ``()``.
 
@@ -22,11 +27,14 @@ def gradient_penalty(
         real: rows ``(n, *row)``.
         fake: as many.
         generator: of the mixing weights.
+        one_sided: whether slopes below one cost nothing. Otherwise a critic that starts out with
+            the wrong sign finds a hill on its way through zero; on a line it never gets over it.
 
     Raises:
         ShapeError: rows and fakes of other shapes.
 
-    Reference: Gulrajani et al., *Improved training of Wasserstein GANs*, 2017, equation 3.
+    Reference: Gulrajani et al., *Improved training of Wasserstein GANs*, 2017, equation 3; Petzka,
+    Fischer and Lukovnikov, *On the regularization of Wasserstein GANs*, 2018, for one side.
 
     Example:
         >>> critic = nn.Linear(2, 1)
@@ -37,7 +45,8 @@ def gradient_penalty(
     if real.shape != fake.shape or real.dim() < 2:
         raise ShapeError("fake", f"rows shaped as the real ones, {tuple(real.shape)}", fake.shape)
     between = mixtures(real.detach(), fake.detach(), generator)
-    return (slopes(critic, between) - 1).square().mean()
+    excess = slopes(critic, between) - 1
+    return (excess.clamp(min=0) if one_sided else excess).square().mean()
 
 
 def mixtures(real: Tensor, fake: Tensor, generator: torch.Generator | None = None) -> Tensor:

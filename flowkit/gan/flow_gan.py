@@ -1,13 +1,13 @@
 """Flow-GAN: a flow as generator, whose likelihood is exact beside what a critic says."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from flowkit.errors import ArgumentError
 from flowkit.gan.model import WGAN
-from flowkit.gan.schedule import CriticSchedule
 from flowkit.training import Batch
 
 
@@ -23,9 +23,7 @@ class FlowGAN(WGAN):
         critic: as of `WGAN`.
         likelihood_weight: 0 for an adversary alone.
         adversarial_weight: 0 for likelihood alone; the critic then only looks on.
-        penalty: as of `WGAN`.
-        clip: likewise.
-        critic_steps: likewise.
+        options: ``penalty``, ``one_sided``, ``clip`` and ``critic_steps``, as of `WGAN`.
 
     Held-out rows are scored by their negative log-likelihood where it has a weight, else by their
     energy distance from samples.
@@ -53,11 +51,9 @@ class FlowGAN(WGAN):
         likelihood_weight: float = 1.0,
         *,
         adversarial_weight: float = 1.0,
-        penalty: float | None = None,
-        clip: float | None = None,
-        critic_steps: int | CriticSchedule | None = None,
+        **options: Any,
     ) -> None:
-        super().__init__(generator, critic, penalty=penalty, clip=clip, critic_steps=critic_steps)
+        super().__init__(generator, critic, **options)
         if not hasattr(generator, "log_prob"):
             expected = "one with a density, such as a flow"
             raise ArgumentError("generator", expected, type(generator).__name__)

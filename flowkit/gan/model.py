@@ -30,6 +30,7 @@ class GAN(nn.Module):
         critic_steps: steps of the critic for each of the generator's, or a `CriticSchedule`. Steps
             of the fit are those of the critic.
         penalty: weight of the `gradient_penalty`, 0 for none.
+        one_sided: whether that leaves slopes below one alone.
         clip: bound that the critic's weights are clamped to before each of its steps, or None.
 
     The default optimiser is Adam with beta 0.5 and 0.9, and RMSProp for a clipped critic, whose
@@ -65,6 +66,7 @@ class GAN(nn.Module):
         *,
         critic_steps: int | CriticSchedule = 1,
         penalty: float = 0.0,
+        one_sided: bool = False,
         clip: float | None = None,
     ) -> None:
         super().__init__()
@@ -84,7 +86,7 @@ class GAN(nn.Module):
             check_positive("clip", clip)
             if penalty:
                 raise ArgumentError("clip", "None beside a gradient penalty", clip)
-        self.penalty, self.clip = float(penalty), clip
+        self.penalty, self.one_sided, self.clip = float(penalty), one_sided, clip
         if penalty and any(isinstance(part, _BATCH_NORM) for part in critic.modules()):
             text = "critic: batch norm makes the slope at a row depend on the others; LayerNorm not"
             warnings.warn(text, UserWarning, stacklevel=2)
@@ -114,6 +116,8 @@ class GAN(nn.Module):
     def training_steps(self, *, optimizer: Any = None) -> dict[str, Step]:
         """Return what `flowkit.training.fit` is to minimise: the critic's step, the generator's.
 
+        A generator without parameters has none.
+
         Args:
             optimizer: makes either's from parameters and learning rate.
         """
@@ -127,11 +131,12 @@ class GAN(nn.Module):
                 clip_weights_(self.critic, bound)
 
         critic = Step(self.critic.parameters(), self.critic_loss, 1, optimizer, before)
+        moved = [p for p in self.generator.parameters() if p.requires_grad]
+        if not moved:  # a critic by itself learns a distance from what does not move
+            return {"critic": critic}
         return {
             "critic": critic,
-            "generator": Step(
-                self.generator.parameters(), self.generator_loss, self.critic_steps, optimizer
-            ),
+            "generator": Step(moved, self.generator_loss, self.critic_steps, optimizer),
         }
 
     def critic_loss(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
@@ -142,8 +147,9 @@ class GAN(nn.Module):
             losses = batch.weights * losses
         found = {"critic": losses.mean() + self.game.fake(self.critic(fake)).mean()}
         if self.penalty:
-            penalty = gradient_penalty(self.critic, real, fake, generator)
-            found["gradient_penalty"] = self.penalty * penalty
+            found["gradient_penalty"] = self.penalty * gradient_penalty(
+                self.critic, real, fake, generator, one_sided=self.one_sided
+            )
         return found
 
     def generator_loss(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
@@ -195,6 +201,7 @@ class WGAN(GAN):
         generator: as of `GAN`.
         critic: likewise; without batch norm, and without a sigmoid at the end.
         penalty: weight of the `gradient_penalty`; 10 unless the critic is clipped.
+        one_sided: whether that leaves slopes below one alone.
         clip: instead, the bound of the critic's weights; the paper's is 0.01.
         critic_steps: for each of the generator's; by default 5, and for a clipped critic the
             paper's `CriticSchedule`, which begins with more.
@@ -216,6 +223,7 @@ class WGAN(GAN):
         critic: nn.Module,
         *,
         penalty: float | None = None,
+        one_sided: bool = False,
         clip: float | None = None,
         critic_steps: int | CriticSchedule | None = None,
     ) -> None:
@@ -224,7 +232,13 @@ class WGAN(GAN):
         if critic_steps is None:
             critic_steps = 5 if clip is None else CriticSchedule()
         super().__init__(
-            generator, critic, "wasserstein", critic_steps=critic_steps, penalty=penalty, clip=clip
+            generator,
+            critic,
+            "wasserstein",
+            critic_steps=critic_steps,
+            penalty=penalty,
+            one_sided=one_sided,
+            clip=clip,
         )
 
 

@@ -102,3 +102,37 @@ def density_beside(
     figure.tight_layout()
     figure.savefig(os.fspath(path), dpi=100)
     plt.close(figure)
+
+
+def surface(
+    scores: Callable[[np.ndarray], np.ndarray],
+    box: tuple[float, float, float, float],
+    path: str | os.PathLike[str],
+    *,
+    clouds: dict[str, np.ndarray] | None = None,
+    points: int = 100,
+) -> None:
+    """Draw a function of the plane, such as a critic, by its level lines, and points on top.
+
+    Args:
+        scores: of points ``(n, 2)``, ``(n,)``.
+        box: left, right, bottom and top.
+        path: of the PNG.
+        clouds: by title, points ``(n, 2)`` to draw.
+        points: along each side.
+    """
+    import matplotlib.pyplot as plt
+
+    left, right, bottom, top = box
+    x, y = np.linspace(left, right, points), np.linspace(bottom, top, points)
+    grid = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
+    figure, axis = plt.subplots(figsize=(5, 5))
+    axis.contour(x, y, np.asarray(scores(grid)).reshape(points, points), 25, cmap="coolwarm")
+    for colour, (title, cloud) in zip(("black", "tab:green"), (clouds or {}).items(), strict=False):
+        axis.scatter(*cloud.T, s=2, alpha=0.5, color=colour, label=title)
+    axis.set(xlim=(left, right), ylim=(bottom, top))
+    if clouds:
+        axis.legend(loc="upper right")
+    figure.tight_layout()
+    figure.savefig(os.fspath(path), dpi=100)
+    plt.close(figure)

@@ -1,0 +1,326 @@
+"""Rows of pixels and of games: PixelCNNs, Wasserstein GANs, Flow-GANs, codes held to a prior."""
+
+import json
+import math
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+import tabular_data
+from flowkit.flows import (
+    BernoulliLikelihood,
+    Flow,
+    PixelDistribution,
+    binary_made,
+    nice,
+    real_nvp,
+)
+from flowkit.gan import (
+    GAN,
+    WGAN,
+    AdversarialAutoencoder,
+    DequantizedTable,
+    Factorized,
+    FlowGAN,
+    ImageClassifier,
+    PixelGANAutoencoder,
+    networks,
+)
+from flowkit.images import PixelMap
+from flowkit.metrics import cluster_error, energy_distance, frechet_distance, sliced_wasserstein
+from flowkit.nets import MLP, PixelCNN
+from flowkit.schema import Schema
+from flowkit.training import fit
+from recipes.latent import load, train_on
+from recipes.legs import Trained, train
+from recipes.measured import Measured
+from recipes.models import Scaled, nice_of_pixels
+from recipes.recipe import Recipe
+
+IMAGE, CLASSES = (1, 28, 28), 10
+_DRAWN = 1_000  # samples that a classifier labels
+_COMPARED = 2_000  # rows and samples whose distance is measured
+_LOOK = 2_000  # steps between two points of a curve
+_CLASSIFIER_STEPS = 4_000
+
+
+def pixels(recipe: Recipe, minutes: float, path: Path, split: int) -> Measured:
+    """Train a distribution of bits, by its likelihood."""
+    del split
+    rows, options = load(recipe.data), dict(recipe.options)
+
+    def make() -> nn.Module:
+        if recipe.model == "binary-made":
+            return _Flat(binary_made(math.prod(IMAGE), **options))
+        return _Flat(PixelDistribution(PixelCNN(IMAGE, **options)), IMAGE)
+
+    trained = train_on(recipe, make, minutes, path, **recipe.training)
+    with torch.no_grad():
+        scores = torch.cat([trained.model.log_prob(part) for part in rows.test.split(500)])
+    return Measured(scores.double(), trained.notes(), rows.part)
+
+
+class _Flat(nn.Module):
+    """A distribution of images as one of flat rows."""
+
+    def __init__(self, images: Any, shape: tuple[int, ...] = (784,)) -> None:
+        super().__init__()
+        self.images, self.shape = images, shape
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """Return the log-probability of rows."""
+        return self.images.log_prob(x.reshape(-1, *self.shape))
+
+
+def codes(recipe: Recipe, minutes: float, path: Path, split: int) -> Measured:
+    """Train an autoencoder with a categorical code, with labels or without; score its errors."""
+    del split
+    found, options = tabular_data.load(recipe.data), dict(recipe.options)
+    parts = {p: _images(getattr(found, p)) / 255 for p in ("train", "val", "test")}
+    labels = {p: torch.from_numpy(found.labels[p].astype(np.int64)) for p in parts}
+    few = options.pop("labels", 0)
+    more: dict[str, Any] = {}
+    if few:
+        chosen = torch.cat(
+            [(labels["train"] == c).nonzero()[: few // CLASSES, 0] for c in range(CLASSES)]
+        )
+        more["labelled"] = (parts["train"][chosen], labels["train"][chosen])
+    trained = train(
+        lambda: _autoencoder(recipe, **options),
+        parts["train"],
+        minutes,
+        path,
+        seed=recipe.seed,
+        **more,
+        **recipe.training,
+    )
+    model: Any = trained.model
+    clusters = {p: model.clusters(parts[p].round()).numpy() for p in ("val", "test")}
+    if few:
+        wrong = clusters["test"] != labels["test"].numpy()
+    else:
+        reference = (clusters["val"], labels["val"].numpy())
+        truth = labels["test"].numpy()
+        wrong = np.array(
+            [
+                cluster_error(clusters["test"][i : i + 1], truth[i : i + 1], reference=reference)
+                for i in range(len(truth))
+            ]
+        )
+    used = len(np.unique(clusters["test"]))
+    nats = np.mean(trained.history.terms["reconstruction"]["reconstruction"][-500:])
+    detail = f"{used} categories in use, {nats:.1f} nats given the code"
+    scores = 100 * torch.from_numpy(np.asarray(wrong)).double()
+    return Measured(scores, trained.notes() | {"categories_in_use": used}, found.part, detail)
+
+
+def _autoencoder(
+    recipe: Recipe, *, categories: int, latents: int = 0, hidden: int = 500, **decoder: Any
+) -> nn.Module:
+    torch.manual_seed(recipe.seed)
+    width = categories + latents
+    encoder = MLP(math.prod(IMAGE), width, (hidden, hidden))
+    critic = MLP(width, 1, (hidden, hidden))
+    grey, sizes = BernoulliLikelihood(stochastic=True), {"categories": categories}
+    sizes["latents"] = latents
+    if recipe.model == "pixelgan":
+        cnn = PixelCNN(IMAGE, context_features=width, **decoder)
+        return PixelGANAutoencoder(encoder, cnn, critic, likelihood=grey, **sizes)
+    net = MLP(width, math.prod(IMAGE), (hidden, hidden))
+    factorized = Factorized(net, IMAGE, codes=width, likelihood=grey)
+    return AdversarialAutoencoder(encoder, factorized, critic, **sizes)
+
+
+def images(recipe: Recipe, minutes: float, path: Path, split: int) -> Measured:
+    """Train a Wasserstein GAN of images; let a classifier of the same data judge its samples."""
+    del split
+    found, options = tabular_data.load(recipe.data), dict(recipe.options)
+    x, test = (_images(part) / 255 for part in (found.train, found.test))
+    judge, error = classifier(recipe.data, path.parent)
+    with torch.no_grad():
+        real = judge.features(test[:_COMPARED])
+    width = options.pop("widths", (64, 128))
+
+    def make() -> GAN:
+        torch.manual_seed(recipe.seed)
+        name, latents = options.get("net", "dcgan"), options.get("latents", 64)
+        nets = networks(name, IMAGE, latents, activation="sigmoid", widths=width)
+        clip = options.get("clip")
+        return WGAN(*nets, clip=clip) if clip else WGAN(*nets, penalty=options.get("penalty", 10.0))
+
+    curve = _Curve(
+        path,
+        lambda model: frechet_distance(real, judge.features(_eval_sample(model, _COMPARED))),
+    )
+    trained = train(make, x, minutes, path, seed=recipe.seed, callbacks=[curve], **recipe.training)
+    model: Any = trained.model
+    said = judge.judge(model.sample(_DRAWN, torch.Generator().manual_seed(0)))
+    distance = frechet_distance(real, judge.features(model.sample(_COMPARED)).detach())
+    detail = (
+        f"share that a classifier ({error:.1%} errors on the test set) is more than 90 % sure of; "
+        f"classes from {said.shares.min():.1%} to {said.shares.max():.1%}; distance in its "
+        f"features {distance:.2f}"
+    )
+    notes = trained.notes() | {"curve": curve.points, "shares": said.shares.tolist()}
+    return Measured(torch.tensor([100 * said.confident]), notes, found.part, detail)
+
+
+@torch.no_grad()
+def _eval_sample(model: Any, n: int) -> Tensor:
+    training = model.training
+    model.eval()
+    try:
+        return model.sample(n, torch.Generator().manual_seed(0))
+    finally:
+        model.train(training)
+
+
+class _Curve:
+    """Points of a curve, kept in a file beside the checkpoint, for a row that goes on."""
+
+    def __init__(self, path: Path, measure: Any) -> None:
+        self._file, self._measure = path.with_suffix(".curve"), measure
+        self.points = json.loads(self._file.read_text()) if self._file.exists() else []
+
+    def __call__(self, state: Any) -> None:
+        """Look at the model every so often; a callback of `fit`."""
+        if state.step % _LOOK == 0:
+            with torch.no_grad():
+                point = [state.step, self._measure(state.model)]
+            # What a leg that broke off had seen is seen again.
+            self.points = [p for p in self.points if p[0] < state.step] + [point]
+            self._file.write_text(json.dumps(self.points))
+
+
+def classifier(data: str, folder: Path) -> tuple[ImageClassifier, float]:
+    """Return the judge of images of a data set, and its error on the test rows."""
+    found = tabular_data.load(data)
+    torch.manual_seed(0)
+    judge = ImageClassifier(IMAGE, CLASSES)
+    labels = {
+        p: torch.from_numpy(found.labels[p].astype(np.int64)) for p in ("train", "val", "test")
+    }
+    fit(
+        judge,
+        _images(found.train) / 255,
+        context=labels["train"],
+        validation=(_images(found.val) / 255, labels["val"]),
+        steps=_CLASSIFIER_STEPS,
+        batch_size=128,
+        checkpoint=folder / f"judge-{data}.safetensors",
+        progress=False,
+    )
+    return judge, judge.error(_images(found.test) / 255, labels["test"])
+
+
+def flow_gan(recipe: Recipe, minutes: float, path: Path, split: int) -> Measured:
+    """Train a flow by likelihood, by an adversary or by both; score its likelihood."""
+    del split
+    x, test, slope, part = _real_rows(recipe.data)
+    options = dict(recipe.options)
+    likelihood, adversarial = options.pop("weights")
+
+    def make() -> FlowGAN:
+        torch.manual_seed(recipe.seed)
+        flow = _flow(recipe, x, options)
+        critic = (
+            networks("dcgan", IMAGE, 1, widths=(32, 64)).critic
+            if recipe.data == "mnist"
+            else MLP(x.shape[1], 1, (256, 256))
+        )
+        return FlowGAN(flow, critic, likelihood, adversarial_weight=adversarial, one_sided=True)
+
+    def nats(model: Any) -> float:
+        return float(model.log_prob(test[:_COMPARED]).double().mean() + slope[:_COMPARED].mean())
+
+    curve = _Curve(path, nats)
+    trained: Trained = train(
+        make, x, minutes, path, seed=recipe.seed, callbacks=[curve], **recipe.training
+    )
+    model: Any = trained.model
+    with torch.no_grad():
+        scores = torch.cat([model.log_prob(part) for part in test.split(1_000)]).double() + slope
+    drawn, real = model.sample(_COMPARED, torch.Generator().manual_seed(0)), test[:_COMPARED]
+    distances = {
+        "sliced_wasserstein": float(
+            sliced_wasserstein(real, drawn, generator=torch.Generator().manual_seed(0))
+        ),
+        "energy_distance": float(energy_distance(real, drawn)),
+        "critic_distance": model.estimate(real, torch.Generator().manual_seed(0)).distance,
+    }
+    if recipe.data == "mnist":
+        judge, _ = classifier("mnist", path.parent)
+        with torch.no_grad():
+            features = [judge.features(rows.clamp(0, 1)) for rows in (real, drawn)]
+        distances["feature_distance"] = frechet_distance(*features)
+    detail = "samples: " + ", ".join(
+        f"{name.replace('_', ' ')} {value:.3g}" for name, value in distances.items()
+    )
+    return Measured(scores, trained.notes() | {"curve": curve.points}, part, detail, distances)
+
+
+def _flow(recipe: Recipe, x: Tensor, options: dict[str, Any]) -> nn.Module:
+    if recipe.data != "mnist":
+        return real_nvp(x.shape[1], **options)
+    mean, deviation = x.mean(0), x.std(0)
+    flow: Flow = nice_of_pixels(nice(x.shape[1], **options), deviation)
+    return Scaled(flow, mean, deviation)
+
+
+@cache
+def _real_rows(data: str) -> tuple[Tensor, Tensor, Tensor, str]:
+    """Return rows to train on and to test, what makes densities those of the data, and the part."""
+    found = tabular_data.load(data)
+    if data == "mnist":
+        generator, grey = torch.Generator().manual_seed(0), PixelMap()
+        x, test = (
+            grey.encode(torch.from_numpy(np.array(part)).float(), generator=generator).float()
+            for part in (found.train, found.test)
+        )
+        return x, test, torch.zeros(len(test), dtype=torch.float64), found.part
+    space = DequantizedTable(Schema.infer(found.train), found.train)
+    x, (test, slope) = space.encode(found.train).x, space.encode(found.test)
+    return x, test, slope, found.part
+
+
+def _images(part: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.array(part)).float().reshape(-1, *IMAGE)
+
+
+SPREAD = 0.05
+
+
+def modes(recipe: Recipe, minutes: float, path: Path, split: int) -> Measured:
+    """Train a GAN of 25 Gaussians, neighbours one apart; count the modes that it holds."""
+    del split
+    generator = torch.Generator().manual_seed(recipe.seed)
+    centres = torch.randint(5, (100_000, 2), generator=generator) - 2.0
+    x = centres + SPREAD * torch.randn(centres.shape, generator=generator)
+
+    def make() -> GAN:
+        torch.manual_seed(recipe.seed)
+        nets = networks("mlp", (2,), 2, widths=recipe.options["widths"])
+        if recipe.model == "gan":
+            return GAN(*nets)
+        return WGAN(*nets, penalty=0.1)
+
+    curve = _Curve(path, lambda model: 100 * held(_eval_sample(model, 10_000))[1])
+    trained = train(make, x, minutes, path, seed=recipe.seed, callbacks=[curve], **recipe.training)
+    kept, near = held(trained.model.sample(20_000, torch.Generator().manual_seed(1)))  # type: ignore[operator]
+    detail = f"share of samples within three deviations of a mode; {kept} of 25 modes held"
+    return Measured(
+        torch.tensor([100 * near]), trained.notes() | {"curve": curve.points}, detail=detail
+    )
+
+
+def held(samples: Tensor) -> tuple[int, float]:
+    """Return how many modes have a fifth of their share, and the share of samples near one."""
+    nearest = samples.round().clamp(-2, 2)
+    near = torch.linalg.vector_norm(samples - nearest, dim=1) < 3 * SPREAD
+    index = ((nearest[:, 0] + 2) * 5 + nearest[:, 1] + 2).long()
+    counts = torch.bincount(index[near], minlength=25)
+    return int((counts > 0.2 * len(samples) / 25).sum()), near.double().mean().item()

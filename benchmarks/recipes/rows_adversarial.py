@@ -1,0 +1,133 @@
+"""Rows of pixels and of games."""
+
+from recipes.recipe import Recipe
+
+_SECTION = "Pixels and adversaries"
+
+PIXELS = [
+    Recipe(
+        f"{name}, fixed binarisation",
+        "binarized_mnist",
+        model,
+        published,
+        options,
+        {"batch_size": batch, "learning_rate": rate},
+        kind="pixels",
+        section=_SECTION,
+        differs=differs,
+        bold=True,
+        source=source,
+    )
+    for name, model, published, options, batch, rate, differs, source in (
+        (
+            "PixelCNN",
+            "pixelcnn",
+            -81.30,
+            {"hidden": 16, "layers": 6, "reach": 2},
+            50,
+            2e-3,
+            "gated, six layers of 16; minutes instead of epochs",
+            "Pixel recurrent neural networks, table 4",
+        ),
+        (
+            "Bernoulli MADE",
+            "binary-made",
+            -88.0,
+            {"hidden": (1024, 1024)},
+            100,
+            1e-3,
+            "one order, two layers of 1,024; published is about",
+            "MADE, about 88",
+        ),
+    )
+]
+_CODES = {"batch_size": 100, "learning_rate": 1e-3}
+_DECODERS = {
+    "PixelGAN autoencoder": ("pixelgan", {"hidden": 16, "layers": 3, "reach": 1}, (5.27, 1.08)),
+    "Adversarial autoencoder": ("factorized", {}, (None, None)),
+}
+AUTOENCODERS = [
+    Recipe(
+        f"{name}, MNIST, {what}",
+        "mnist",
+        model,
+        published[labels > 0],
+        {"categories": 10 if labels else 30, "labels": labels, **options},
+        _CODES,
+        kind="codes",
+        section=_SECTION,
+        differs="small networks; minutes instead of epochs"
+        + ("" if labels else "; clusters named by the validation rows"),
+        bold=not labels,
+        source="PixelGAN autoencoders, table 1",
+        unit="%",
+    )
+    for what, labels in (("30 clusters", 0), ("100 labels", 100))
+    for name, (model, options, published) in _DECODERS.items()
+]
+_WEIGHTS = {"likelihood": (1.0, 0.0), "adversarial": (0.0, 1.0), "hybrid": (1.0, 1.0)}
+_FLOWS = {
+    "MNIST": ("mnist", {"hidden": (500, 500)}, {"batch_size": 100, "learning_rate": 3e-4}),
+    "magic": (
+        "magic",
+        {"layers": 8, "hidden": (128,)},
+        {"batch_size": 256, "learning_rate": 5e-4},
+    ),
+}
+FLOW_GANS = [
+    Recipe(
+        f"Flow-GAN, {data}, {name}",
+        source,
+        "flow-gan",
+        None,
+        {**options, "weights": weights},
+        training,
+        kind="flow-gan",
+        section=_SECTION,
+        differs="log-likelihood of test rows"
+        + ("; NICE, noise once and for all" if data == "MNIST" else "; Real NVP, own split"),
+        bold=True,
+        source="",
+    )
+    for data, (source, options, training) in _FLOWS.items()
+    for name, weights in _WEIGHTS.items()
+]
+_GAMES = {"WGAN-GP": {"penalty": 10.0}, "WGAN": {"clip": 0.01}}
+IMAGES = [
+    Recipe(
+        f"{name}, {title}",
+        data,
+        "wgan",
+        None,
+        {"net": "dcgan", "latents": 64, "widths": (32, 64), **game},
+        {
+            "batch_size": 64,
+            "learning_rate": 2e-4 if name == "WGAN-GP" else 5e-5,
+        },
+        kind="images",
+        section=_SECTION,
+        differs="half the channels",
+        bold=(name, title) == ("WGAN-GP", "MNIST"),
+        source="",
+        unit="%",
+    )
+    for title, data in (("MNIST", "mnist"), ("Fashion-MNIST", "fashion_mnist"))
+    for name, game in _GAMES.items()
+]
+MODES = [
+    Recipe(
+        f"{name}, 25 Gaussians",
+        "none",
+        model,
+        None,
+        {"widths": (256, 256, 256)},
+        {"batch_size": 256, "learning_rate": 5e-4},
+        kind="modes",
+        section=_SECTION,
+        differs="own draws",
+        source="",
+        unit="%",
+    )
+    for name, model in (("WGAN-GP", "wgan"), ("GAN", "gan"))
+]
+ADVERSARIAL = [*PIXELS, *AUTOENCODERS, *FLOW_GANS, *IMAGES, *MODES]
