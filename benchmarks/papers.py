@@ -7,7 +7,7 @@ the work folder, and goes on from there when it is run again with a larger budge
 budget is two minutes of processor time, that of one minute on two cores that do nothing else: so
 rows may run side by side, each on one core (`OMP_NUM_THREADS=1`), and other work beside them takes
 nothing from any. Data come from `TABULAR_DATA_HOME`. Writes benchmarks/results/papers.{json,md} and
-one file with settings and curve for each row in benchmarks/results/papers/.
+one file with settings and curve for each row in benchmarks/results/papers/, and for some a picture.
 """
 
 import argparse
@@ -15,6 +15,7 @@ import json
 import math
 import os
 import re
+import shutil
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -139,6 +140,9 @@ def main() -> None:
         found = run(recipe, options.budget_minutes, options.work)
         path = folder / f"{_slug(recipe.row)}.json"
         path.write_text(json.dumps(found, indent=1) + "\n")
+        picture = work_of(recipe, options.work).with_suffix(".png")
+        if picture.exists():
+            shutil.copy(picture, path.with_suffix(".png"))
         row = found["row"]
         took = f"{row['seconds'] / 60:.1f} minutes"
         print(f"{recipe.row}: {_said(row)} (published {recipe.published}), {took}", flush=True)

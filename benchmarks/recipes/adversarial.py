@@ -30,8 +30,10 @@ from flowkit.gan import (
     PixelGANAutoencoder,
     networks,
 )
+from flowkit.gan.snapshots import draw
 from flowkit.images import PixelMap
 from flowkit.metrics import cluster_error, energy_distance, frechet_distance, sliced_wasserstein
+from flowkit.metrics.pictures import image_grid, save_image
 from flowkit.nets import MLP, PixelCNN
 from flowkit.schema import Schema
 from flowkit.training import fit
@@ -44,6 +46,7 @@ from recipes.recipe import Recipe
 IMAGE, CLASSES = (1, 28, 28), 10
 _DRAWN = 1_000  # samples that a classifier labels
 _COMPARED = 2_000  # rows and samples whose distance is measured
+_SHOWN = 20  # samples of a row of a picture
 _LOOK = 2_000  # steps between two points of a curve
 _CLASSIFIER_STEPS = 4_000
 
@@ -154,12 +157,15 @@ def images(recipe: Recipe, minutes: float, path: Path, split: int) -> Measured:
 
     curve = _Curve(
         path,
-        lambda model: frechet_distance(real, judge.features(_eval_sample(model, _COMPARED))),
+        lambda model: frechet_distance(real, judge.features(draw(model, _COMPARED))),
     )
     trained = train(make, x, minutes, path, seed=recipe.seed, callbacks=[curve], **recipe.training)
     model: Any = trained.model
     said = judge.judge(model.sample(_DRAWN, torch.Generator().manual_seed(0)))
     distance = frechet_distance(real, judge.features(model.sample(_COMPARED)).detach())
+    rows = [*curve.drawn[-7:], draw(model, _SHOWN)]
+    grid = torch.stack(rows).reshape(len(rows), _SHOWN, *IMAGE[1:])
+    save_image(image_grid(grid.numpy()), path.with_suffix(".png"))
     detail = (
         f"share that a classifier ({error:.1%} errors on the test set) is more than 90 % sure of; "
         f"classes from {said.shares.min():.1%} to {said.shares.max():.1%}; distance in its "
@@ -169,28 +175,20 @@ def images(recipe: Recipe, minutes: float, path: Path, split: int) -> Measured:
     return Measured(torch.tensor([100 * said.confident]), notes, found.part, detail)
 
 
-@torch.no_grad()
-def _eval_sample(model: Any, n: int) -> Tensor:
-    training = model.training
-    model.eval()
-    try:
-        return model.sample(n, torch.Generator().manual_seed(0))
-    finally:
-        model.train(training)
-
-
 class _Curve:
     """Points of a curve, kept in a file beside the checkpoint, for a row that goes on."""
 
     def __init__(self, path: Path, measure: Any) -> None:
         self._file, self._measure = path.with_suffix(".curve"), measure
         self.points = json.loads(self._file.read_text()) if self._file.exists() else []
+        self.drawn: list[Tensor] = []  # samples at those points, of this process alone
 
     def __call__(self, state: Any) -> None:
         """Look at the model every so often; a callback of `fit`."""
         if state.step % _LOOK == 0:
             with torch.no_grad():
                 point = [state.step, self._measure(state.model)]
+            self.drawn.append(draw(state.model, _SHOWN))
             # What a leg that broke off had seen is seen again.
             self.points = [p for p in self.points if p[0] < state.step] + [point]
             self._file.write_text(json.dumps(self.points))
@@ -308,7 +306,7 @@ def modes(recipe: Recipe, minutes: float, path: Path, split: int) -> Measured:
             return GAN(*nets)
         return WGAN(*nets, penalty=0.1)
 
-    curve = _Curve(path, lambda model: 100 * held(_eval_sample(model, 10_000))[1])
+    curve = _Curve(path, lambda model: 100 * held(draw(model, 10_000))[1])
     trained = train(make, x, minutes, path, seed=recipe.seed, callbacks=[curve], **recipe.training)
     kept, near = held(trained.model.sample(20_000, torch.Generator().manual_seed(1)))  # type: ignore[operator]
     detail = f"share of samples within three deviations of a mode; {kept} of 25 modes held"

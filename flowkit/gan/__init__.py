@@ -16,6 +16,7 @@ from flowkit.gan.losses import Game, hinge, least_squares, non_saturating, wasse
 from flowkit.gan.model import GAN, WGAN
 from flowkit.gan.networks import Networks, networks
 from flowkit.gan.schedule import CriticSchedule
+from flowkit.gan.snapshots import Snapshots
 from flowkit.gan.tables import DequantizedTable
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "Judgement",
     "Networks",
     "PixelGANAutoencoder",
+    "Snapshots",
     "clip_weights_",
     "critic_estimate",
     "generate",

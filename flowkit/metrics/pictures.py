@@ -129,7 +129,7 @@ def surface(
     figure, axis = plt.subplots(figsize=(5, 5))
     axis.contour(x, y, np.asarray(scores(grid)).reshape(points, points), 25, cmap="coolwarm")
     for colour, (title, cloud) in zip(("black", "tab:green"), (clouds or {}).items(), strict=False):
-        axis.scatter(*cloud.T, s=2, alpha=0.5, color=colour, label=title)
+        axis.scatter(cloud[:, 0], cloud[:, 1], s=2, alpha=0.5, color=colour, label=title)
     axis.set(xlim=(left, right), ylim=(bottom, top))
     if clouds:
         axis.legend(loc="upper right")
