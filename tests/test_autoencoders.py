@@ -156,6 +156,28 @@ def test_grey_levels_are_drawn_anew_each_time():
         fit(factorized(3), x, steps=1)
 
 
+def test_a_fit_goes_on_where_it_broke_off(tmp_path):
+    x, label = templates(120)
+    settings = {
+        "steps": 20,
+        "batch_size": 16,
+        "labelled": (x[:6], label[:6]),
+        "checkpoint_every": 7,
+    }
+    whole, broken = pixelgan(), pixelgan()
+    fit(whole, x, **settings, checkpoint=tmp_path / "whole.safetensors")
+    settings["checkpoint"] = tmp_path / "broken.safetensors"
+    with pytest.raises(ZeroDivisionError):
+        fit(broken, x, **settings, callbacks=[lambda s: 1 / (s.step - 17)])
+    other = pixelgan()
+    with torch.no_grad():
+        for p in other.parameters():
+            p.add_(1.0)
+    fit(other, x, **settings)
+    for a, b in zip(whole.parameters(), other.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
 def test_what_does_not_fit_is_refused_before_the_first_step():
     x, label = templates(30)
     with pytest.raises(ShapeError, match="decoder"):

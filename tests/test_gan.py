@@ -236,6 +236,20 @@ def test_a_mixed_table_comes_back_and_its_noise_bounds_its_mass():
         rows.decode(x[:, :0])
 
 
+def test_the_noise_in_place_of_what_is_missing_has_no_say():
+    """A value that is missing counts by its flag alone, whatever noise stands there."""
+    table = mixed_table()[["amount"]]
+    rows = DequantizedTable(Schema.infer(table), table)
+    x, log_slope = rows.encode(table)
+    width = 2 / rows._scale[0]  # of a uniform law over both values of the flag
+    nats = StandardNormal(1).log_prob(x[:, 1:]).double() - math.log(width) + log_slope
+    missing = torch.tensor(table["amount"].isna().tolist())
+    assert 0 < missing.sum() < len(missing)
+    torch.testing.assert_close(
+        nats[missing].exp(), torch.full_like(nats[missing], 0.5), atol=1e-4, rtol=0
+    )
+
+
 def test_a_flow_gan_on_a_mixed_table_draws_rows_of_it():
     table = mixed_table()
     rows = DequantizedTable(Schema.infer(table), table)

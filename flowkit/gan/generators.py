@@ -61,10 +61,16 @@ class Generator(nn.Module):
 
 
 def latents_of(generator: nn.Module) -> int:
-    """Return the number of latents of a generator: of a flow, that of its features."""
+    """Return the number of latents of a generator: of a flow, that of its features.
+
+    Raises:
+        ArgumentError: it is neither a flow nor a `Generator`.
+    """
     if isinstance(generator, Flow):
         return generator.features
-    latents: int = generator.latents  # type: ignore[assignment]
+    latents = getattr(generator, "latents", None)
+    if not isinstance(latents, int):
+        raise ArgumentError("generator", "a flow or a Generator", type(generator).__name__)
     return latents
 
 
