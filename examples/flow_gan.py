@@ -51,11 +51,11 @@ def main() -> None:
         found.add_column(heading, justify="right")
     for name, (likelihood, adversarial) in WEIGHTS.items():
         torch.manual_seed(SEED)
-        flow = real_nvp(space.width, layers=6, hidden=(64,))
+        flow = real_nvp(space.width, layers=4, hidden=(64,))
         critic = MLP(space.width, 1, (128, 128))
         gan = FlowGAN(flow, critic, likelihood, adversarial_weight=adversarial, one_sided=True)
         history = fit(
-            gan, x, steps=100 if options.quick else 3_000, batch_size=100, learning_rate=5e-4,
+            gan, x, steps=50 if options.quick else 800, batch_size=100, learning_rate=2e-3,
             seed=SEED,
         )  # fmt: skip
         drawn = gan.sample(4_000, torch.Generator().manual_seed(SEED))

@@ -55,7 +55,7 @@ def main() -> None:
     console = Console()
     x, labels = digits()
     settings = {
-        "steps": 20 if options.quick else 1_500,
+        "steps": 20 if options.quick else 600,
         "batch_size": 64,
         "learning_rate": 1e-3,
         "seed": SEED,

@@ -64,7 +64,8 @@ def test_contract(name, context, dtype):
     flow = named_flow(name, 3, context).to(dtype)
     perturb_(flow, 0.1)
     # In the tails layers multiply what float32 rounds; there the promise is float64's.
-    x = hard_points(500, 3, dtype) if dtype == torch.float64 else torch.randn(100, 3)
+    points = 300 if "mog" in name else 1_000
+    x = hard_points(points, 3, dtype) if dtype == torch.float64 else torch.randn(100, 3)
     errors = check_flow(flow, x, context_rows(len(x), context, dtype))
     if dtype == torch.float64:
         assert max(errors["logabsdet"], errors["inverse_logabsdet"]) <= 1e-9

@@ -22,6 +22,7 @@ from tabular_data import shapes
 
 _SAMPLES = 5_000
 _ROWS = 1_000  # test rows that the likelihood is estimated of, five thousand samples each
+_LEAST = 0.01  # of a factor's entropy, that a ladder must tell to tell anything
 _KNOWN = 4_000  # pictures whose factors are compared with latents
 
 
@@ -194,7 +195,8 @@ def ladder(recipe: Recipe, minutes: float, path: Path, split: int) -> Measured:
             [group_information(means[:, model.ladder(g)], factors) for g in range(len(parts))]
         )
         notes["information"] = table.tolist()
-        best = [shapes.FACTORS[j] for j in (table / _entropies()).argmax(1)]
+        shares = table / _entropies()
+        best = [shapes.FACTORS[row.argmax()] if row.max() > _LEAST else "nothing" for row in shares]
         detail += "; each tells most of, as a share of its entropy: " + ", ".join(best)
     return Measured(_bound(model, rows.test), notes, rows.part, detail)
 
