@@ -35,7 +35,7 @@ def test_a_dequantised_poisson_count():
     flow = Flow(Chain(support, scale, spline.transform), spline.base)
     model = Dequantized(flow)
     noisy = dequantize(train.repeat(5, 1))
-    fit(flow, noisy, steps=1500, learning_rate=5e-3)
+    fit(flow, noisy, steps=900, learning_rate=5e-3)
     truth = law.log_prob(test)[:, 0].mean().item()
     with torch.no_grad():
         bound = model.log_prob_bound(test, samples=20).mean().item()

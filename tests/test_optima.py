@@ -6,6 +6,7 @@ from toys import RECIPES, divergence
 from flowkit.flows import made, nsf
 
 
+@pytest.mark.slow
 def test_maf_on_the_parabola_in_the_bad_order():
     mean, error = divergence(RECIPES["parabola-maf"])
     assert -0.03 <= mean <= 3 * error

@@ -362,7 +362,7 @@ def test_every_fold_is_held_out_by_members_of_its_own(monkeypatch):
     assert all(counts.count(name) == 3 for name in counts)
 
 
-@pytest.mark.parametrize("n", [300, 3_000])
+@pytest.mark.parametrize("n", [300, pytest.param(3_000, marks=pytest.mark.slow)])
 def test_columns_that_tell_each_other_and_hang_on_a_category(n):
     """Neither the noise of training nor blindness to the context may cost much."""
     rng = np.random.default_rng(3)

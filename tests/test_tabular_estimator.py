@@ -111,7 +111,7 @@ def test_other_processes_fit_the_same():
     script = (
         "from test_tabular_estimator import *\n"
         "from flowkit.tabular.model import tensors_of\n"
-        "table = mixed_table(250)\n"
+        "table = mixed_table(120)\n"
         "density = FlowDensity(effort='fast', random_state=0).fit(table)\n"
         "for name, tensor in sorted(tensors_of(density.model_).items()):\n"
         "    print(name, tensor.numpy().tobytes().hex())\n"

@@ -35,7 +35,16 @@ from flowkit.transforms import (
 )
 
 DTYPES = [torch.float32, torch.float64]
-CASES = [(name, context) for context in (0, 3) for name in transforms(context)]
+# The root of a mixture takes long to compile: once will do, but for `make test-all`.
+CASES = [
+    pytest.param(
+        name,
+        context,
+        marks=[pytest.mark.slow] if context == 0 and "autoregressive_gaussian" in name else [],
+    )
+    for context in (0, 3)
+    for name in transforms(context)
+]
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)

@@ -84,7 +84,7 @@ class PixelCNN(nn.Module):
             for layer in range(check_count("layers", layers))
         )
         of, out_of = _owners(hidden, channels), torch.arange(outputs * channels) % channels
-        self.hidden = _MaskedConv2d(hidden, hidden, (1, 1), of[:, None] >= of)
+        self.head = _MaskedConv2d(hidden, hidden, (1, 1), of[:, None] >= of)
         self.last = _MaskedConv2d(hidden, outputs * channels, (1, 1), out_of[:, None] >= of)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
@@ -94,7 +94,7 @@ class PixelCNN(nn.Module):
         vertical, horizontal = F.pad(x, (0, 0, 1, 0))[:, :, :-1], x
         for layer in self.layers:
             vertical, horizontal = layer(vertical, horizontal, given)
-        out: Tensor = self.last(torch.relu(self.hidden(torch.relu(horizontal))))
+        out: Tensor = self.last(torch.relu(self.head(torch.relu(horizontal))))
         return out.reshape(*batch, self.outputs, *self.image)
 
     def sweep(
@@ -113,7 +113,7 @@ class PixelCNN(nn.Module):
         _, x, given = self._prepare(x, context)
         channels, height, width = self.image
         rows = [_Row(layer, x) for layer in self.layers]  # type: ignore[arg-type]
-        (bias, weight), (last_bias, last) = self.hidden.flat(), self.last.flat()
+        (bias, weight), (last_bias, last) = self.head.flat(), self.last.flat()
         vertical = torch.zeros_like(x[:, :, :1])
         for i in range(height):
             told = given if given is None or given.shape[2] == 1 else given[:, :, i : i + 1]
