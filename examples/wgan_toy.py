@@ -71,7 +71,7 @@ def disjoint(quick: bool, out: Path) -> None:
     """Draw the slope at the generator's points of two critics, by the distance of the supports."""
     import matplotlib.pyplot as plt
 
-    apart = torch.linspace(0.5, 4, 3 if quick else 8)
+    apart = torch.linspace(0.5, 4, 3 if quick else 6)
     found: dict[str, list[float]] = {"GAN": [], "Wasserstein": []}
     for distance in apart.tolist():
         real = torch.rand(2_000, 2) * torch.tensor([0.0, 1.0])
@@ -92,7 +92,7 @@ def disjoint(quick: bool, out: Path) -> None:
                 if name == "GAN"
                 else WGAN(Generator(Line(), 1), critic, one_sided=True)
             )
-            fit(gan, real, steps=60 if quick else 600, batch_size=256, learning_rate=5e-3)
+            fit(gan, real, steps=60 if quick else 400, batch_size=256, learning_rate=5e-3)
             # What reaches the generator: the gradient of its loss, not of the score alone. That of
             # the first GAN, log(1 - D), vanishes where the critic is sure.
             score = critic(fake).detach().squeeze(1)

@@ -97,10 +97,13 @@ class PixelCNN(nn.Module):
         out: Tensor = self.last(torch.relu(self.head(torch.relu(horizontal))))
         return out.reshape(*batch, self.outputs, *self.image)
 
+    @torch.no_grad()
     def sweep(
         self, x: Tensor, context: Tensor | None = None
     ) -> Iterator[tuple[int, int, int, Tensor]]:
         """Go through the scalars in order, and give the outputs of each from those before it.
+
+        No gradient flows through them.
 
         Args:
             x: images ``(n, C, H, W)``, to be filled in by the caller: a scalar is read once the
@@ -253,12 +256,15 @@ class _Row:
     def __init__(self, layer: _Layer, x: Tensor) -> None:
         n, r, width = len(x), layer.reach, x.shape[-1]
         inputs = layer.vertical.in_channels
-        self._layer, self._inputs = layer, inputs
+        self._layer = layer
         self._rows = x.new_zeros(n, inputs, layer.height, width)
-        # Of the horizontal stack of the layer before, pixel after pixel: a window of it is a slice.
-        self._line = x.new_zeros(n, (r + width) * inputs)
+        # Of the horizontal stack of the layer before, pixel after pixel, so that what a pixel sees
+        # is a slice. All slices are made once: that takes as long as to multiply one.
+        line = x.new_zeros(n, (r + width) * inputs)
+        self._places = [line.narrow(1, (j + r) * inputs, inputs) for j in range(width)]
+        self._windows = [line.narrow(1, j * inputs, (r + 1) * inputs) for j in range(width)]
         (self._bias, self._taps), self._out = layer.horizontal.flat(), layer.out.flat()
-        self._offset = x.new_zeros(0)
+        self._offset: tuple[Tensor, ...] = ()
 
     def start(self, vertical: Tensor, given: Tensor | None) -> Tensor:
         """Take in a row of the vertical stack below, ``(n, features, 1, W)``; return the next."""
@@ -266,20 +272,18 @@ class _Row:
         self._rows = torch.cat([self._rows[:, :, 1:], vertical], 2)
         v, offset = layer.across(F.pad(self._rows, (r, r, 0, 0)), given)
         offset = offset + self._bias[:, None, None]
-        self._offset = offset.squeeze(2).permute(2, 0, 1).contiguous()  # (W, n, features)
+        self._offset = offset.squeeze(2).permute(2, 0, 1).contiguous().unbind()  # W x (n, features)
         return v
 
     def put(self, h: Tensor, j: int) -> None:
         """Keep the horizontal stack below at column j, ``(n, in)``."""
-        end = (j + self._layer.reach) * self._inputs
-        self._line[:, end : end + self._inputs] = h
+        self._places[j].copy_(h)
 
     def pixel(self, h: Tensor, j: int) -> Tensor:
         """Return the horizontal stack at column j, ``(n, hidden)``, from that below."""
         self.put(h, j)
-        layer, width = self._layer, self._inputs
-        window = self._line[:, j * width : (j + layer.reach + 1) * width]
-        gated = layer.act(torch.addmm(self._offset[j], window, self._taps))
+        layer = self._layer
+        gated = layer.act(torch.addmm(self._offset[j], self._windows[j], self._taps))
         bias, weight = self._out
         out = torch.addmm(bias, gated, weight)
         return out if layer.first else h + out
