@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from flowkit._checks import check_count
+from flowkit._noise import normal
 from flowkit.errors import ArgumentError, ShapeError
 from flowkit.flows import Flow, dequantize
 
@@ -145,7 +146,6 @@ def inpaint(
     for i in range(steps):
         at = x.detach().requires_grad_()
         (slope,) = torch.autograd.grad(flow.log_prob(at, context).sum(), at)
-        noise = torch.randn(x.shape, generator=generator, dtype=x.dtype)
-        moved = x + 10 / (100 + i) * (slope + noise)
+        moved = x + 10 / (100 + i) * (slope + normal(x.shape, x, generator))
         x = torch.where(known, x, torch.minimum(torch.maximum(moved, least), most))
     return x

@@ -9,7 +9,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from flowkit._checks import check_choice, check_count, check_event, check_positive, check_shape
+from flowkit import _noise
+from flowkit._checks import (
+    check_choice,
+    check_context,
+    check_count,
+    check_event,
+    check_positive,
+    check_shape,
+)
 from flowkit.errors import ArgumentError, ShapeError
 from flowkit.flows.registry import named
 
@@ -37,10 +45,8 @@ class Base(nn.Module, ABC):
 
     def _noise(self, law: str, shape: Sequence[int], generator: torch.Generator | None) -> Tensor:
         """Draw "normal" or "uniform" noise, where the generator is, and move it to the base."""
-        device = self._like.device if generator is None else generator.device
-        function = torch.randn if law == "normal" else torch.rand
-        noise = function(*shape, dtype=self._like.dtype, device=device, generator=generator)
-        return noise.to(self._like.device)
+        draw = _noise.normal if law == "normal" else _noise.uniform
+        return draw(shape, self._like, generator)
 
     def _choice(
         self, logits: Tensor, shape: Sequence[int], generator: torch.Generator | None
@@ -48,6 +54,17 @@ class Base(nn.Module, ABC):
         """Draw indices of components, of the given shape, by their weights; no gradient."""
         cumulative = logits.detach().softmax(-1).cumsum(-1)[:-1]
         return (self._noise("uniform", (*shape, 1), generator) > cumulative).sum(-1)
+
+    def _flat(
+        self, sample_shape: int | Sequence[int], context: Tensor | None
+    ) -> tuple[tuple[int, ...], Tensor | None]:
+        """Return the shape of all that is to be drawn, and a context for each of it, flat."""
+        shape = check_shape("sample_shape", sample_shape)
+        check_context(context, self.context_features)
+        if context is None:
+            return shape, None
+        shape = (*shape, *context.shape[:-1])
+        return shape, context.expand(*shape, -1).reshape(-1, self.context_features)
 
     @abstractmethod
     def log_prob(self, z: Tensor, context: Tensor | None = None) -> Tensor:

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from flowkit._checks import check_context, check_event, check_shape
+from flowkit._checks import check_context, check_event
 from flowkit.flows.bases import Base
 from flowkit.nets import MADE
 from flowkit.nets.incremental import parameters_sweep
@@ -50,15 +50,10 @@ class BinaryMADE(Base):
         generator: torch.Generator | None = None,
     ) -> Tensor:
         """Draw floats of 0 and 1, ``(*sample_shape, *context_batch, D)``, bit after bit."""
-        sample_shape = check_shape("sample_shape", sample_shape)
-        check_context(context, self.context_features)
-        batch = () if context is None else context.shape[:-1]
-        shape = (*sample_shape, *batch)
+        shape, context = self._flat(sample_shape, context)
         u = self._noise("uniform", (*shape, *self.event_shape), generator).view(
             -1, self.made.features
         )
-        if context is not None:
-            context = context.expand(*shape, -1).reshape(-1, self.context_features)
         order = torch.tensor(self.made.order, device=u.device)
         bits = torch.zeros_like(u.t(), memory_format=torch.contiguous_format)  # (D, batch)
         sweep = parameters_sweep(self.made, bits, context)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from flowkit._checks import check_count, check_shape
+from flowkit._noise import uniform
 from flowkit.flows.bases import Base
 from flowkit.flows.flow import Flow
 
@@ -24,9 +25,7 @@ def dequantize(x: Tensor, *, generator: torch.Generator | None = None) -> Tensor
         tensor([3., 7.])
     """
     x = x if x.is_floating_point() else x.to(torch.get_default_dtype())
-    device = x.device if generator is None else generator.device
-    noise = torch.rand(x.shape, dtype=x.dtype, device=device, generator=generator).to(x.device)
-    y = x + noise
+    y = x + uniform(x.shape, x, generator)
     # The sum may round up to the next integer.
     return torch.where(y < x + 1, y, torch.nextafter(x + 1, x))
 

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from flowkit._checks import check_choice, check_count, check_positive
+from flowkit._noise import normal, uniform
 from flowkit.errors import DataError, ShapeError
 
 _LOG_2PI = math.log(2 * math.pi)
@@ -166,8 +167,8 @@ class ContinuousBernoulliLikelihood(Likelihood):
 
     def sample(self, params: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Draw numbers between 0 and 1."""
-        u = torch.rand(params[0].shape, generator=generator, dtype=params.dtype)
-        drawn: Tensor = self._law(params.detach()).icdf(u.to(params.device))
+        u = uniform(params[0].shape, params, generator)
+        drawn: Tensor = self._law(params.detach()).icdf(u)
         return drawn
 
     def check(self, x: Tensor) -> None:
@@ -212,8 +213,7 @@ class GaussianLikelihood(Likelihood):
     def sample(self, params: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Draw numbers."""
         mean, log_scale = (part.detach() for part in self._parts(params))
-        noise = torch.randn(mean.shape, generator=generator, dtype=mean.dtype).to(mean.device)
-        return mean + log_scale.exp() * noise
+        return mean + log_scale.exp() * normal(mean.shape, mean, generator)
 
     def _parts(self, params: Tensor) -> tuple[Tensor, Tensor]:
         log_scale = params[1] if self.outputs == 2 else self.log_scale
@@ -273,7 +273,7 @@ class DiscretizedLogisticLikelihood(Likelihood):
         """Draw levels."""
         logits, means, log_scales = (part.detach() for part in self._parts(params))
         shape = means.shape[1:]
-        u = torch.rand(2, *shape, generator=generator, dtype=means.dtype).to(means.device)
+        u = uniform((2, *shape), means, generator)
         chosen = (u[0] > logits.softmax(0).cumsum(0)[:-1]).sum(0, keepdim=True)
         mean, log_scale = (part.gather(0, chosen).squeeze(0) for part in (means, log_scales))
         noise = torch.logit(u[1].clamp(torch.finfo(u.dtype).tiny, 1 - torch.finfo(u.dtype).eps))
@@ -322,7 +322,7 @@ class CategoricalLikelihood(Likelihood):
 
     def sample(self, params: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Draw codes, as floats."""
-        u = torch.rand(params[0].shape, generator=generator, dtype=params.dtype).to(params.device)
+        u = uniform(params[0].shape, params, generator)
         return (u > params.detach().softmax(0).cumsum(0)[:-1]).sum(0).to(params.dtype)
 
     def features(self, x: Tensor) -> Tensor:

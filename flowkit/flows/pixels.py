@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from flowkit._checks import check_context, check_event, check_shape
+from flowkit._checks import check_context, check_event
 from flowkit.errors import ArgumentError
 from flowkit.flows.bases import Base
 from flowkit.flows.likelihoods import Likelihood, likelihood_named
@@ -60,14 +60,8 @@ class PixelDistribution(Base):
         generator: torch.Generator | None = None,
     ) -> Tensor:
         """Draw images ``(*sample_shape, *context_batch, C, H, W)``, pixel after pixel."""
-        sample_shape = check_shape("sample_shape", sample_shape)
-        check_context(context, self.context_features)
-        batch = () if context is None else context.shape[:-1]
-        shape = (*sample_shape, *batch)
-        n = torch.Size(shape).numel()
-        if context is not None:
-            context = context.expand(*shape, -1).reshape(n, -1)
-        drawn = self._like.new_zeros(n, *self.event_shape)
+        shape, context = self._flat(sample_shape, context)
+        drawn = self._like.new_zeros(torch.Size(shape).numel(), *self.event_shape)
         seen = torch.zeros_like(drawn)  # the same, as the network sees it
         for channel, row, column, params in self.net.sweep(seen, context):
             value = self.likelihood.sample(params, generator)

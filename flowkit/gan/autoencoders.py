@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from flowkit._checks import check_choice, check_count
+from flowkit._noise import below, normal
 from flowkit.errors import ArgumentError, ContextError, DataError, ShapeError
 from flowkit.flows import Base, Likelihood, PixelDistribution, StandardNormal
 from flowkit.gan.losses import Game, game_named
@@ -118,7 +119,7 @@ class AdversarialAutoencoder(nn.Module):
         """Return the codes of rows ``x (n, *event_shape)``, with a gradient."""
         seen = self.likelihood.features(x).flatten(1)
         if self.noise:
-            seen = torch.cat([seen, _normal(seen, self.noise, generator)], 1)
+            seen = torch.cat([seen, normal((len(x), self.noise), seen, generator)], 1)
         out: Tensor = self.encoder(seen)
         spread = self.latents if self.posterior == "gaussian" else 0
         wanted = (len(x), self.categories + self.latents + spread)
@@ -126,14 +127,14 @@ class AdversarialAutoencoder(nn.Module):
             raise ShapeError("encoder", f"one that returns {wanted}", tuple(out.shape))
         logits, latents, log_scale = out.split([self.categories, self.latents, spread], 1)
         if spread:
-            latents = latents + log_scale.exp() * _normal(latents, self.latents, generator)
+            latents = latents + log_scale.exp() * normal(latents.shape, latents, generator)
         return Codes(torch.cat([logits.softmax(1), latents], 1), logits)
 
     def prior_codes(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         """Draw codes of the prior ``(n, categories + latents)``: one-hot categories, latents."""
         like, parts = next(self.parameters()), []
         if self.categories:
-            drawn = torch.randint(self.categories, (n,), generator=generator)
+            drawn = below(self.categories, n, like, generator)
             parts.append(F.one_hot(drawn, self.categories).to(like))
         if self.prior is not None:
             with torch.no_grad():
@@ -198,7 +199,7 @@ class AdversarialAutoencoder(nn.Module):
             check_count("label_batch", label_batch)
 
             def learning(batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
-                rows = torch.randint(len(x), (min(label_batch, len(x)),), generator=generator)
+                rows = below(len(x), min(label_batch, len(x)), x, generator)
                 seen = self.likelihood.observe(x[rows].to(batch.x), generator)
                 logits, known = self.encode(seen, generator).logits, labels[rows]
                 return {"cross_entropy": F.cross_entropy(logits, known.to(logits.device))}
@@ -313,9 +314,3 @@ class PixelGANAutoencoder(AdversarialAutoencoder):
 def _cautious(parameters: Any, learning_rate: float) -> torch.optim.Optimizer:
     """Adam for a game, whose other side moves."""
     return torch.optim.Adam(parameters, learning_rate, betas=(0.5, 0.9), fused=True)
-
-
-def _normal(like: Tensor, width: int, generator: torch.Generator | None) -> Tensor:
-    device = like.device if generator is None else generator.device
-    noise = torch.randn(len(like), width, generator=generator, device=device, dtype=like.dtype)
-    return noise.to(like.device)

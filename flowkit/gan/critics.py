@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from flowkit._checks import check_positive
+from flowkit._noise import uniform
 from flowkit.errors import ShapeError
 
 
@@ -51,8 +52,8 @@ def gradient_penalty(
 
 def mixtures(real: Tensor, fake: Tensor, generator: torch.Generator | None = None) -> Tensor:
     """Return ``a x + (1 - a) y`` for each pair of rows, with a uniform a of its own."""
-    a = torch.rand(len(real), generator=generator, dtype=real.dtype).to(real.device)
-    return torch.lerp(fake, real, a.view(-1, *[1] * (real.dim() - 1)))
+    a = uniform((len(real), *[1] * (real.dim() - 1)), real, generator)
+    return torch.lerp(fake, real, a)
 
 
 def slopes(critic: nn.Module, x: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from flowkit._checks import check_count
+from flowkit._noise import normal
 from flowkit.errors import ShapeError
 
 _CHUNK = 2_048  # rows whose distances to all others are in memory at once
@@ -50,7 +51,7 @@ def sliced_wasserstein(
     """
     x, y = _vectors(x, y)
     check_count("projections", projections)
-    directions = torch.randn(x.shape[1], projections, generator=generator, dtype=x.dtype).to(x)
+    directions = normal((x.shape[1], projections), x, generator)
     directions = directions / torch.linalg.vector_norm(directions, dim=0)
     return wasserstein_1(x @ directions, y @ directions).mean()
 

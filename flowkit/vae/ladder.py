@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from flowkit._checks import check_count, check_widths
+from flowkit._noise import normal
 from flowkit.errors import ArgumentError, ShapeError
 from flowkit.flows import ConditionalNormal, Likelihood, likelihood_named
 from flowkit.nets import MLP
@@ -297,9 +298,7 @@ class HierarchicalVAE(nn.Module):
     @torch.no_grad()
     def sample(self, n: int = 1, generator: torch.Generator | None = None) -> Tensor:
         """Draw rows ``(n, *row)``."""
-        parameter = next(self.parameters())
-        z = torch.randn(1, n, self.sizes[-1], generator=generator, dtype=parameter.dtype)
-        z = z.to(parameter.device)
+        z = normal((1, n, self.sizes[-1]), next(self.parameters()), generator)
         for conditional in reversed(list(self.prior)):
             z = conditional.sample((), z, generator)  # type: ignore[operator]
         return self.likelihood.sample(self._decode(z), generator)[0]

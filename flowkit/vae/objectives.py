@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from flowkit import estimators
 from flowkit._checks import check_choice, check_count, check_positive
+from flowkit._noise import uniform
 from flowkit.errors import ArgumentError, ShapeError
 from flowkit.estimators import Estimate
 from flowkit.metrics.samples import squared_mmd
@@ -297,8 +298,7 @@ class total_correlation(Term):
 
 def permuted_latents(z: Tensor, generator: torch.Generator | None = None) -> Tensor:
     """Shuffle each latent over the rows by itself: draws of ``prod_j q(z_j)``, ``(n, latents)``."""
-    keys = torch.rand(z.shape, generator=generator, dtype=z.dtype).to(z.device)
-    return z.gather(0, keys.argsort(0))
+    return z.gather(0, uniform(z.shape, z, generator).argsort(0))
 
 
 @dataclass(frozen=True)

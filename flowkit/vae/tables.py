@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from flowkit._noise import normal, uniform
 from flowkit.errors import DataError
 from flowkit.flows import Likelihood
 from flowkit.schema import Encoded, Schema
@@ -142,25 +143,25 @@ class TableLikelihood(Likelihood):
         discrete, (mean, log_scale) = self._parts(params[0].detach())
         shape = mean.shape[:-1]
 
-        def uniform() -> Tensor:
-            u = torch.rand(shape, generator=generator, dtype=mean.dtype)
-            return u.to(mean.device)
-
         codes = []
         for j, part in enumerate(discrete):
             if self._states[j]:
                 known = part[..., : self.schema.discrete[j].size]
                 cumulative = known.softmax(-1).cumsum(-1)[..., :-1]
-                codes.append((uniform().unsqueeze(-1) > cumulative).sum(-1).to(mean.dtype))
+                codes.append(
+                    (uniform(shape, mean, generator).unsqueeze(-1) > cumulative)
+                    .sum(-1)
+                    .to(mean.dtype)
+                )
             else:
                 at, log_s = part.unbind(-1)
-                noise = torch.logit(uniform().clamp(1e-6, 1 - 1e-6))
+                noise = torch.logit(uniform(shape, mean, generator).clamp(1e-6, 1 - 1e-6))
                 value = (at + log_s.clamp(_NARROWEST, _WIDEST).exp() * noise) * self.codes_scale[j]
                 value = (value + self.codes_mean[j]).round()
                 low, high = self.schema.discrete[j].lower, self.schema.discrete[j].upper
                 codes.append(value.clamp(low, high) if (low, high) != (None, None) else value)
-        noise = torch.randn(mean.shape, generator=generator, dtype=mean.dtype).to(mean.device)
-        return self._joined(codes, mean + log_scale.exp() * noise)
+        drawn = mean + log_scale.exp() * normal(mean.shape, mean, generator)
+        return self._joined(codes, drawn)
 
     def check(self, x: Tensor) -> None:
         """Raise unless rows come from `encode`, and lie within their bounds.
