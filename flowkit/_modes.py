@@ -1,6 +1,10 @@
-"""In which mode torch is running."""
+"""In which mode torch, or a model, is running."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
+from torch import nn
 from torch.autograd import forward_ad
 
 
@@ -15,3 +19,14 @@ def needs_plain_torch() -> bool:
 def differentiates_by_transforms() -> bool:
     """Return whether ``torch.func`` or forward mode is at work, which see through operations."""
     return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Have a model in its ``eval`` mode, and then in the one that it was in."""
+    training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(training)

@@ -8,12 +8,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from flowkit._checks import check_choice, check_count
+from flowkit._modes import evaluating
 from flowkit._noise import below, normal
 from flowkit.errors import ArgumentError, ContextError, DataError, ShapeError
 from flowkit.flows import Base, Likelihood, PixelDistribution, StandardNormal
+from flowkit.gan.critics import check_scores
 from flowkit.gan.losses import Game, game_named
+from flowkit.gan.model import adam
 from flowkit.nets import PixelCNN
-from flowkit.training import Batch, Step
+from flowkit.training import Batch, Step, mean_over_rows
 
 
 class Codes(NamedTuple):
@@ -189,10 +192,8 @@ class AdversarialAutoencoder(nn.Module):
         encoding = list(self.encoder.parameters())
         steps = {
             "reconstruction": Step(rebuilding, self._reconstruction, optimizer=optimizer),
-            "critic": Step(
-                self.critic.parameters(), self._critic, optimizer=optimizer or _cautious
-            ),
-            "encoder": Step(encoding, self._fooling, optimizer=optimizer or _cautious),
+            "critic": Step(self.critic.parameters(), self._critic, optimizer=optimizer or adam),
+            "encoder": Step(encoding, self._fooling, optimizer=optimizer or adam),
         }
         if labelled is not None:
             x, labels = self._checked(*labelled)
@@ -227,25 +228,16 @@ class AdversarialAutoencoder(nn.Module):
         if tuple(x.shape[1:]) != event:
             raise ShapeError("data", f"rows (n, {', '.join(map(str, event))})", tuple(x.shape))
         self.likelihood.check(x)
-        training = self.training
-        self.eval()
-        try:
+        with evaluating(self):
             seen = self.likelihood.observe(x[:2].to(next(self.parameters())))
             code = self.encode(seen).code
             self.decoder.log_prob(seen, code)
-            try:
-                scores = self.critic(code)
-            except (ArgumentError, RuntimeError) as error:
-                raise ShapeError("critic", f"one of {code.shape[1]} codes", error) from error
-            if scores.numel() != len(code):
-                raise ShapeError("critic", "a score for each code", tuple(scores.shape))
-        finally:
-            self.train(training)
+            check_scores(self.critic, code, "code")
 
     def _reconstruction(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         x = self.likelihood.observe(batch.x, generator)
         nats = -self.decoder.log_prob(x, self.encode(x, generator).code)
-        return {"reconstruction": (nats if batch.weights is None else batch.weights * nats).mean()}
+        return {"reconstruction": mean_over_rows(nats, batch.weights)}
 
     def _critic(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         with torch.no_grad():
@@ -309,8 +301,3 @@ class PixelGANAutoencoder(AdversarialAutoencoder):
         **options: Any,
     ) -> None:
         super().__init__(encoder, PixelDistribution(decoder, likelihood), critic, **options)
-
-
-def _cautious(parameters: Any, learning_rate: float) -> torch.optim.Optimizer:
-    """Adam for a game, whose other side moves."""
-    return torch.optim.Adam(parameters, learning_rate, betas=(0.5, 0.9), fused=True)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from flowkit._checks import check_count
 from flowkit.errors import ContextError, DataError, ShapeError
 from flowkit.nets import ConvEncoder
-from flowkit.training import Batch, Step
+from flowkit.training import Batch, Step, mean_over_rows
 
 
 class Judgement(NamedTuple):
@@ -88,8 +88,7 @@ class ImageClassifier(nn.Module):
             del generator
             assert batch.context is not None  # noqa: S101  check_rows has seen it
             losses = F.cross_entropy(self(batch.x), batch.context.long(), reduction="none")
-            weighed = losses if batch.weights is None else batch.weights * losses
-            return {"cross_entropy": weighed.mean()}
+            return {"cross_entropy": mean_over_rows(losses, batch.weights)}
 
         return {"classifier": Step(self.parameters(), loss)}
 

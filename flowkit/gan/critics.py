@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from flowkit._checks import check_positive
 from flowkit._noise import uniform
-from flowkit.errors import ShapeError
+from flowkit.errors import ArgumentError, ShapeError
 
 
 def gradient_penalty(
@@ -104,6 +104,23 @@ def spectral_norm_(module: nn.Module) -> nn.Module:
     for part in [part for part in module.modules() if isinstance(part, kinds)]:
         nn.utils.parametrizations.spectral_norm(part)
     return module
+
+
+def check_scores(critic: nn.Module, rows: Tensor, what: str) -> None:
+    """Raise unless a critic takes rows ``(n, *row)`` and gives each a score.
+
+    Args:
+        critic: that is to be.
+        rows: for it to see.
+        what: each of them is, for the message.
+    """
+    try:
+        scores = critic(rows)
+    except (ArgumentError, RuntimeError) as error:
+        raise ShapeError("critic", f"one of {what}s {tuple(rows.shape[1:])}", error) from error
+    n = len(rows)
+    if scores.shape not in ((n,), (n, 1)):
+        raise ShapeError("critic", f"a score for each {what}", f"{tuple(scores.shape)} for {n}")
 
 
 class CriticEstimate(NamedTuple):

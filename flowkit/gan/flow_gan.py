@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from flowkit.errors import ArgumentError
 from flowkit.gan.model import WGAN
-from flowkit.training import Batch
+from flowkit.training import Batch, negative_log_likelihood
 
 
 class FlowGAN(WGAN):
@@ -77,21 +77,15 @@ class FlowGAN(WGAN):
             adversarial = super().generator_loss(batch, generator)["adversarial"]
             found["adversarial"] = _weighed(adversarial, self.adversarial_weight)
         with torch.set_grad_enabled(self.likelihood_weight > 0):
-            nats = self._nats(batch)
+            nats = negative_log_likelihood(self.generator, batch)
         found["negative_log_likelihood"] = _weighed(nats, self.likelihood_weight)
         return found
 
     def validation_loss(self, batch: Batch, generator: torch.Generator) -> Mapping[str, Tensor]:
         """Return what the generator is best judged by, see above."""
         if self.likelihood_weight:
-            return {"negative_log_likelihood": self._nats(batch)}
+            return {"negative_log_likelihood": negative_log_likelihood(self.generator, batch)}
         return super().validation_loss(batch, generator)
-
-    def _nats(self, batch: Batch) -> Tensor:
-        values = -self.log_prob(batch.x)
-        if batch.weights is not None:
-            values = torch.where(batch.weights > 0, batch.weights * values, 0)
-        return values.mean()
 
 
 def _weighed(value: Tensor, weight: float) -> Tensor:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from flowkit._checks import check_count, check_shape
+from flowkit._checks import check_context, check_count, check_shape
 from flowkit.errors import ArgumentError, ShapeError
 from flowkit.flows import Flow, StandardNormal
 
@@ -52,8 +52,7 @@ class Generator(nn.Module):
         generator: torch.Generator | None = None,
     ) -> Tensor:
         """Draw rows ``(*sample_shape, *row)``, with a gradient by the network's parameters."""
-        if context is not None:
-            raise ArgumentError("context", "None", type(context).__name__)
+        check_context(context, 0)
         shape = check_shape("sample_shape", sample_shape)
         z: Tensor = self.prior.sample(shape, generator=generator)  # type: ignore[operator]
         rows: Tensor = self(z.reshape(-1, self.latents))
@@ -105,7 +104,8 @@ def interpolate(generator: nn.Module, start: Tensor, end: Tensor, steps: int = 8
     """
     if start.shape != end.shape:
         raise ShapeError("end", f"the shape of start, {tuple(start.shape)}", tuple(end.shape))
-    t = torch.linspace(0, 1, check_count("steps", steps, 2), dtype=start.dtype).view(-1, 1, 1)
+    t = torch.linspace(0, 1, check_count("steps", steps, 2), dtype=start.dtype, device=start.device)
+    t = t.view(-1, 1, 1)
     lengths = [torch.linalg.vector_norm(z, dim=-1, keepdim=True) for z in (start, end)]
     cosine = (start * end).sum(-1, keepdim=True) / (lengths[0] * lengths[1])
     angle = cosine.clamp(-1 + 1e-6, 1 - 1e-6).acos()

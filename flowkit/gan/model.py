@@ -7,14 +7,21 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from flowkit._checks import check_count, check_positive
+from flowkit._checks import check_context, check_count, check_positive
+from flowkit._modes import evaluating
 from flowkit.errors import ArgumentError, ContextError, ShapeError
-from flowkit.gan.critics import CriticEstimate, clip_weights_, critic_estimate, gradient_penalty
+from flowkit.gan.critics import (
+    CriticEstimate,
+    check_scores,
+    clip_weights_,
+    critic_estimate,
+    gradient_penalty,
+)
 from flowkit.gan.generators import generate
 from flowkit.gan.losses import Game, game_named
 from flowkit.gan.schedule import CriticSchedule
 from flowkit.metrics.samples import energy_distance
-from flowkit.training import Batch, Step
+from flowkit.training import Batch, Step, mean_over_rows
 
 _BATCH_NORM = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
@@ -121,7 +128,7 @@ class GAN(nn.Module):
         Args:
             optimizer: makes either's from parameters and learning rate.
         """
-        optimizer = optimizer or (_adam if self.clip is None else _rms_prop)
+        optimizer = optimizer or (adam if self.clip is None else _rms_prop)
         before: Callable[[int], object] | None = None
         if self.clip is not None:
             bound = self.clip
@@ -142,10 +149,8 @@ class GAN(nn.Module):
     def critic_loss(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """Return the critic's terms; that of a Wasserstein critic is ``-(f(x) - f(y))``."""
         real, fake = batch.x, self.sample(len(batch.x), generator)
-        losses = self.game.real(self.critic(real).reshape(-1))
-        if batch.weights is not None:
-            losses = batch.weights * losses
-        found = {"critic": losses.mean() + self.game.fake(self.critic(fake)).mean()}
+        loss = mean_over_rows(self.game.real(self.critic(real).reshape(-1)), batch.weights)
+        found = {"critic": loss + self.game.fake(self.critic(fake)).mean()}
         if self.penalty:
             found["gradient_penalty"] = self.penalty * gradient_penalty(
                 self.critic, real, fake, generator, one_sided=self.one_sided
@@ -169,25 +174,15 @@ class GAN(nn.Module):
         Raises:
             ShapeError: the generator's rows, or the critic's input or output, are others.
         """
-        if context is not None:
-            raise ContextError("context", "None", "a tensor")
+        check_context(context, 0)
         if x.dim() < 2:
             raise ShapeError("data", "rows (n, *row)", tuple(x.shape))
-        training = self.training
-        self.eval()
-        try:
+        with evaluating(self):
             fake, row = self._fakes(2, None), tuple(x.shape[1:])
             if tuple(fake.shape[1:]) != row:
                 expected = f"one of rows {row}, as the data are"
                 raise ShapeError("generator", expected, tuple(fake.shape[1:]))
-            try:
-                scores = self.critic(fake)
-            except (ArgumentError, RuntimeError) as error:
-                raise ShapeError("critic", f"one that takes rows {row}", error) from error
-            if scores.shape not in ((2,), (2, 1)):
-                raise ShapeError("critic", "a score for each row", f"{tuple(scores.shape)} for 2")
-        finally:
-            self.train(training)
+            check_scores(self.critic, fake, "row")
 
     def _fakes(self, n: int, generator: torch.Generator | None) -> Tensor:
         rows: Tensor = self.generator.sample((n,), generator=generator)  # type: ignore[operator]
@@ -242,7 +237,8 @@ class WGAN(GAN):
         )
 
 
-def _adam(parameters: Any, learning_rate: float) -> torch.optim.Optimizer:
+def adam(parameters: Any, learning_rate: float) -> torch.optim.Optimizer:
+    """Return an Adam of little momentum, for a game whose other side moves."""
     return torch.optim.Adam(parameters, learning_rate, betas=(0.5, 0.9), fused=True)
 
 

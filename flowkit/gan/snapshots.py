@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from flowkit._checks import check_count
+from flowkit._modes import evaluating
 
 
 class Snapshots:
@@ -48,10 +49,6 @@ class Snapshots:
 @torch.no_grad()
 def draw(model: Any, n: int, seed: int = 0) -> Tensor:
     """Draw rows of a model in its ``eval`` mode, always with the same noise, ``(n, *row)``."""
-    training = model.training
-    model.eval()
-    try:
+    with evaluating(model):
         rows: Tensor = model.sample(n, generator=torch.Generator().manual_seed(seed))
-        return rows
-    finally:
-        model.train(training)
+    return rows

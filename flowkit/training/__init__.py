@@ -4,7 +4,17 @@ from flowkit.training.ensemble import fit_many
 from flowkit.training.fit import fit
 from flowkit.training.history import History
 from flowkit.training.loop import State
-from flowkit.training.rows import Batch
-from flowkit.training.step import Step, maximum_likelihood
+from flowkit.training.rows import Batch, mean_over_rows
+from flowkit.training.step import Step, maximum_likelihood, negative_log_likelihood
 
-__all__ = ["Batch", "History", "State", "Step", "fit", "fit_many", "maximum_likelihood"]
+__all__ = [
+    "Batch",
+    "History",
+    "State",
+    "Step",
+    "fit",
+    "fit_many",
+    "maximum_likelihood",
+    "mean_over_rows",
+    "negative_log_likelihood",
+]

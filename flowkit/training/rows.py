@@ -20,6 +20,11 @@ class Batch(NamedTuple):
     weights: Tensor | None = None
 
 
+def mean_over_rows(values: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Return the mean over rows, the last dimension, and any others, ``()``."""
+    return values.mean() if weights is None else (weights * values).mean()
+
+
 class Source(Protocol):
     """What rows are taken from. Another one may keep them on a disk."""
 

@@ -69,14 +69,19 @@ def maximum_likelihood(model: nn.Module) -> Step:
     """
 
     def loss(batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:  # noqa: ARG001
-        given = () if batch.context is None else (batch.context,)
-        values = -model.log_prob(batch.x, *given)  # type: ignore[operator]
-        if batch.weights is not None:
-            # A row without weight has no say, whatever its density.
-            values = torch.where(batch.weights > 0, batch.weights * values, 0)
-        return {"negative_log_likelihood": values.mean()}
+        return {"negative_log_likelihood": negative_log_likelihood(model, batch)}
 
     return Step(model.parameters(), loss)
+
+
+def negative_log_likelihood(model: nn.Module, batch: Batch) -> Tensor:
+    """Return the mean of ``-weight * log_prob`` over a batch, in nats, ``()``."""
+    given = () if batch.context is None else (batch.context,)
+    values: Tensor = -model.log_prob(batch.x, *given)  # type: ignore[operator]
+    if batch.weights is not None:
+        # A row without weight has no say, whatever its density.
+        values = torch.where(batch.weights > 0, batch.weights * values, 0)
+    return values.mean()
 
 
 def steps_of(model: nn.Module, objective: Any, options: Mapping[str, Any]) -> dict[str, Step]:

@@ -12,8 +12,7 @@ from flowkit import estimators
 from flowkit._checks import check_choice, check_count, check_event, check_widths
 from flowkit.errors import ArgumentError, ContextError, DataError, ShapeError
 from flowkit.estimators import Estimate, RunningMoments
-from flowkit.training import Batch, Step
-from flowkit.vae.objectives import mean_over_rows
+from flowkit.training import Batch, Step, mean_over_rows
 
 _OBJECTIVES = ("vimco", "nvil", "reinforce", "reweighted_wake_sleep")
 

@@ -18,10 +18,9 @@ from flowkit.errors import ArgumentError, ShapeError
 from flowkit.flows import ConditionalNormal, Likelihood, likelihood_named
 from flowkit.nets import MLP
 from flowkit.nets.convnet import check_image
-from flowkit.training import Batch, Step
+from flowkit.training import Batch, Step, mean_over_rows
 from flowkit.vae.model import VAE
 from flowkit.vae.networks import Flat
-from flowkit.vae.objectives import mean_over_rows
 
 
 class LadderEncoder(nn.Module):

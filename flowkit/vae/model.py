@@ -9,11 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from flowkit._checks import check_count
+from flowkit._modes import evaluating
 from flowkit.errors import ArgumentError, ContextError, ShapeError
 from flowkit.estimators import Estimate, elbo
 from flowkit.flows import ConditionalNormal, Likelihood, StandardNormal, likelihood_named
-from flowkit.training import Batch, Step
-from flowkit.vae.objectives import Term, estimate_of, kl, mean_over_rows
+from flowkit.training import Batch, Step, mean_over_rows
+from flowkit.vae.objectives import Term, estimate_of, kl
 
 
 @dataclass
@@ -274,13 +275,9 @@ class VAE(nn.Module):
         if x.dim() < 2:
             raise ShapeError("data", "rows (n, *event_shape)", tuple(x.shape))
         self.likelihood.check(x)
-        training = self.training
         parameter = next(self.parameters())
-        try:
-            self.eval()
+        with evaluating(self):
             self.draw(self.likelihood.observe(x[:2].to(parameter.device, parameter.dtype)))
-        finally:
-            self.train(training)
 
 
 def _sample_and_log_prob(

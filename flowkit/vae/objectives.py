@@ -19,7 +19,7 @@ from flowkit._noise import uniform
 from flowkit.errors import ArgumentError, ShapeError
 from flowkit.estimators import Estimate
 from flowkit.metrics.samples import squared_mmd
-from flowkit.training import Batch, Step
+from flowkit.training import Batch, Step, mean_over_rows
 
 if TYPE_CHECKING:
     from flowkit.vae.model import VAE, Draw
@@ -73,11 +73,6 @@ class Term(ABC):
         """Return what else has to be trained for it: nothing, usually."""
         del model
         return {}
-
-
-def mean_over_rows(values: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Return the mean over rows, the last dimension, and any others, ``()``."""
-    return values.mean() if weights is None else (weights * values).mean()
 
 
 # Terms are written as functions are, for that is how they read: terms=[kl(beta=4.0), dip("ii")].
