@@ -19,7 +19,7 @@ from rich.table import Table
 
 from flowkit.gan import GAN, WGAN, Generator, networks
 from flowkit.gan.critics import slopes
-from flowkit.metrics import energy_distance
+from flowkit.metrics import energy_distance, modes_held
 from flowkit.metrics.pictures import surface
 from flowkit.nets import MLP
 from flowkit.training import fit
@@ -47,14 +47,6 @@ def roll(n: int, generator: torch.Generator) -> torch.Tensor:
     angle = math.pi * (1 + 3 * torch.rand(n, generator=generator))
     x = torch.stack([angle * angle.cos(), angle * angle.sin()], 1) / 6
     return x + SPREAD * torch.randn(n, 2, generator=generator)
-
-
-def held(samples: torch.Tensor, modes: torch.Tensor) -> tuple[int, float]:
-    """Return how many modes have a fifth of their share, and the share of samples near one."""
-    distance, nearest = torch.cdist(samples, modes).min(1)
-    near = distance < 3 * SPREAD
-    counts = torch.bincount(nearest[near], minlength=len(modes))
-    return int((counts > 0.2 * len(samples) / len(modes)).sum()), near.double().mean().item()
 
 
 def modes_of(name: str) -> torch.Tensor | None:
@@ -133,12 +125,14 @@ def main() -> None:
             steps_taken = 40 if options.quick else steps
             fit(gan, x, steps=steps_taken, batch_size=256, learning_rate=1e-3, seed=SEED)
             drawn, modes = gan.sample(5_000, generator), modes_of(name)
-            kept = ("", "") if modes is None else held(drawn, modes)
+            kept = ("", "")
+            if modes is not None:
+                held = modes_held(drawn, modes, 3 * SPREAD)
+                kept = (f"{held.modes} of {len(modes)}", f"{held.near:.0%}")
             table.add_row(
                 name,
                 model,
-                "" if modes is None else f"{kept[0]} of {len(modes)}",
-                "" if modes is None else f"{kept[1]:.0%}",
+                *kept,
                 f"{energy_distance(test, drawn):.4f}",
                 f"{gan.estimate(test, generator).slope:.2f}",
             )

@@ -32,8 +32,15 @@ from flowkit.gan import (
 )
 from flowkit.gan.snapshots import draw
 from flowkit.images import PixelMap
-from flowkit.metrics import cluster_error, energy_distance, frechet_distance, sliced_wasserstein
+from flowkit.metrics import (
+    cluster_classes,
+    energy_distance,
+    frechet_distance,
+    modes_held,
+    sliced_wasserstein,
+)
 from flowkit.metrics.pictures import image_grid, save_image
+from flowkit.metrics.samples import Held
 from flowkit.nets import MLP, PixelCNN
 from flowkit.schema import Schema
 from flowkit.training import fit
@@ -58,8 +65,8 @@ def pixels(recipe: Recipe, minutes: float, path: Path, split: int) -> Measured:
 
     def make() -> nn.Module:
         if recipe.model == "binary-made":
-            return _Flat(binary_made(math.prod(IMAGE), **options))
-        return _Flat(PixelDistribution(PixelCNN(IMAGE, **options)), IMAGE)
+            return binary_made(math.prod(IMAGE), **options)
+        return _Flat(PixelDistribution(PixelCNN(IMAGE, **options)))
 
     trained = train_on(recipe, make, minutes, path, **recipe.training)
     with torch.no_grad():
@@ -70,13 +77,13 @@ def pixels(recipe: Recipe, minutes: float, path: Path, split: int) -> Measured:
 class _Flat(nn.Module):
     """A distribution of images as one of flat rows."""
 
-    def __init__(self, images: Any, shape: tuple[int, ...] = (784,)) -> None:
+    def __init__(self, images: PixelDistribution) -> None:
         super().__init__()
-        self.images, self.shape = images, shape
+        self.images = images
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Return the log-probability of rows."""
-        return self.images.log_prob(x.reshape(-1, *self.shape))
+        return self.images.log_prob(x.reshape(-1, *IMAGE))
 
 
 def codes(recipe: Recipe, minutes: float, path: Path, split: int) -> Measured:
@@ -103,22 +110,17 @@ def codes(recipe: Recipe, minutes: float, path: Path, split: int) -> Measured:
     )
     model: Any = trained.model
     clusters = {p: model.clusters(parts[p].round()).numpy() for p in ("val", "test")}
-    if few:
-        wrong = clusters["test"] != labels["test"].numpy()
-    else:
-        reference = (clusters["val"], labels["val"].numpy())
-        truth = labels["test"].numpy()
-        wrong = np.array(
-            [
-                cluster_error(clusters["test"][i : i + 1], truth[i : i + 1], reference=reference)
-                for i in range(len(truth))
-            ]
-        )
+    classes = {c: c for c in range(CLASSES)}  # with labels, categories are classes
+    if not few:
+        classes = cluster_classes(clusters["val"], labels["val"].numpy())
+    found_class = np.array([classes.get(c, -1) for c in clusters["test"]])
+    wrong = torch.from_numpy(found_class) != labels["test"]
     used = len(np.unique(clusters["test"]))
     nats = np.mean(trained.history.terms["reconstruction"]["reconstruction"][-500:])
     detail = f"{used} categories in use, {nats:.1f} nats given the code"
-    scores = 100 * torch.from_numpy(np.asarray(wrong)).double()
-    return Measured(scores, trained.notes() | {"categories_in_use": used}, found.part, detail)
+    return Measured(
+        100 * wrong.double(), trained.notes() | {"categories_in_use": used}, found.part, detail
+    )
 
 
 def _autoencoder(
@@ -128,8 +130,8 @@ def _autoencoder(
     width = categories + latents
     encoder = MLP(math.prod(IMAGE), width, (hidden, hidden))
     critic = MLP(width, 1, (hidden, hidden))
-    grey, sizes = BernoulliLikelihood(stochastic=True), {"categories": categories}
-    sizes["latents"] = latents
+    grey = BernoulliLikelihood(stochastic=True)
+    sizes = {"categories": categories, "latents": latents}
     if recipe.model == "pixelgan":
         cnn = PixelCNN(IMAGE, context_features=width, **decoder)
         return PixelGANAutoencoder(encoder, cnn, critic, likelihood=grey, **sizes)
@@ -161,8 +163,9 @@ def images(recipe: Recipe, minutes: float, path: Path, split: int) -> Measured:
     )
     trained = train(make, x, minutes, path, seed=recipe.seed, callbacks=[curve], **recipe.training)
     model: Any = trained.model
-    said = judge.judge(model.sample(_DRAWN, torch.Generator().manual_seed(0)))
-    distance = frechet_distance(real, judge.features(model.sample(_COMPARED)).detach())
+    said = judge.judge(draw(model, _DRAWN))
+    with torch.no_grad():
+        distance = frechet_distance(real, judge.features(draw(model, _COMPARED)))
     rows = [*curve.drawn[-7:], draw(model, _SHOWN)]
     grid = torch.stack(rows).reshape(len(rows), _SHOWN, *IMAGE[1:])
     save_image(image_grid(grid.numpy()), path.with_suffix(".png"))
@@ -242,7 +245,7 @@ def flow_gan(recipe: Recipe, minutes: float, path: Path, split: int) -> Measured
     model: Any = trained.model
     with torch.no_grad():
         scores = torch.cat([model.log_prob(part) for part in test.split(1_000)]).double() + slope
-    drawn, real = model.sample(_COMPARED, torch.Generator().manual_seed(0)), test[:_COMPARED]
+    drawn, real = draw(model, _COMPARED), test[:_COMPARED]
     distances = {
         "sliced_wasserstein": float(
             sliced_wasserstein(real, drawn, generator=torch.Generator().manual_seed(0))
@@ -308,17 +311,14 @@ def modes(recipe: Recipe, minutes: float, path: Path, split: int) -> Measured:
 
     curve = _Curve(path, lambda model: 100 * held(draw(model, 10_000))[1])
     trained = train(make, x, minutes, path, seed=recipe.seed, callbacks=[curve], **recipe.training)
-    kept, near = held(trained.model.sample(20_000, torch.Generator().manual_seed(1)))  # type: ignore[operator]
+    kept, near = held(draw(trained.model, 20_000, seed=1))
     detail = f"share of samples within three deviations of a mode; {kept} of 25 modes held"
     return Measured(
         torch.tensor([100 * near]), trained.notes() | {"curve": curve.points}, detail=detail
     )
 
 
-def held(samples: Tensor) -> tuple[int, float]:
-    """Return how many modes have a fifth of their share, and the share of samples near one."""
-    nearest = samples.round().clamp(-2, 2)
-    near = torch.linalg.vector_norm(samples - nearest, dim=1) < 3 * SPREAD
-    index = ((nearest[:, 0] + 2) * 5 + nearest[:, 1] + 2).long()
-    counts = torch.bincount(index[near], minlength=25)
-    return int((counts > 0.2 * len(samples) / 25).sum()), near.double().mean().item()
+def held(samples: Tensor) -> Held:
+    """Return how many of the 25 modes samples hold, and the share of samples near one."""
+    axis = torch.arange(5) - 2.0
+    return modes_held(samples, torch.cartesian_prod(axis, axis), 3 * SPREAD)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from flowkit._checks import check_choice, check_count, check_widths
 from flowkit.errors import ArgumentError, ShapeError
 from flowkit.gan.generators import Generator
+from flowkit.nets import MLP
 from flowkit.nets.convnet import check_image
 
 _ACTIVATIONS = {"none": nn.Identity, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh}
@@ -91,14 +92,11 @@ class _Images(nn.Module):
         return out
 
 
-def _mlp(width: int, outputs: int, hidden: Sequence[int]) -> nn.Sequential:
-    layers: list[nn.Module] = []
-    for size in hidden:
-        linear = nn.Linear(width, size)
-        nn.init.kaiming_uniform_(linear.weight, nonlinearity="relu")
-        layers += [linear, nn.ReLU()]
-        width = size
-    return nn.Sequential(*layers, nn.Linear(width, outputs))
+def _mlp(width: int, outputs: int, hidden: Sequence[int]) -> MLP:
+    net = MLP(width, outputs, hidden)
+    for layer in net.hidden:
+        nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu")  # type: ignore[arg-type]
+    return net
 
 
 _Pair = tuple[nn.Module, nn.Module]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from flowkit.errors import ShapeError
-from flowkit.schema import Schema
+from flowkit.schema import Schema, moments
 
 _LOG_2PI = math.log(2 * math.pi)
 
@@ -59,15 +59,10 @@ class DequantizedTable:
         self.schema = schema
         self._codes = len(schema.discrete)
         encoded = schema.encode(table)
-        numbers = np.concatenate([encoded.codes + 0.5, encoded.values], axis=1)
-        self.width = numbers.shape[1]
-        self._mean, self._scale = np.zeros(self.width), np.ones(self.width)
-        for j, column in enumerate(numbers.T):
-            there = column[~np.isnan(column)]
-            if len(there):
-                # At least the deviation of the noise, for a code that is always the same.
-                least = math.sqrt(1 / 12) if j < self._codes else 0.0
-                self._mean[j], self._scale[j] = there.mean(), max(there.std(), least) or 1.0
+        # At least the deviation of the noise, for a code that is always the same.
+        codes = moments(encoded.codes + 0.5, least=math.sqrt(1 / 12))
+        self._mean, self._scale = np.concatenate([codes, moments(encoded.values)], axis=1)
+        self.width = len(self._mean)
 
     def encode(self, table: Any, *, seed: int = 0) -> Rows:
         """Return the rows of a table as numbers, with noise by a seed.

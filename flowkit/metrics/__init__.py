@@ -1,7 +1,7 @@
 """Scores of a fitted density, a representation or a proposal: functions of arrays."""
 
 from flowkit.metrics.calibration import Uniformity, ranks, uniformity
-from flowkit.metrics.clusters import cluster_error
+from flowkit.metrics.clusters import cluster_classes, cluster_error
 from flowkit.metrics.disentanglement import (
     DCI,
     SAP,
@@ -18,9 +18,11 @@ from flowkit.metrics.importance import Smoothed, effective_samples, psis
 from flowkit.metrics.likelihood import Mean, mean, mean_difference
 from flowkit.metrics.neighbours import Closeness, closeness
 from flowkit.metrics.samples import (
+    Held,
     PrecisionRecall,
     energy_distance,
     frechet_distance,
+    modes_held,
     precision_recall,
     sliced_wasserstein,
     squared_mmd,
@@ -32,6 +34,7 @@ __all__ = [
     "DCI",
     "SAP",
     "Closeness",
+    "Held",
     "Mean",
     "PrecisionRecall",
     "Smoothed",
@@ -41,6 +44,7 @@ __all__ = [
     "beta_vae_score",
     "classifier_accuracy",
     "closeness",
+    "cluster_classes",
     "cluster_error",
     "dci",
     "effective_samples",
@@ -51,6 +55,7 @@ __all__ = [
     "mean",
     "mean_difference",
     "mig",
+    "modes_held",
     "mutual_information",
     "precision_recall",
     "psis",

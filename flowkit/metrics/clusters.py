@@ -31,19 +31,35 @@ def cluster_error(
         >>> cluster_error(np.array([7, 7, 7, 2]), np.array([0, 0, 1, 1]))
         0.25
     """
+    _check_labels(clusters, labels)
     named, known = (clusters, labels) if reference is None else reference
-    for name, array, other in (("labels", labels, clusters), ("reference", known, named)):
-        if array.ndim != 1 or array.shape != other.shape:
-            raise ShapeError(name, f"as many as there are clusters, {other.shape}", array.shape)
-    if confidence is not None and confidence.shape != named.shape:
-        raise ShapeError("confidence", f"one for each row, {named.shape}", confidence.shape)
+    classes = cluster_classes(named, known, confidence)
+    return float(np.mean([classes.get(c) != y for c, y in zip(clusters, labels, strict=True)]))
+
+
+def cluster_classes(
+    clusters: np.ndarray, labels: np.ndarray, confidence: np.ndarray | None = None
+) -> dict[int, int]:
+    """Return the class that each cluster stands for; the arguments are those of `cluster_error`.
+
+    Example:
+        >>> cluster_classes(np.array([7, 7, 7, 2]), np.array([0, 0, 1, 1]))
+        {2: 1, 7: 0}
+    """
+    _check_labels(clusters, labels)
+    if confidence is not None and confidence.shape != clusters.shape:
+        raise ShapeError("confidence", f"one for each row, {clusters.shape}", confidence.shape)
     classes = {}
-    for cluster in np.unique(named):
-        mine = named == cluster
+    for cluster in np.unique(clusters):
+        mine = clusters == cluster
         if confidence is None:
-            found, counts = np.unique(known[mine], return_counts=True)
-            classes[cluster] = found[counts.argmax()]
+            found, counts = np.unique(labels[mine], return_counts=True)
+            classes[int(cluster)] = int(found[counts.argmax()])
         else:
-            classes[cluster] = known[mine][confidence[mine].argmax()]
-    wrong = [c not in classes or classes[c] != y for c, y in zip(clusters, labels, strict=True)]
-    return float(np.mean(wrong))
+            classes[int(cluster)] = int(labels[mine][confidence[mine].argmax()])
+    return classes
+
+
+def _check_labels(clusters: np.ndarray, labels: np.ndarray) -> None:
+    if labels.ndim != 1 or labels.shape != clusters.shape:
+        raise ShapeError("labels", f"as many as there are clusters, {clusters.shape}", labels.shape)

@@ -67,6 +67,16 @@ def save_image(image: np.ndarray, path: str | os.PathLike[str], *, zoom: int = 2
     imsave(os.fspath(path), image.repeat(zoom, 0).repeat(zoom, 1), cmap="gray")
 
 
+def _on_grid(
+    function: Decode, box: tuple[float, float, float, float], points: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return both axes of a grid over a box, and a function of its points, as a picture."""
+    left, right, bottom, top = box
+    x, y = np.linspace(left, right, points), np.linspace(bottom, top, points)
+    grid = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
+    return x, y, np.asarray(function(grid)).reshape(points, points)
+
+
 def density_beside(
     densities: dict[str, Callable[[np.ndarray], np.ndarray]],
     box: tuple[float, float, float, float],
@@ -85,12 +95,9 @@ def density_beside(
     """
     import matplotlib.pyplot as plt
 
-    left, right, bottom, top = box
-    x, y = np.linspace(left, right, points), np.linspace(bottom, top, points)
-    grid = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
     figure, axes = plt.subplots(1, len(densities), figsize=(4 * len(densities), 4), squeeze=False)
     for axis, (title, log_density) in zip(axes[0], densities.items(), strict=True):
-        values = np.asarray(log_density(grid)).reshape(points, points)
+        _, _, values = _on_grid(log_density, box, points)
         axis.imshow(
             np.exp(values - np.nanmax(values)),
             extent=box,
@@ -123,14 +130,12 @@ def surface(
     """
     import matplotlib.pyplot as plt
 
-    left, right, bottom, top = box
-    x, y = np.linspace(left, right, points), np.linspace(bottom, top, points)
-    grid = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
+    x, y, values = _on_grid(scores, box, points)
     figure, axis = plt.subplots(figsize=(5, 5))
-    axis.contour(x, y, np.asarray(scores(grid)).reshape(points, points), 25, cmap="coolwarm")
+    axis.contour(x, y, values, 25, cmap="coolwarm")
     for colour, (title, cloud) in zip(("black", "tab:green"), (clouds or {}).items(), strict=False):
         axis.scatter(cloud[:, 0], cloud[:, 1], s=2, alpha=0.5, color=colour, label=title)
-    axis.set(xlim=(left, right), ylim=(bottom, top))
+    axis.set(xlim=box[:2], ylim=box[2:])
     if clouds:
         axis.legend(loc="upper right")
     figure.tight_layout()

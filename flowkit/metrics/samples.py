@@ -152,6 +152,34 @@ def _share(x: Tensor, cloud: Tensor, neighbours: int) -> float:
     return torch.cat(inside).double().mean().item()
 
 
+class Held(NamedTuple):
+    """What samples hold of modes.
+
+    Attributes:
+        modes: number of modes that have at least a fifth of an equal share of the samples.
+        near: share of samples that lie near a mode.
+    """
+
+    modes: int
+    near: float
+
+
+def modes_held(samples: Tensor, modes: Tensor, radius: float) -> Held:
+    """Return how many modes ``(k, d)`` samples ``(n, d)`` hold, and the share within a radius.
+
+    Example:
+        >>> modes = torch.tensor([[0.0], [5.0]])
+        >>> modes_held(torch.tensor([[0.1], [-0.1], [0.0], [2.0]]), modes, radius=0.5)
+        Held(modes=1, near=0.75)
+    """
+    samples, modes = _vectors(samples, modes)
+    distance, nearest = torch.cdist(samples, modes).min(1)
+    near = distance < radius
+    counts = torch.bincount(nearest[near], minlength=len(modes))
+    held = counts > 0.2 * len(samples) / len(modes)
+    return Held(int(held.sum()), near.double().mean().item())
+
+
 def frechet_distance(x: Tensor, y: Tensor) -> float:
     """Return the squared Frechet distance of the Gaussians with the moments of two samples.
 

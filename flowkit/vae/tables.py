@@ -13,7 +13,7 @@ from torch import Tensor
 from flowkit._noise import normal, uniform
 from flowkit.errors import DataError
 from flowkit.flows import Likelihood
-from flowkit.schema import Encoded, Schema
+from flowkit.schema import Encoded, Schema, moments
 
 _LOG_2PI = math.log(2 * math.pi)
 # Log-scales of standardised columns: a column that repeats itself would be worth any density.
@@ -71,7 +71,7 @@ class TableLikelihood(Likelihood):
         self.seen = sum(states or 1 for states in self._states) + 2 * self._n_values
         self._ends = np.cumsum(sizes).tolist()
         for name, values in (("codes", encoded.codes), ("values", encoded.values)):
-            mean, scale = _moments(values.astype(np.float64))
+            mean, scale = moments(values.astype(np.float64))
             self.register_buffer(f"{name}_mean", torch.from_numpy(mean).float())
             self.register_buffer(f"{name}_scale", torch.from_numpy(scale).float())
 
@@ -148,11 +148,8 @@ class TableLikelihood(Likelihood):
             if self._states[j]:
                 known = part[..., : self.schema.discrete[j].size]
                 cumulative = known.softmax(-1).cumsum(-1)[..., :-1]
-                codes.append(
-                    (uniform(shape, mean, generator).unsqueeze(-1) > cumulative)
-                    .sum(-1)
-                    .to(mean.dtype)
-                )
+                u = uniform((*shape, 1), mean, generator)
+                codes.append((u > cumulative).sum(-1).to(mean.dtype))
             else:
                 at, log_s = part.unbind(-1)
                 noise = torch.logit(uniform(shape, mean, generator).clamp(1e-6, 1 - 1e-6))
@@ -231,14 +228,3 @@ class TableLikelihood(Likelihood):
         slopes = torch.zeros_like(values[..., :1])
         first = torch.stack(codes, -1) if codes else values[..., :0]
         return torch.cat([first, values, present, slopes], -1)
-
-
-def _moments(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return means and deviations of columns, of what is there; 0 and 1 where nothing is."""
-    mean, scale = np.zeros(values.shape[1]), np.ones(values.shape[1])
-    for j in range(values.shape[1]):
-        there = values[~np.isnan(values[:, j]), j]
-        if len(there):
-            mean[j] = there.mean()
-            scale[j] = there.std() or 1.0
-    return mean, scale
