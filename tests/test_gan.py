@@ -154,6 +154,20 @@ def test_a_fit_goes_on_where_it_broke_off(tmp_path, options):
     assert torch.equal(*end)
 
 
+def test_a_fit_does_not_go_on_by_another_schedule(tmp_path):
+    x, path = ring(64), tmp_path / "fit.safetensors"
+    schedules = [CriticSchedule(steps=2, many=4, first=1, period=0), CriticSchedule(steps=3)]
+    for schedule, stops in zip(schedules, (True, False), strict=True):
+        torch.manual_seed(0)
+        gan = WGAN(Generator(nn.Linear(2, 2), 2), MLP(2, 1), clip=0.1, critic_steps=schedule)
+        settings = {"steps": 9, "batch_size": 16, "checkpoint": path, "checkpoint_every": 3}
+        if stops:
+            fit(gan, x, **settings)
+        else:
+            with pytest.raises(ArgumentError, match="objective"):
+                fit(gan, x, **settings)
+
+
 def test_a_flow_gan_logs_the_likelihood_whatever_its_weight():
     x, found = ring(600), {}
     for name, weights in {

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
@@ -97,4 +97,6 @@ def named(value: Any) -> Any:
         return value
     if hasattr(value, "__qualname__"):
         return f"{value.__module__}.{value.__qualname__}"
+    if is_dataclass(value):
+        return repr(value)
     return type(value).__qualname__
