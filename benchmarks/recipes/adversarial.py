@@ -124,18 +124,18 @@ def codes(recipe: Recipe, minutes: float, path: Path, split: int) -> Measured:
 
 
 def _autoencoder(
-    recipe: Recipe, *, categories: int, latents: int = 0, hidden: int = 500, **decoder: Any
+    recipe: Recipe, *, categories: int, latents: int = 0, units: int = 500, **decoder: Any
 ) -> nn.Module:
     torch.manual_seed(recipe.seed)
     width = categories + latents
-    encoder = MLP(math.prod(IMAGE), width, (hidden, hidden))
-    critic = MLP(width, 1, (hidden, hidden))
+    encoder = MLP(math.prod(IMAGE), width, (units, units))
+    critic = MLP(width, 1, (units, units))
     grey = BernoulliLikelihood(stochastic=True)
     sizes = {"categories": categories, "latents": latents}
     if recipe.model == "pixelgan":
         cnn = PixelCNN(IMAGE, context_features=width, **decoder)
         return PixelGANAutoencoder(encoder, cnn, critic, likelihood=grey, **sizes)
-    net = MLP(width, math.prod(IMAGE), (hidden, hidden))
+    net = MLP(width, math.prod(IMAGE), (units, units))
     factorized = Factorized(net, IMAGE, codes=width, likelihood=grey)
     return AdversarialAutoencoder(encoder, factorized, critic, **sizes)
 
@@ -307,7 +307,7 @@ def modes(recipe: Recipe, minutes: float, path: Path, split: int) -> Measured:
         nets = networks("mlp", (2,), 2, widths=recipe.options["widths"])
         if recipe.model == "gan":
             return GAN(*nets)
-        return WGAN(*nets, penalty=0.1)
+        return WGAN(*nets, penalty=0.1, critic_steps=2, one_sided=True)
 
     curve = _Curve(path, lambda model: 100 * held(draw(model, 10_000))[1])
     trained = train(make, x, minutes, path, seed=recipe.seed, callbacks=[curve], **recipe.training)

@@ -54,9 +54,11 @@ def train(
     path: Path,
     *,
     batch_size: int,
+    steps: int = _STEPS,
+    schedule: str = "constant",
     **options: Any,
 ) -> Trained:
-    """Train until the budget is used, going on from what ``path`` holds.
+    """Train until the budget is used or the steps are done, going on from what ``path`` holds.
 
     Args:
         make: the model, anew and always the same.
@@ -64,6 +66,8 @@ def train(
         minutes: of two cores, in all.
         path: of checkpoint and clock, without suffix; those of a leg that broke off are lost.
         batch_size: rows per step.
+        steps: at most, by default more than any budget.
+        schedule: of the learning rate, over those steps.
         options: of `flowkit.training.fit`.
     """
     clock = path.with_suffix(".minutes")
@@ -76,9 +80,9 @@ def train(
         history = fit(
             model,
             rows,
-            steps=_STEPS,
+            steps=steps,
             batch_size=batch_size,
-            schedule="constant",
+            schedule=schedule,
             average=0.999,
             validate_every=max(min(int(epoch), _VALIDATE_EVERY), 1),
             max_seconds=max(60 * leg, 0.001),

@@ -45,7 +45,8 @@ def gradient_penalty(
     """
     if real.shape != fake.shape or real.dim() < 2:
         raise ShapeError("fake", f"rows shaped as the real ones, {tuple(real.shape)}", fake.shape)
-    between = mixtures(real.detach(), fake.detach(), generator)
+    # Under autocast a generator's rows have lost digits that the data still have.
+    between = mixtures(real.detach(), fake.detach().to(real.dtype), generator)
     excess = slopes(critic, between) - 1
     return (excess.clamp(min=0) if one_sided else excess).square().mean()
 
