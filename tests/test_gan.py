@@ -105,6 +105,13 @@ def test_any_flow_is_a_generator(make):
     torch.testing.assert_close(gan.generate(z), gan.generator.transform.inverse(z)[0])
 
 
+def test_a_penalised_critic_learns_where_networks_multiply_in_half():
+    nets = networks("mlp", (3,), 2, widths=(16,))
+    history = fit(WGAN(*nets), torch.randn(64, 3), steps=10, precision="bf16-mixed", seed=0)
+    assert history.stopped == "steps"
+    assert torch.tensor(history.terms["critic"]["gradient_penalty"]).isfinite().all()
+
+
 def test_weights_are_clipped_before_each_step_of_the_critic():
     torch.manual_seed(0)
     gan = WGAN(Generator(nn.Linear(2, 2), 2), MLP(2, 1), clip=0.01)
