@@ -14,10 +14,16 @@ import numpy as np
 import torch
 from rich.console import Console
 from rich.table import Table
+from torch import nn
 
 import tabular_data
 from flowkit.flows import BernoulliLikelihood
-from flowkit.gan import AdversarialAutoencoder, Factorized, PixelGANAutoencoder
+from flowkit.gan import (
+    AdversarialAutoencoder,
+    Factorized,
+    PixelGANAutoencoder,
+    spectral_norm_,
+)
 from flowkit.metrics import cluster_error
 from flowkit.metrics.pictures import image_grid, save_image
 from flowkit.nets import MLP, PixelCNN
@@ -36,10 +42,13 @@ def digits() -> tuple[torch.Tensor, torch.Tensor]:
 
 def model(name: str, categories: int) -> AdversarialAutoencoder:
     torch.manual_seed(SEED)
-    encoder, critic = MLP(SIDE * SIDE, categories, (256, 256)), MLP(categories, 1, (256, 256))
+    # Batch norm at the end keeps every category in use; a critic without bounds would tell codes
+    # from the prior's at a glance, and the encoder nothing.
+    encoder = nn.Sequential(MLP(SIDE * SIDE, categories, (256, 256)), nn.BatchNorm1d(categories))
+    critic = spectral_norm_(MLP(categories, 1, (256, 256)))
     grey = BernoulliLikelihood(stochastic=True)
     if name == "PixelGAN":
-        pixels = PixelCNN(IMAGE, hidden=16, layers=2, reach=1, context_features=categories)
+        pixels = PixelCNN(IMAGE, hidden=16, layers=1, reach=1, context_features=categories)
         return PixelGANAutoencoder(encoder, pixels, critic, likelihood=grey, categories=categories)
     net = MLP(categories, SIDE * SIDE, (256, 256))
     decoder = Factorized(net, IMAGE, codes=categories, likelihood=grey)
@@ -55,7 +64,7 @@ def main() -> None:
     console = Console()
     x, labels = digits()
     settings = {
-        "steps": 20 if options.quick else 600,
+        "steps": 20 if options.quick else 900,
         "batch_size": 64,
         "learning_rate": 1e-3,
         "seed": SEED,

@@ -29,6 +29,7 @@ from flowkit.gan import (
     ImageClassifier,
     PixelGANAutoencoder,
     networks,
+    spectral_norm_,
 )
 from flowkit.gan.snapshots import draw
 from flowkit.images import PixelMap
@@ -128,8 +129,9 @@ def _autoencoder(
 ) -> nn.Module:
     torch.manual_seed(recipe.seed)
     width = categories + latents
-    encoder = MLP(math.prod(IMAGE), width, (units, units))
-    critic = MLP(width, 1, (units, units))
+    # So every category is in use, and the critic does not tell codes at a glance.
+    encoder = nn.Sequential(MLP(math.prod(IMAGE), width, (units, units)), nn.BatchNorm1d(width))
+    critic = spectral_norm_(MLP(width, 1, (units, units)))
     grey = BernoulliLikelihood(stochastic=True)
     sizes = {"categories": categories, "latents": latents}
     if recipe.model == "pixelgan":

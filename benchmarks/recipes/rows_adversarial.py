@@ -43,7 +43,7 @@ PIXELS = [
 ]
 _CODES = {"batch_size": 100, "learning_rate": 1e-3}
 _DECODERS = {
-    "PixelGAN autoencoder": ("pixelgan", {"hidden": 16, "layers": 3, "reach": 1}, (5.27, 1.08)),
+    "PixelGAN autoencoder": ("pixelgan", {"hidden": 16, "layers": 2, "reach": 1}, (5.27, 1.08)),
     "Adversarial autoencoder": ("factorized", {}, (None, None)),
 }
 AUTOENCODERS = [

@@ -44,7 +44,8 @@ class AdversarialAutoencoder(nn.Module):
             latents`` numbers, or ``categories + 2 * latents`` where the posterior is Gaussian.
         decoder: a distribution of rows given a code: a `Factorized`, a conditional
             `PixelDistribution`, or anything with ``log_prob``, ``sample`` and ``likelihood``.
-        critic: maps codes to scores.
+        critic: maps codes to scores. By its corners alone it tells a one-hot category from
+            probabilities, and teaches the encoder little: `spectral_norm_` keeps it from that.
         categories: number of values of the categorical code, 0 for none. Its prior is uniform.
         latents: number of continuous codes, 0 for none.
         prior: of the latents, a flow or base; by default a standard normal.

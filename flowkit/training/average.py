@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 class Average:
@@ -30,12 +30,27 @@ class Average:
         decay = min(self._decay, (1 + step) / (10 + step))
         torch._foreach_lerp_(self.tensors, self._parameters, 1 - decay)
 
+    def apply(self) -> None:
+        """Put the average in the place of the parameters, for good."""
+        torch._foreach_copy_(self._parameters, self.tensors)
+
     @contextmanager
     def applied(self) -> Iterator[None]:
         """Put the average in the place of the parameters, and these back at the end."""
         live = [p.clone() for p in self._parameters]
-        torch._foreach_copy_(self._parameters, self.tensors)
+        self.apply()
         try:
             yield
         finally:
             torch._foreach_copy_(self._parameters, live)
+
+
+def running_statistics(model: nn.Module) -> list[Tensor]:
+    """Return the means and variances that the batch norms of a network keep.
+
+    They belong to the weights that made them, and are averaged with these.
+    """
+    kinds = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+    norms = [module for module in model.modules() if isinstance(module, kinds)]
+    kept = [buffer for norm in norms for buffer in (norm.running_mean, norm.running_var)]
+    return [buffer for buffer in kept if buffer is not None]

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from flowkit._memory import keep_freed_memory
 from flowkit.errors import TrainingError
 from flowkit.training.adam import Adam
-from flowkit.training.average import Average
+from flowkit.training.average import Average, running_statistics
 from flowkit.training.best import Best
 from flowkit.training.checkpoint import Checkpoint
 from flowkit.training.compilation import Compiled
@@ -150,7 +150,8 @@ class Loop:
         processes.broadcast(self._weights().values())  # before anything is copied
         self._average = None
         if options.average is not None:
-            self._average = Average(self._moved, options.average)
+            averaged = [*self._moved, *running_statistics(model)]
+            self._average = Average(averaged, options.average)
         self._snapshot = Snapshot(
             self._weights, list(self._updates.values()), self._best, self._average
         )
@@ -245,7 +246,7 @@ class Loop:
     def _settle(self, *, failed: bool = False) -> None:
         """Leave the model with the weights that it is to be used with."""
         if self._average is not None and not any(self._best.steps):
-            torch._foreach_copy_(self._moved, self._average.tensors)
+            self._average.apply()
         self._best.restore(self._weights())
         for history, step in zip(self.histories, self._best.steps, strict=True):
             history.best_step, history.stopped = step or self.step, self.stopped
