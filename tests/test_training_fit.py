@@ -153,6 +153,28 @@ def test_averaged_weights_are_validated_and_kept():
     assert history.validation == [(20, pytest.approx(score, rel=1e-6))]
 
 
+def test_running_statistics_are_averaged_as_the_weights_are():
+    norm = nn.BatchNorm1d(2, affine=False)
+    weight, means = nn.Parameter(torch.ones(2)), [norm.running_mean.clone()]
+    model = nn.Sequential(norm)
+    model.register_parameter("weight", weight)
+    step = Step([weight], lambda batch, _: {"a": (weight * norm(batch.x)).square().mean()})
+    fit(
+        model,
+        torch.randn(64, 2) + 3,
+        objective={"a": step},
+        steps=3,
+        average=0.3,
+        callbacks=[lambda state: means.append(norm.running_mean.clone())],
+    )
+    expected = means[0]
+    for number, mean in enumerate(means[1:], start=1):
+        decay = min(0.3, (1 + number) / (10 + number))
+        expected = decay * expected + (1 - decay) * mean
+    torch.testing.assert_close(norm.running_mean, expected)
+    assert (means[-1] - expected).abs().min() > 0.01
+
+
 def test_callbacks_see_the_fit_and_may_stop_it():
     seen = []
 
