@@ -165,7 +165,7 @@ def test_running_statistics_are_averaged_as_the_weights_are():
         objective={"a": step},
         steps=3,
         average=0.3,
-        callbacks=[lambda state: means.append(norm.running_mean.clone())],
+        callbacks=[lambda _: means.append(norm.running_mean.clone())],
     )
     expected = means[0]
     for number, mean in enumerate(means[1:], start=1):

@@ -157,7 +157,9 @@ def images(recipe: Recipe, minutes: float, path: Path, split: int) -> Measured:
         name, latents = options.get("net", "dcgan"), options.get("latents", 64)
         nets = networks(name, IMAGE, latents, activation="sigmoid", widths=width)
         clip = options.get("clip")
-        return WGAN(*nets, clip=clip) if clip else WGAN(*nets, penalty=options.get("penalty", 10.0))
+        if clip:
+            return WGAN(*nets, clip=clip)
+        return WGAN(*nets, penalty=options["penalty"], critic_steps=options["critic_steps"])
 
     curve = _Curve(
         path,
@@ -226,6 +228,7 @@ def flow_gan(recipe: Recipe, minutes: float, path: Path, split: int) -> Measured
     x, test, slope, part = _real_rows(recipe.data)
     options = dict(recipe.options)
     likelihood, adversarial = options.pop("weights")
+    critic_steps = options.pop("critic_steps", 5)
 
     def make() -> FlowGAN:
         torch.manual_seed(recipe.seed)
@@ -235,7 +238,14 @@ def flow_gan(recipe: Recipe, minutes: float, path: Path, split: int) -> Measured
             if recipe.data == "mnist"
             else MLP(x.shape[1], 1, (256, 256))
         )
-        return FlowGAN(flow, critic, likelihood, adversarial_weight=adversarial, one_sided=True)
+        return FlowGAN(
+            flow,
+            critic,
+            likelihood,
+            adversarial_weight=adversarial,
+            one_sided=True,
+            critic_steps=critic_steps,
+        )
 
     def nats(model: Any) -> float:
         return float(model.log_prob(test[:_COMPARED]).double().mean() + slope[:_COMPARED].mean())
