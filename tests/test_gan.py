@@ -163,7 +163,7 @@ def test_a_fit_goes_on_where_it_broke_off(tmp_path, options):
 
 def test_a_fit_does_not_go_on_by_another_schedule(tmp_path):
     x, path = ring(64), tmp_path / "fit.safetensors"
-    schedules = [CriticSchedule(steps=2, many=4, first=1, period=0), CriticSchedule(steps=3)]
+    schedules = [CriticSchedule(s, many=4, first=1, period=0) for s in (2, 3)]
     for schedule, stops in zip(schedules, (True, False), strict=True):
         torch.manual_seed(0)
         gan = WGAN(Generator(nn.Linear(2, 2), 2), MLP(2, 1), clip=0.1, critic_steps=schedule)

@@ -87,7 +87,7 @@ def test_an_option_of_the_model_and_an_objective_of_its_own():
             return super().training_steps(pull)
 
     model = Model()
-    fit(model, torch.randn(10, 1), objective=max, steps=1)
+    fit(model, torch.randn(10, 1), objective=max, steps=3)
     assert model.asked is max
 
 

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from flowkit._checks import check_choice, check_count
 from flowkit._modes import evaluating
 from flowkit._noise import below, normal
-from flowkit.errors import ArgumentError, ContextError, DataError, ShapeError
+from flowkit.errors import ArgumentError, ContextError, DtypeError, ShapeError
 from flowkit.flows import Base, Likelihood, PixelDistribution, StandardNormal
+from flowkit.gan.classifier import checked_classes
 from flowkit.gan.critics import check_scores
 from flowkit.gan.losses import Game, game_named
 from flowkit.gan.model import adam
@@ -197,6 +198,9 @@ class AdversarialAutoencoder(nn.Module):
             "encoder": Step(encoding, self._fooling, optimizer=optimizer or adam),
         }
         if labelled is not None:
+            if not isinstance(labelled, tuple | list) or len(labelled) != 2:
+                expected = "a pair of rows and labels, or None"
+                raise ArgumentError("labelled", expected, type(labelled).__name__)
             x, labels = self._checked(*labelled)
             check_count("label_batch", label_batch)
 
@@ -230,7 +234,7 @@ class AdversarialAutoencoder(nn.Module):
             raise ShapeError("data", f"rows (n, {', '.join(map(str, event))})", tuple(x.shape))
         self.likelihood.check(x)
         with evaluating(self):
-            seen = self.likelihood.observe(x[:2].to(next(self.parameters())))
+            seen = self.likelihood.observe(x[:2])
             code = self.encode(seen).code
             self.decoder.log_prob(seen, code)
             check_scores(self.critic, code, "code")
@@ -245,26 +249,27 @@ class AdversarialAutoencoder(nn.Module):
             x = self.likelihood.observe(batch.x, generator)
             code = self.encode(x, generator).code
         real = self.game.real(self.critic(self.prior_codes(len(x), generator)))
-        return {"critic": real.mean() + self.game.fake(self.critic(code)).mean()}
+        fake = self.game.fake(self.critic(code).reshape(-1))
+        return {"critic": real.mean() + mean_over_rows(fake, batch.weights)}
 
     def _fooling(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         x = self.likelihood.observe(batch.x, generator)
-        scores = self.critic(self.encode(x, generator).code)
-        return {"adversarial": self.game.generator(scores).mean()}
+        scores = self.critic(self.encode(x, generator).code).reshape(-1)
+        return {"adversarial": mean_over_rows(self.game.generator(scores), batch.weights)}
 
     def _checked(self, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         if not self.categories:
             raise ArgumentError("labelled", "None, as there are no categories", "rows")
+        if not isinstance(x, Tensor) or not isinstance(labels, Tensor):
+            kinds = f"{type(x).__name__} and {type(labels).__name__}"
+            raise DtypeError("labelled", "two tensors, rows and labels", kinds)
+        if not len(x):
+            raise ShapeError("labelled", "at least one row", tuple(x.shape))
         if labels.shape != (len(x),) or tuple(x.shape[1:]) != tuple(self.decoder.event_shape):
             expected = f"rows (m, {tuple(self.decoder.event_shape)}) and m labels"
             raise ShapeError("labelled", expected, f"{tuple(x.shape)} and {tuple(labels.shape)}")
         self.likelihood.check(x)
-        bad = (labels < 0) | (labels >= self.categories) | (labels != labels.round())
-        if bad.any():
-            row = int(bad.nonzero()[0])
-            expected = f"a class, 0 to {self.categories - 1}"
-            raise DataError(f"labelled, row {row}", expected, labels[row].item())
-        return x, labels.long()
+        return x, checked_classes("labelled", labels, self.categories)
 
 
 class PixelGANAutoencoder(AdversarialAutoencoder):

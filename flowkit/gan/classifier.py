@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from flowkit._checks import check_count
+from flowkit._modes import evaluating
 from flowkit.errors import ContextError, DataError, ShapeError
 from flowkit.nets import ConvEncoder
 from flowkit.training import Batch, Step, mean_over_rows
@@ -78,6 +79,8 @@ class ImageClassifier(nn.Module):
     @torch.no_grad()
     def error(self, x: Tensor, labels: Tensor) -> float:
         """Return the share of rows whose likeliest class is not their label."""
+        if labels.shape != (len(x),):
+            raise ShapeError("labels", f"a class for each row, ({len(x)},)", tuple(labels.shape))
         found = torch.cat([self(part).argmax(1) for part in x.split(1_000)])
         return (found != labels).double().mean().item()
 
@@ -102,8 +105,22 @@ class ImageClassifier(nn.Module):
             raise ContextError("context", "the classes of the rows, (n,)", None)
         if context.shape != (len(x),):
             raise ShapeError("context", f"a class for each row, ({len(x)},)", tuple(context.shape))
-        bad = (context < 0) | (context >= self.classes)
-        if bad.any():
-            row = int(bad.nonzero()[0])
-            expected = f"a class, 0 to {self.classes - 1}"
-            raise DataError(f"context, row {row}", expected, context[row].item())
+        checked_classes("context", context, self.classes)
+        with torch.no_grad(), evaluating(self):
+            self(x[:2])
+
+
+def checked_classes(argument: str, labels: Tensor, classes: int) -> Tensor:
+    """Return labels ``(n,)`` as integers.
+
+    Raises:
+        DataError: one is no integer from 0 to the number of classes; the row is named.
+    """
+    numbers = labels.double()
+    # Written so that NaN is bad, too.
+    bad = ~((numbers >= 0) & (numbers < classes) & (numbers == numbers.round()))
+    if bad.any():
+        row = int(bad.nonzero()[0])
+        expected = f"a class, 0 to {classes - 1}"
+        raise DataError(f"{argument}, row {row}", expected, labels[row].item())
+    return labels.long()

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from flowkit._checks import check_positive
 from flowkit._noise import uniform
 from flowkit.errors import ArgumentError, ShapeError
+from flowkit.training import mean_over_rows
 
 
 def gradient_penalty(
@@ -17,6 +18,7 @@ def gradient_penalty(
     generator: torch.Generator | None = None,
     *,
     one_sided: bool = False,
+    weights: Tensor | None = None,
 ) -> Tensor:
     """Return the mean of ``(slope - 1)²`` between rows and fakes, before any weight, ``()``.
 
@@ -30,9 +32,10 @@ def gradient_penalty(
         generator: of the mixing weights.
         one_sided: whether slopes below one cost nothing. Otherwise a critic that starts out with
             the wrong sign finds a hill on its way through zero; on a line it never gets over it.
+        weights: of the real rows, ``(n,)``, with mean one.
 
     Raises:
-        ShapeError: rows and fakes of other shapes.
+        ShapeError: rows and fakes of other shapes, or no rows of features.
 
     Reference: Gulrajani et al., *Improved training of Wasserstein GANs*, 2017, equation 3; Petzka,
     Fischer and Lukovnikov, *On the regularization of Wasserstein GANs*, 2018, for one side.
@@ -43,12 +46,17 @@ def gradient_penalty(
         >>> round(gradient_penalty(critic, torch.zeros(5, 2), torch.ones(5, 2)).item(), 4)
         10.5147
     """
-    if real.shape != fake.shape or real.dim() < 2:
-        raise ShapeError("fake", f"rows shaped as the real ones, {tuple(real.shape)}", fake.shape)
+    if real.dim() < 2:
+        raise ShapeError("real", "rows (n, *row)", tuple(real.shape))
+    if real.shape != fake.shape:
+        expected = f"rows shaped as the real ones, {tuple(real.shape)}"
+        raise ShapeError("fake", expected, tuple(fake.shape))
     # Under autocast a generator's rows have lost digits that the data still have.
     between = mixtures(real.detach(), fake.detach().to(real.dtype), generator)
     excess = slopes(critic, between) - 1
-    return (excess.clamp(min=0) if one_sided else excess).square().mean()
+    if one_sided:
+        excess = excess.clamp(min=0)
+    return mean_over_rows(excess.square(), weights)
 
 
 def mixtures(real: Tensor, fake: Tensor, generator: torch.Generator | None = None) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from flowkit._checks import check_context, check_count, check_positive
 from flowkit._modes import evaluating
-from flowkit.errors import ArgumentError, ContextError, ShapeError
+from flowkit.errors import ArgumentError, ContextError, DataError, ShapeError
 from flowkit.gan.critics import (
     CriticEstimate,
     check_scores,
@@ -21,7 +21,7 @@ from flowkit.gan.generators import generate
 from flowkit.gan.losses import Game, game_named
 from flowkit.gan.schedule import CriticSchedule
 from flowkit.metrics.samples import energy_distance
-from flowkit.training import Batch, Step, mean_over_rows
+from flowkit.training import Batch, Step, drawn_by_weight, mean_over_rows
 
 _BATCH_NORM = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
@@ -153,7 +153,12 @@ class GAN(nn.Module):
         found = {"critic": loss + self.game.fake(self.critic(fake)).mean()}
         if self.penalty:
             found["gradient_penalty"] = self.penalty * gradient_penalty(
-                self.critic, real, fake, generator, one_sided=self.one_sided
+                self.critic,
+                real,
+                fake,
+                generator,
+                one_sided=self.one_sided,
+                weights=batch.weights,
             )
         return found
 
@@ -164,19 +169,26 @@ class GAN(nn.Module):
 
     def validation_loss(self, batch: Batch, generator: torch.Generator) -> Mapping[str, Tensor]:
         """Return the energy distance of held-out rows and as many samples."""
-        fake = self.sample(len(batch.x), generator)
-        return {"energy_distance": energy_distance(batch.x, fake)}
+        x = drawn_by_weight(batch.x, batch.weights)
+        if len(x) == 1:  # what is left of many; a distance is one of two rows at least
+            x = x.expand(2, *x.shape[1:])
+        return {"energy_distance": energy_distance(x, self.sample(len(x), generator))}
 
     @torch.no_grad()
     def check_rows(self, x: Tensor, context: Tensor | None = None) -> None:
         """Raise unless generator, critic and rows fit one another.
 
         Raises:
+            DataError: a row is not finite; it is named.
             ShapeError: the generator's rows, or the critic's input or output, are others.
         """
         check_context(context, 0)
         if x.dim() < 2:
             raise ShapeError("data", "rows (n, *row)", tuple(x.shape))
+        finite = x.flatten(1).isfinite().all(1)
+        if not finite.all():
+            first = int((~finite).nonzero()[0])
+            raise DataError(f"data, row {first}", "finite numbers", "NaN or infinity")
         with evaluating(self):
             fake, row = self._fakes(2, None), tuple(x.shape[1:])
             if tuple(fake.shape[1:]) != row:

@@ -4,7 +4,7 @@ from flowkit.training.ensemble import fit_many
 from flowkit.training.fit import fit
 from flowkit.training.history import History
 from flowkit.training.loop import State
-from flowkit.training.rows import Batch, mean_over_rows
+from flowkit.training.rows import Batch, drawn_by_weight, mean_over_rows
 from flowkit.training.step import Step, maximum_likelihood, negative_log_likelihood
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "History",
     "State",
     "Step",
+    "drawn_by_weight",
     "fit",
     "fit_many",
     "maximum_likelihood",

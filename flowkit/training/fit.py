@@ -1,6 +1,7 @@
 """Fitting a model to rows."""
 
 import os
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal
@@ -13,6 +14,7 @@ from flowkit.training.checkpoint import Checkpoint
 from flowkit.training.data import Data
 from flowkit.training.evaluation import Evaluation
 from flowkit.training.history import History
+from flowkit.training.looks import look_at
 from flowkit.training.loop import Loop, State
 from flowkit.training.options import DTYPES, Options, Progress, named
 from flowkit.training.processes import Processes, device_of, home_of
@@ -208,13 +210,16 @@ def _loop(
     if options.precision == "bf16-mixed":
         autocast = torch.autocast(device.type, dtype=torch.bfloat16)
     source = data.source(device, dtype)
-    if hasattr(model, "check_rows"):
-        model.check_rows(data.given["data"], data.given.get("context"))  # type: ignore[operator]
+    look_at(model, source)
+    held_out = data.validation_source(device, dtype)
+    if held_out is not None:
+        look_at(model, held_out, validation=True)
+    _warn_of_steps_not_taken(named_steps, total)
     evaluation = None
     if data.held_out is not None:
         evaluation = Evaluation(
             getattr(model, "validation_loss", next(iter(named_steps.values())).loss),
-            data.validation_source(device, dtype) or source,
+            held_out or source,
             data.held_out.to(device),
             processes=processes,
             autocast=autocast,
@@ -230,7 +235,10 @@ def _loop(
             **options.arguments(),
             "validation": validation if isinstance(validation, float) else None,
             "seed": list(seeds),
-            "objective": [[name, named(step.every)] for name, step in named_steps.items()],
+            "objective": [
+                None if isinstance(objective, Mapping) else named(objective),
+                *([name, named(step.every)] for name, step in named_steps.items()),
+            ],
             **{name: named(value) for name, value in extra.items()},
         }
         checkpoint = Checkpoint(
@@ -251,3 +259,13 @@ def _loop(
         checkpoint=checkpoint,
         members=members,
     )
+
+
+def _warn_of_steps_not_taken(steps: Mapping[str, Step], total: int) -> None:
+    for name, step in steps.items():
+        if not any(step.is_taken(number) for number in range(1, total + 1)):
+            warnings.warn(
+                f"steps: in {total} of them {name!r} is never taken, and what it moves stays as "
+                "it is",
+                stacklevel=5,  # who has called `fit`
+            )

@@ -24,7 +24,7 @@ from flowkit.training.processes import Processes
 from flowkit.training.progress import reporter
 from flowkit.training.rows import Source
 from flowkit.training.schedule import schedule_named
-from flowkit.training.seeds import STEP, StepSeeds
+from flowkit.training.seeds import STEP, StepSeeds, random_state_restored
 from flowkit.training.snapshot import Snapshot
 from flowkit.training.step import Step
 from flowkit.training.update import Update, optimizer_of
@@ -166,7 +166,7 @@ class Loop:
         """Train, and return the history of each model."""
         keep_freed_memory()
         if not self._resume():
-            with _random_state_restored(self._processes.device):
+            with random_state_restored(self._processes.device):
                 try:
                     self._run()
                     self.read()
@@ -308,11 +308,3 @@ def _delay(device: torch.device, optimizer: torch.optim.Optimizer) -> int:
     Adam leaves the weights alone by itself when something is not finite.
     """
     return DELAY if device.type != "cpu" and isinstance(optimizer, Adam) else 1
-
-
-@contextmanager
-def _random_state_restored(device: torch.device) -> Iterator[None]:
-    """Give torch's random state back as it was."""
-    devices = [device.index or 0] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices):
-        yield

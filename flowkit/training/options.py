@@ -1,14 +1,17 @@
 """How a fit runs, whatever it fits."""
 
+import functools
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, is_dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
+from torch import Tensor
 
 from flowkit._checks import check_choice, check_count, check_positive
 from flowkit.errors import ArgumentError
+from flowkit.training.fingerprint import digests
 from flowkit.training.schedule import Schedule, schedule_named
 
 if TYPE_CHECKING:
@@ -95,6 +98,13 @@ def named(value: Any) -> Any:
     """Return a value that JSON can hold, by which a resumed fit tells it from another."""
     if value is None or isinstance(value, bool | int | float | str):
         return value
+    if isinstance(value, list | tuple):
+        return [named(part) for part in value]
+    if isinstance(value, Tensor):
+        return [str(value.dtype), list(value.shape), digests(value.reshape(-1)).tolist()]
+    if isinstance(value, functools.partial):
+        keywords = [[name, named(part)] for name, part in sorted(value.keywords.items())]
+        return [named(value.func), named(value.args), keywords]
     if hasattr(value, "__qualname__"):
         return f"{value.__module__}.{value.__qualname__}"
     if is_dataclass(value):

@@ -25,6 +25,16 @@ def mean_over_rows(values: Tensor, weights: Tensor | None = None) -> Tensor:
     return values.mean() if weights is None else (weights * values).mean()
 
 
+def drawn_by_weight(rows: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Return rows ``(n, ...)``, or where they are weighed as many drawn by weight.
+
+    For what compares whole samples, and has no form for rows that are weighed.
+    """
+    if weights is None:
+        return rows
+    return rows[torch.multinomial(weights.float(), len(rows), replacement=True)]
+
+
 class Source(Protocol):
     """What rows are taken from. Another one may keep them on a disk."""
 

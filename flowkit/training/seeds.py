@@ -4,6 +4,9 @@ So a fit that goes on from a checkpoint needs no state of a generator, and any n
 agree on the order of rows.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 import torch
 
@@ -53,3 +56,11 @@ def reseed(generator: torch.Generator, seed: int) -> None:
     if generator.device.type == "cuda":
         index = generator.device.index or 0
         torch.cuda.default_generators[index].manual_seed(seed)
+
+
+@contextmanager
+def random_state_restored(device: torch.device) -> Iterator[None]:
+    """Give torch's random state back as it was."""
+    devices = [device.index or 0] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices):
+        yield

@@ -1,5 +1,6 @@
 """What is minimised: named steps, each with its parameters and its loss."""
 
+import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -101,6 +102,12 @@ def steps_of(model: nn.Module, objective: Any, options: Mapping[str, Any]) -> di
     elif hasattr(model, "training_steps"):
         if objective is not None:
             options = {"objective": objective, **options}
+        known = inspect.signature(model.training_steps).parameters  # type: ignore[arg-type]
+        takes_any = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in known.values())
+        for option in options:
+            if option not in known and not takes_any:
+                expected = "no such option: the model does not take it"
+                raise ArgumentError(option, expected, repr(options[option]))
         return dict(model.training_steps(**options))  # type: ignore[operator]
     elif hasattr(model, "log_prob"):
         if objective is not None:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from flowkit._checks import check_count, check_widths
 from flowkit._noise import normal
-from flowkit.errors import ArgumentError, ShapeError
+from flowkit.errors import ArgumentError, ContextError, ShapeError
 from flowkit.flows import ConditionalNormal, Likelihood, likelihood_named
 from flowkit.nets import MLP
 from flowkit.nets.convnet import check_image
@@ -332,7 +332,8 @@ class HierarchicalVAE(nn.Module):
 
     def check_rows(self, x: Tensor, context: Tensor | None = None) -> None:
         """Raise unless rows have the right shape and can be observed."""
-        del context
+        if context is not None:
+            raise ContextError("context", "None: the encoder's output is the context", "a tensor")
         if tuple(x.shape[1:]) != self.row:
             raise ShapeError("data", f"rows (n, *{self.row})", tuple(x.shape))
         self.likelihood.check(x)

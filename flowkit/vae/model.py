@@ -153,11 +153,20 @@ class VAE(nn.Module):
         Raises:
             ArgumentError: it starts from none.
         """
+        return self.gaussian.parts(context)
+
+    @property
+    def gaussian(self) -> ConditionalNormal:
+        """The Gaussian that the posterior starts from.
+
+        Raises:
+            ArgumentError: it starts from none.
+        """
         base = getattr(self.posterior, "base", self.posterior)
         if not isinstance(base, ConditionalNormal):
             expected = "one that is, or starts from, a ConditionalNormal"
             raise ArgumentError("posterior", expected, type(base).__name__)
-        return base.parts(context)
+        return base
 
     def encode(self, x: Tensor) -> Tensor:
         """Return what the encoder says of observations ``x``, ``(n, context_features)``."""
@@ -230,12 +239,13 @@ class VAE(nn.Module):
             optimizer: makes the optimiser from parameters and learning rate.
 
         Raises:
-            ArgumentError: an unknown objective, no samples, or fewer than it needs.
+            ArgumentError: an unknown objective, no samples, or fewer than it needs; terms that
+                are none, that the model is not made for, or that bear one name.
         """
         check_count("samples", samples)
         estimate = estimate_of(objective, samples)
         plain = objective in (elbo, "elbo")
-        chosen: Sequence[Term] = ((kl(),) if plain else ()) if terms is None else tuple(terms)
+        chosen = _checked(self, ((kl(),) if plain else ()) if terms is None else terms)
 
         def loss(batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
             drawn = self.draw(self.likelihood.observe(batch.x, generator), samples, generator)
@@ -248,12 +258,18 @@ class VAE(nn.Module):
                 value = bound + surrogate - surrogate.detach()
                 found["negative_bound"] = -mean_over_rows(value, batch.weights)
             for term in chosen:
-                found |= term(drawn, batch.weights)
+                for name, value in term(drawn, batch.weights).items():
+                    if name in found:
+                        raise ArgumentError("terms", "terms of different names", f"two {name!r}")
+                    found[name] = value
             return found
 
         steps = {"vae": Step(self.parameters(), loss, optimizer=optimizer, before=self.step.fill_)}
         for term in chosen:
-            steps |= term.steps(self)
+            more = term.steps(self)
+            if steps.keys() & more.keys():
+                raise ArgumentError("terms", "one term with such steps", f"two: {', '.join(more)}")
+            steps |= more
         return steps
 
     def validation_loss(self, batch: Batch, generator: torch.Generator) -> Mapping[str, Tensor]:
@@ -275,9 +291,16 @@ class VAE(nn.Module):
         if x.dim() < 2:
             raise ShapeError("data", "rows (n, *event_shape)", tuple(x.shape))
         self.likelihood.check(x)
-        parameter = next(self.parameters())
         with evaluating(self):
-            self.draw(self.likelihood.observe(x[:2].to(parameter.device, parameter.dtype)))
+            self.draw(self.likelihood.observe(x[:2]))
+
+
+def _checked(model: VAE, terms: Any) -> tuple[Term, ...]:
+    if not isinstance(terms, Sequence) or not all(isinstance(term, Term) for term in terms):
+        raise ArgumentError("terms", "a sequence of terms, such as [kl()]", repr(terms))
+    for term in terms:
+        term.check(model)
+    return tuple(terms)
 
 
 def _sample_and_log_prob(

@@ -19,7 +19,7 @@ from flowkit._noise import uniform
 from flowkit.errors import ArgumentError, ShapeError
 from flowkit.estimators import Estimate
 from flowkit.metrics.samples import squared_mmd
-from flowkit.training import Batch, Step, mean_over_rows
+from flowkit.training import Batch, Step, drawn_by_weight, mean_over_rows
 
 if TYPE_CHECKING:
     from flowkit.vae.model import VAE, Draw
@@ -44,9 +44,13 @@ def estimate_of(
     if not callable(objective):
         raise ArgumentError("objective", "an estimator or its name", repr(objective))
     plain = getattr(objective, "func", objective)  # of a functools.partial
-    if plain is estimators.vimco and samples < 2:
-        raise ArgumentError("samples", "at least 2 for VIMCO", samples)
-    if "posterior" in inspect.signature(objective).parameters:
+    parameters = inspect.signature(objective).parameters
+    baseline = parameters["baseline"].default if "baseline" in parameters else None
+    leaves_out = baseline == "leave_one_out" or (plain is estimators.vimco and baseline is not None)
+    if leaves_out and samples < 2:
+        what = "VIMCO" if plain is estimators.vimco else "a baseline of the other samples"
+        raise ArgumentError("samples", f"at least 2 for {what}", samples)
+    if "posterior" in parameters:
         return lambda d: objective(d.log_p, d.model.posterior, d.z, d.context)
     if any(plain is getattr(estimators, name) for name in _SCORE):
 
@@ -62,12 +66,21 @@ def estimate_of(
     return lambda d: objective(d.log_p, d.log_q)
 
 
+def _check_weight(argument: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+        raise ArgumentError(argument, "a finite number of at least 0", repr(value))
+
+
 class Term(ABC):
     """Something that a loss adds up, as named scalars."""
 
     @abstractmethod
     def __call__(self, drawn: Draw, weights: Tensor | None) -> dict[str, Tensor]:
         """Return named scalars in nats, each a mean over the rows, ``weights (n,)`` or None."""
+
+    def check(self, model: VAE) -> None:
+        """Raise unless the model has what the term is made of; all have, usually."""
+        del model
 
     def steps(self, model: VAE) -> dict[str, Step]:
         """Return what else has to be trained for it: nothing, usually."""
@@ -114,14 +127,14 @@ class kl(Term):
     capacity: tuple[float, int] | None = None
 
     def __post_init__(self) -> None:
-        if not self.beta >= 0:
-            raise ArgumentError("beta", "a number of at least 0", self.beta)
+        _check_weight("beta", self.beta)
         check_count("warm_up", self.warm_up, 0)
-        if not self.free_bits >= 0:
-            raise ArgumentError("free_bits", "a number of at least 0", self.free_bits)
+        _check_weight("free_bits", self.free_bits)
         if self.capacity is not None:
             if self.free_bits:
                 raise ArgumentError("capacity", "None beside free bits", self.capacity)
+            if not isinstance(self.capacity, tuple | list) or len(self.capacity) != 2:
+                raise ArgumentError("capacity", "None, or (nats, steps)", repr(self.capacity))
             check_positive("capacity", float(self.capacity[0]))
             check_count("capacity", self.capacity[1])
 
@@ -162,6 +175,7 @@ def dip_penalty(
     *,
     lambda_od: float = 10.0,
     lambda_d: float = 10.0,
+    weights: Tensor | None = None,
 ) -> Tensor:
     """Return DIP-VAE's distance of a covariance from the identity, ``()``.
 
@@ -174,6 +188,7 @@ def dip_penalty(
         variance: likewise, or None.
         lambda_od: weight off the diagonal; (i, j) and (j, i) both count.
         lambda_d: weight on it.
+        weights: of the rows, ``(n,)``; all alike by default.
 
     Raises:
         ShapeError: no matrix, or another shape.
@@ -190,12 +205,15 @@ def dip_penalty(
         raise ShapeError("mean", "a matrix (n, latents)", tuple(mean.shape))
     if variance is not None and variance.shape != mean.shape:
         raise ShapeError("variance", f"the shape of mean, {tuple(mean.shape)}", variance.shape)
-    offset = mean - mean.mean(0)
-    covariance = offset.mT @ offset / len(mean)
+    shares = torch.full_like(mean[:, :1], 1 / len(mean))
+    if weights is not None:
+        shares = (weights / weights.sum()).unsqueeze(1)
+    offset = mean - (shares * mean).sum(0)
+    covariance = offset.mT @ (shares * offset)
     diagonal = covariance.diagonal()
     off = covariance - torch.diag(diagonal)
     if variance is not None:
-        diagonal = diagonal + variance.mean(0)
+        diagonal = diagonal + (shares * variance).sum(0)
     return lambda_od * off.square().sum() + lambda_d * (diagonal - 1).square().sum()
 
 
@@ -222,6 +240,13 @@ class dip(Term):
 
     def __post_init__(self) -> None:
         check_choice("kind", self.kind, ("i", "ii"))
+        _check_weight("lambda_od", self.lambda_od)
+        if self.lambda_d is not None:
+            _check_weight("lambda_d", self.lambda_d)
+
+    def check(self, model: VAE) -> None:
+        """Raise unless the posterior starts from a Gaussian, whose means are meant."""
+        _ = model.gaussian
 
     @property
     def weights(self) -> tuple[float, float]:
@@ -232,11 +257,12 @@ class dip(Term):
 
     def __call__(self, drawn: Draw, weights: Tensor | None) -> dict[str, Tensor]:
         """Return the penalty of the batch."""
-        del weights  # of a covariance over rows that are weighed there is no use yet
         mean, log_scale = drawn.moments
         variance = (2 * log_scale).exp() if self.kind == "ii" else None
         lambda_od, lambda_d = self.weights
-        penalty = dip_penalty(mean, variance, lambda_od=lambda_od, lambda_d=lambda_d)
+        penalty = dip_penalty(
+            mean, variance, lambda_od=lambda_od, lambda_d=lambda_d, weights=weights
+        )
         return {"dip": penalty}
 
 
@@ -284,10 +310,20 @@ class total_correlation(Term):
     weight: float = 5.0
     rows: int | None = None
 
+    def __post_init__(self) -> None:
+        _check_weight("weight", self.weight)
+        if self.rows is not None:
+            check_count("rows", self.rows)
+
+    def check(self, model: VAE) -> None:
+        """Raise unless the posterior starts from a Gaussian, whose densities are meant."""
+        _ = model.gaussian
+
     def __call__(self, drawn: Draw, weights: Tensor | None) -> dict[str, Tensor]:
         """Return the estimate, weighed."""
-        del weights
-        estimate = total_correlation_of(drawn.z[0], *drawn.moments, self.rows)
+        parts = torch.stack([drawn.z[0], *drawn.moments], 1)
+        z, mean, log_scale = drawn_by_weight(parts, weights).unbind(1)
+        estimate = total_correlation_of(z, mean, log_scale, self.rows)
         return {"total_correlation": self.weight * estimate}
 
 
@@ -324,6 +360,8 @@ class factor(Term):
 
     def __post_init__(self) -> None:
         check_count("latents", self.latents)
+        _check_weight("gamma", self.gamma)
+        check_positive("learning_rate", self.learning_rate)
         layers: list[nn.Module] = []
         width = self.latents
         for size in self.hidden:
@@ -337,8 +375,14 @@ class factor(Term):
         estimate = mean_over_rows(logits[:, 0] - logits[:, 1], weights)
         return {"total_correlation": self.gamma * estimate}
 
+    def check(self, model: VAE) -> None:
+        """Raise unless the model has as many latents."""
+        if model.latents != self.latents:
+            raise ShapeError("factor", f"{model.latents} latents, as the model has", self.latents)
+
     def steps(self, model: VAE) -> dict[str, Step]:
         """Return the discriminator's."""
+        self.discriminator.to(next(model.parameters()))
 
         def loss(batch: Batch, generator: torch.Generator) -> Mapping[str, Tensor]:
             with torch.no_grad():
@@ -372,9 +416,11 @@ class mmd(Term):
 
     weight: float = 100.0
 
+    def __post_init__(self) -> None:
+        _check_weight("weight", self.weight)
+
     def __call__(self, drawn: Draw, weights: Tensor | None) -> dict[str, Tensor]:
         """Return the unbiased estimate, weighed."""
-        del weights
-        z = drawn.z[0]
+        z = drawn_by_weight(drawn.z[0], weights)
         prior = drawn.model.prior.sample((len(z),))  # type: ignore[operator]
         return {"mmd": self.weight * squared_mmd(z, prior)}
