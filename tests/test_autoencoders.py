@@ -134,6 +134,15 @@ def test_a_critic_that_meets_the_prior_itself_ends_at_one_half():
     assert (probability - 0.5).abs().mean() < 0.05
 
 
+def test_a_factorized_decoder_takes_any_batch_of_codes():
+    decoder = Factorized(MLP(2, 36), (1, 6, 6), codes=2)
+    codes = torch.randn(2, 5, 2)
+    x = decoder.sample((7,), codes)
+    assert x.shape == (7, 2, 5, 1, 6, 6)
+    flat = decoder.log_prob(x[0].flatten(0, 1), codes.flatten(0, 1))
+    torch.testing.assert_close(decoder.log_prob(x, codes)[0].flatten(), flat)
+
+
 def test_a_factorised_decoder_is_a_distribution_given_a_code():
     model = factorized(3)
     code, x = torch.eye(3), templates(3)[0]

@@ -39,9 +39,10 @@ class Factorized(Base):
         self.net, self.likelihood = net, likelihood_named(likelihood)
 
     def log_prob(self, z: Tensor, context: Tensor | None = None) -> Tensor:
-        """Return the log-probability of rows ``(n, *event_shape)`` given codes, ``(n,)``."""
+        """Return log-probabilities of rows ``(*batch, *event_shape)`` given codes, ``(*batch)``."""
         check_event("z", z, tuple(self.event_shape))
-        return self.likelihood.log_prob(z, self._params(context)).flatten(1).sum(-1)
+        scalars = self.likelihood.log_prob(z, self._params(context))
+        return scalars.flatten(scalars.dim() - len(self.event_shape)).sum(-1)
 
     @torch.no_grad()
     def sample(
@@ -50,7 +51,7 @@ class Factorized(Base):
         context: Tensor | None = None,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """Draw rows ``(*sample_shape, n, *event_shape)``."""
+        """Draw rows ``(*sample_shape, *batch, *event_shape)``."""
         params, shape = self._params(context), check_shape("sample_shape", sample_shape)
         many = params[:, *[None] * len(shape)].expand(-1, *shape, *params.shape[1:])
         return self.likelihood.sample(many, generator)
@@ -63,4 +64,4 @@ class Factorized(Base):
         check_context(context, self.context_features)
         assert context is not None  # noqa: S101  for the type checker
         out: Tensor = self.net(context.reshape(-1, self.context_features)).flatten(1)
-        return self.likelihood.arrange(out, out.shape[:1], self.event_shape)
+        return self.likelihood.arrange(out, context.shape[:-1], self.event_shape)
