@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from flowkit._checks import check_event, check_positive, check_shape
+from flowkit.errors import ShapeError
 
 
 class Relaxed(NamedTuple):
@@ -63,6 +64,8 @@ def concrete(
         >>> relaxed.value.shape, relaxed.log_q.shape
         (torch.Size([2, 5, 3]), torch.Size([2, 5]))
     """
+    if logits.dim() == 0:
+        raise ShapeError("logits", "(*batch, classes)", ())
     check_event("logits", logits, logits.shape[-1:])
     check_positive("temperature", temperature)
     shape = (*check_shape("sample_shape", sample_shape), *logits.shape)

@@ -24,7 +24,7 @@ class LogLikelihood(NamedTuple):
 
     Attributes:
         value: ``log (1/K) sum_k f_k`` in nats, ``(*batch,)``, float64.
-        standard_error: of each value, by the delta method.
+        standard_error: of each value, by the delta method; NaN of a single sample.
         effective_samples: ``(sum f)² / sum f²``, between 1 and K; of a handful the value is low,
             and its standard error says nothing.
     """
@@ -88,4 +88,6 @@ def log_likelihood(
     effective = (2 * first - second).exp()
     # Var(f) / mean(f)² / K, of which K / effective - 1 is the relative variance.
     variance = (samples / effective - 1).clamp(min=0) / max(samples - 1, 1)
+    if samples == 1:
+        variance = variance * math.nan
     return LogLikelihood(first - math.log(samples), variance.sqrt(), effective)

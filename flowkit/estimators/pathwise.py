@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Distribution
+from torch.distributions import Distribution, Transform
 
 from flowkit.errors import ArgumentError, ShapeError
 from flowkit.estimators.estimate import Estimate, check_samples, log_mean_exp, log_weights
@@ -169,10 +169,20 @@ def _log_q_at_fixed_parameters(posterior: Any, z: Tensor, context: Tensor | None
 
 def _detached(distribution: Distribution) -> Distribution:
     """Return the same distribution, of parameters without gradients."""
-    twin = copy.copy(distribution)
-    for name, value in vars(distribution).items():
-        if isinstance(value, Tensor):
-            vars(twin)[name] = value.detach()
-        elif isinstance(value, Distribution):
-            vars(twin)[name] = _detached(value)
+    twin: Distribution = _without_gradients(distribution)
+    return twin
+
+
+def _without_gradients(part: Any) -> Any:
+    """Return a part of a distribution, down to the tensors in its transforms."""
+    if isinstance(part, Tensor):
+        return part.detach()
+    if isinstance(part, list | tuple):
+        return type(part)(map(_without_gradients, part))
+    if not isinstance(part, Distribution | Transform):
+        return part
+    twin = copy.copy(part)
+    for name, value in vars(part).items():
+        # A transform remembers its inverse, and that it the other way: a circle.
+        vars(twin)[name] = None if name == "_inv" else _without_gradients(value)
     return twin

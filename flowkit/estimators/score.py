@@ -43,6 +43,15 @@ def reinforce(
     if isinstance(baseline, str):
         check_choice("baseline", baseline, ("leave_one_out",))
         baseline = _others(log_f, torch.cumsum, torch.add, 0.0) / (len(log_f) - 1)
+    elif isinstance(baseline, Tensor) and baseline.dim():
+        batch = log_f.shape[1:]
+        try:
+            fits = torch.broadcast_shapes(baseline.shape, batch) == batch
+        except RuntimeError:
+            fits = False
+        if not fits:
+            expected = f"a shape that broadcasts with the batch, {tuple(batch)}"
+            raise ShapeError("baseline", expected, tuple(baseline.shape))
     surrogate = (log_p + (log_f - baseline) * log_q).mean(0)
     return Estimate(log_f.mean(0), surrogate)
 
@@ -149,12 +158,17 @@ def leave_one_out(log_f: Tensor, mean: str = "geometric") -> Tensor:
         log_f: log-weights, ``(K, *batch)``, K at least 2.
         mean: "geometric" or "arithmetic".
 
+    Raises:
+        ShapeError: fewer than two samples.
+
     Example:
         >>> leave_one_out(torch.tensor([0.0, -1.0, -2.0]), "arithmetic")
         tensor([-1.3799, -0.5662, -0.3799])
     """
     check_choice("baseline", mean, ("geometric", "arithmetic"))
     k = len(log_f)
+    if k < 2:
+        raise ShapeError("log_f", "at least 2 samples", tuple(log_f.shape))
     sums = _others(log_f, torch.logcumsumexp, torch.logaddexp, -math.inf)
     if mean == "arithmetic":
         return sums - math.log(k - 1)

@@ -161,23 +161,29 @@ class ContinuousBernoulliLikelihood(Likelihood):
         return x * logit - F.softplus(logit) + constant
 
     def mean(self, params: Tensor) -> Tensor:
-        """Return the means."""
-        mean: Tensor = self._law(params).mean
-        return mean
+        """Return the means, ``1 / (1 - exp(-l)) - 1 / l``."""
+        logit = params[0]
+        near = logit.abs() < 0.1
+        far = torch.where(near, 1.0, logit)
+        exact = -1 / torch.expm1(-far) - 1 / far
+        series = 0.5 + logit / 12 - logit**3 / 720
+        return torch.where(near, series, exact)
 
     def sample(self, params: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Draw numbers between 0 and 1."""
-        u = uniform(params[0].shape, params, generator)
-        drawn: Tensor = self._law(params.detach()).icdf(u)
-        return drawn
+        """Draw numbers between 0 and 1: ``log(1 + u (exp(l) - 1)) / l`` of a uniform u."""
+        logit = params[0].detach()
+        u = uniform(logit.shape, params, generator)
+        size = logit.abs()
+        near = size < 1e-3
+        # Of -|l|, where nothing overflows; of |l| it is one less that.
+        down = torch.where(near, -1.0, -size)
+        exact = torch.log1p(u * torch.expm1(down)) / down
+        drawn = torch.where(near, u, exact)
+        return torch.where(logit > 0, 1 - drawn, drawn)
 
     def check(self, x: Tensor) -> None:
         """Raise at what is not between 0 and 1."""
         self._refuse(x, ~((x >= 0) & (x <= 1)), "a number between 0 and 1")
-
-    @staticmethod
-    def _law(params: Tensor) -> Any:
-        return torch.distributions.ContinuousBernoulli(logits=params[0])
 
 
 class GaussianLikelihood(Likelihood):

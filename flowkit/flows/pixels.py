@@ -1,6 +1,7 @@
 """Images pixel by pixel: the distribution whose parameters a PixelCNN computes."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -68,6 +69,19 @@ class PixelDistribution(Base):
             drawn[:, channel, row, column] = value
             seen[:, channel, row, column] = self.likelihood.features(value)
         return drawn.reshape(*shape, *self.event_shape)
+
+    def training_steps(self) -> dict[str, Any]:
+        """Return what `flowkit.training.fit` is to minimise: the negative log-likelihood."""
+        from flowkit.training.step import Step  # it stands above flows, which it trains
+
+        return {"likelihood": Step(self.parameters(), self.validation_loss)}
+
+    def validation_loss(self, batch: Any, generator: torch.Generator) -> dict[str, Tensor]:
+        """Return the negative log-likelihood of rows, or of what is drawn by them."""
+        from flowkit.training.step import negative_log_likelihood
+
+        observed = batch._replace(x=self.likelihood.observe(batch.x, generator))
+        return {"negative_log_likelihood": negative_log_likelihood(self, observed)}
 
     def check_rows(self, x: Tensor, context: Tensor | None = None) -> None:
         """Raise unless rows are images that can be observed."""

@@ -89,6 +89,9 @@ def _no_table(table: Any) -> DataError:
 def read(table: Any, name: str, *, rows_from: int = 0) -> Series:
     """Return one column of a table as arrays."""
     if isinstance(table, np.ndarray):
+        if name not in names(table):
+            expected = f"a frame with a column {name!r}, as the schema has"
+            raise DataError("table", expected, "an array")
         return _of_array(name, table[:, int(name[1:])], rows_from)
     if library(table) == "pandas":
         table = table.set_axis([str(c) for c in table.columns], axis=1)

@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from flowkit import estimators
-from flowkit._checks import check_choice, check_count, check_event, check_widths
+from flowkit._checks import check_choice, check_context, check_count, check_event, check_widths
+from flowkit._noise import uniform
 from flowkit.errors import ArgumentError, ContextError, DataError, ShapeError
 from flowkit.estimators import Estimate, RunningMoments
 from flowkit.training import Batch, Step, mean_over_rows
@@ -253,9 +254,11 @@ class SigmoidBeliefNetwork(nn.Module):
         if (context is None) == bool(self.context_features):
             got = None if context is None else tuple(context.shape)
             raise ContextError("context", f"a context of {self.context_features} features", got)
+        check_context(context, self.context_features)
 
     def _prior_logits(self, context: Tensor | None, samples: int) -> Tensor:
         if isinstance(self.prior, nn.Parameter):
+            check_context(context, 0)
             return self.prior.expand(samples, -1)
         if context is None:
             raise ContextError("context", f"a context of {self.context_features} features", None)
@@ -289,7 +292,10 @@ def _log_prob(logits: Tensor, bits: Tensor) -> Tensor:
 
 @torch.no_grad()
 def _draw(logits: Tensor, generator: torch.Generator | None) -> Tensor:
-    return torch.bernoulli(torch.sigmoid(logits), generator=generator)
+    chances = torch.sigmoid(logits)
+    bits = (uniform(chances.shape, chances, generator) < chances).to(chances)
+    # NaN goes on to the loss, which the fit watches.
+    return torch.where(chances.isnan(), chances, bits)
 
 
 def _linear(inputs: int, outputs: int) -> nn.Linear:

@@ -70,18 +70,26 @@ class TableLikelihood(Likelihood):
         self.decoded = sum(sizes) + 2 * self._n_values
         self.seen = sum(states or 1 for states in self._states) + 2 * self._n_values
         self._ends = np.cumsum(sizes).tolist()
+        means = []
         for name, values in (("codes", encoded.codes), ("values", encoded.values)):
             mean, scale = moments(values.astype(np.float64))
-            self.register_buffer(f"{name}_mean", torch.from_numpy(mean).float())
+            means.append(mean)
             self.register_buffer(f"{name}_scale", torch.from_numpy(scale).float())
+        # Rows hold distances from a column's middle: a year in seconds has more digits than a
+        # float32. That of an integer is one, and categories count from 0.
+        whole = np.array([not states for states in self._states], dtype=bool)
+        middle = np.where(whole, means[0].round(), 0.0) if len(whole) else means[0]
+        self._middles = np.concatenate([middle, means[1]])
+        self.register_buffer("codes_mean", torch.from_numpy(means[0] - middle).float())
 
     codes_mean: Tensor
     codes_scale: Tensor
-    values_mean: Tensor
     values_scale: Tensor
 
     def encode(self, table: Any) -> Tensor:
         """Return rows ``(n, width)``: codes, values on the line, which are present, log-slopes.
+
+        Integers and values are what they differ from their column's middle by.
 
         Raises:
             DataError: the table does not fit the schema; column and row are named.
@@ -92,7 +100,8 @@ class TableLikelihood(Likelihood):
         """Return rows ``(n, width)`` as a table of the schema's library."""
         x = rows.detach().double().cpu().numpy()
         k, d = self._n_codes, self._n_values
-        return self.schema.decode(x[:, :k].round().astype(np.int64), x[:, k : k + d])
+        x = x[:, : k + d] + self._middles
+        return self.schema.decode(x[:, :k].round().astype(np.int64), x[:, k:])
 
     def features(self, x: Tensor) -> Tensor:
         """Return one-hot codes, standardised numbers (0 where absent) and which are present."""
@@ -105,7 +114,7 @@ class TableLikelihood(Likelihood):
             else:
                 standard = (code - self.codes_mean[j]) / self.codes_scale[j]
                 parts.append(torch.where(self._counted(codes, j), standard, 0.0).unsqueeze(-1))
-        standard = (values - self.values_mean) / self.values_scale
+        standard = values / self.values_scale
         parts += [torch.where(present > 0, standard, 0.0), present]
         return torch.cat(parts, -1)
 
@@ -121,7 +130,7 @@ class TableLikelihood(Likelihood):
         discrete, continuous = self._parts(params[0])
         terms = [self._log_code(codes, j, part) for j, part in enumerate(discrete)]
         mean, log_scale = continuous
-        u = ((values - self.values_mean) / self.values_scale - mean) * (-log_scale).exp()
+        u = (values / self.values_scale - mean) * (-log_scale).exp()
         log_density = -0.5 * (u * u + _LOG_2PI) - log_scale - self.values_scale.log()
         terms += torch.where(present > 0, log_density, 0.0).unbind(-1)
         terms.append(log_slopes.expand(log_density.shape[:-1]))
@@ -133,7 +142,7 @@ class TableLikelihood(Likelihood):
         codes = [
             part[..., : self.schema.discrete[j].size].argmax(-1).to(mean.dtype)
             if states
-            else (part[..., 0] * self.codes_scale[j] + self.codes_mean[j]).round()
+            else self._bounded(part[..., 0] * self.codes_scale[j] + self.codes_mean[j], j)
             for j, (states, part) in enumerate(zip(self._states, discrete, strict=True))
         ]
         return self._joined(codes, mean)
@@ -154,9 +163,7 @@ class TableLikelihood(Likelihood):
                 at, log_s = part.unbind(-1)
                 noise = torch.logit(uniform(shape, mean, generator).clamp(1e-6, 1 - 1e-6))
                 value = (at + log_s.clamp(_NARROWEST, _WIDEST).exp() * noise) * self.codes_scale[j]
-                value = (value + self.codes_mean[j]).round()
-                low, high = self.schema.discrete[j].lower, self.schema.discrete[j].upper
-                codes.append(value.clamp(low, high) if (low, high) != (None, None) else value)
+                codes.append(self._bounded(value + self.codes_mean[j], j))
         drawn = mean + log_scale.exp() * normal(mean.shape, mean, generator)
         return self._joined(codes, drawn)
 
@@ -172,14 +179,15 @@ class TableLikelihood(Likelihood):
 
     def _rows(self, encoded: Encoded) -> Tensor:
         present = ~np.isnan(encoded.values)
+        k = self._n_codes
         parts = [
-            encoded.codes,
-            np.where(present, encoded.values, 0.0),
+            encoded.codes - self._middles[:k],
+            np.where(present, encoded.values - self._middles[k:], 0.0),
             present,
             encoded.log_jacobian[:, None],
         ]
         rows = np.concatenate([part.astype(np.float64) for part in parts], axis=1)
-        return torch.from_numpy(rows).to(self.values_mean.dtype)
+        return torch.from_numpy(rows).to(self.values_scale.dtype)
 
     def _split(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return codes, values, which are present, and the sum of log-slopes ``(*batch,)``."""
@@ -195,7 +203,7 @@ class TableLikelihood(Likelihood):
         return discrete, (mean, log_scale.clamp(_NARROWEST, _WIDEST))
 
     def _log_code(self, codes: Tensor, j: int, part: Tensor) -> Tensor:
-        code, about = codes[..., j], self.schema.discrete[j]
+        code, (lower, upper) = codes[..., j], self._bounds(j)
         if self._states[j]:
             at = code.long().clamp(max=self._states[j] - 1).expand(part.shape[:-1])
             return part.log_softmax(-1).gather(-1, at.unsqueeze(-1)).squeeze(-1)
@@ -205,11 +213,24 @@ class TableLikelihood(Likelihood):
         v = (code - self.codes_mean[j]) / self.codes_scale[j] - mean
         low, high = (v - half) * inverse, (v + half) * inverse
         mass = F.logsigmoid(high) + F.logsigmoid(-low) + torch.log(-torch.expm1(low - high))
-        if about.lower is not None:
-            mass = torch.where(code <= about.lower, F.logsigmoid(high), mass)
-        if about.upper is not None:
-            mass = torch.where(code >= about.upper, F.logsigmoid(-low), mass)
+        if lower is not None:
+            mass = torch.where(code <= lower, F.logsigmoid(high), mass)
+        if upper is not None:
+            mass = torch.where(code >= upper, F.logsigmoid(-low), mass)
         return torch.where(self._counted(codes, j), mass, 0.0)
+
+    def _bounds(self, j: int) -> tuple[float | None, float | None]:
+        """Return the bounds of an integer, as rows hold it."""
+        about, middle = self.schema.discrete[j], float(self._middles[j])
+        lower = None if about.lower is None else about.lower - middle
+        upper = None if about.upper is None else about.upper - middle
+        return lower, upper
+
+    def _bounded(self, code: Tensor, j: int) -> Tensor:
+        """Return whole numbers within the bounds of an integer."""
+        lower, upper = self._bounds(j)
+        code = code.round()
+        return code if lower is None and upper is None else code.clamp(lower, upper)
 
     def _counted(self, codes: Tensor, j: int) -> Tensor:
         """Return whether an integer is there at all, by its flag."""
@@ -219,7 +240,7 @@ class TableLikelihood(Likelihood):
         return codes[..., flag] == 0
 
     def _joined(self, codes: list[Tensor], standard: Tensor) -> Tensor:
-        values = standard * self.values_scale + self.values_mean
+        values = standard * self.values_scale
         present = torch.ones_like(values)
         for j, flag in enumerate(self.schema.flag_of):
             if flag is not None:

@@ -20,6 +20,8 @@ from flowkit.training import Batch, History, Step, fit
 LogDensity = Callable[[Tensor], Tensor]
 _OBJECTIVES = ("elbo", "iwae", "sticking_the_landing", "dreg", "reweighted_wake_sleep")
 _CHUNK = 10_000
+# Draws that a tail can be smoothed of.
+_FEWEST = 100
 # Below this an importance weight says "impossible"; -inf itself has no gradient to leave it by.
 _LEAST = -1e6
 
@@ -81,8 +83,9 @@ class Posterior:
         check_count("n", n)
         if not resample:
             return self.flow.sample((n,), generator=generator)
-        z, log_f = self.weighted(10 * n, generator=generator)
-        weights = torch.from_numpy(np.exp(psis(log_f.double().numpy()).log_weights))
+        z, log_f = self.weighted(max(10 * n, _FEWEST), generator=generator)
+        weights = torch.from_numpy(np.exp(psis(log_f.double().cpu().numpy()).log_weights))
+        weights = weights.to(z.device)
         return z[torch.multinomial(weights, n, replacement=True, generator=generator)]
 
     @torch.no_grad()
@@ -90,6 +93,7 @@ class Posterior:
         self, n: int, *, generator: torch.Generator | None = None
     ) -> tuple[Tensor, Tensor]:
         """Return draws of the flow ``(n, features)`` and their log importance weights ``(n,)``."""
+        check_count("n", n)
         draws, weights = [], []
         for start in range(0, n, _CHUNK):
             z, log_q = self.flow.sample_and_log_prob((min(_CHUNK, n - start),), generator=generator)
@@ -106,7 +110,7 @@ class Posterior:
         """Effective sample size and Pareto k of 10,000 fresh draws."""
         generator = torch.Generator().manual_seed(self._seed + 1)
         _, log_f = self.weighted(10_000, generator=generator)
-        weights = log_f.double().numpy()
+        weights = log_f.double().cpu().numpy()
         return Diagnostics(
             effective_samples=effective_samples(weights),
             draws=len(weights),
@@ -185,8 +189,8 @@ def fit_posterior(
     Raises:
         ContextError: the flow asks for a context.
         ShapeError: the log-density returns another shape.
-        ArgumentError: it returns NaN, or no density anywhere the flow begins, or an unknown
-            objective.
+        ArgumentError: it returns NaN, or no density anywhere the flow begins, or nothing that can
+            be differentiated; or an unknown objective.
 
     Reference: Rezende and Mohamed, *Variational inference with normalizing flows*, 2015.
 
@@ -205,6 +209,8 @@ def fit_posterior(
     check_count("anneal", anneal, minimum=0)
     estimate = _estimate_of(objective, flow)
     _check(log_prob, flow, seed)
+    if objective not in ("reweighted_wake_sleep", estimators.reweighted_wake_sleep):
+        _check_gradient(log_prob, flow, seed)
     model = _Fitted(flow, log_prob, estimate, samples, anneal)
     history = fit(
         model,
@@ -259,3 +265,14 @@ def _check(log_prob: LogDensity, flow: Flow, seed: int) -> None:
     if not (value > -torch.inf).any():
         expected = "some density where the flow begins; bring it there by a base or a transform"
         raise ArgumentError("log_prob", expected, "-inf at 64 draws")
+
+
+def _check_gradient(log_prob: LogDensity, flow: Flow, seed: int) -> None:
+    """Raise unless a log-density can be differentiated by its points."""
+    with torch.no_grad():
+        z = flow.sample((2,), generator=torch.Generator().manual_seed(seed))
+    with torch.enable_grad():
+        value = log_prob(z.requires_grad_())
+    if not value.requires_grad:
+        expected = "what torch can differentiate (or reweighted_wake_sleep)"
+        raise ArgumentError("log_prob", expected, "values without a gradient")
