@@ -24,7 +24,7 @@ from flowkit.gan import DequantizedTable
 from flowkit.nets import PixelCNN
 from flowkit.schema import Schema
 from flowkit.training import fit
-from flowkit.vae import SigmoidBeliefNetwork, TableLikelihood, fit_posterior
+from flowkit.vae import VAE, SigmoidBeliefNetwork, TableLikelihood, fit_posterior, posterior
 
 
 @pytest.mark.parametrize("logit", [-200.0, -5.0, -0.2, -0.05, 0.05, 0.2, 5.0, 50.0, 200.0])
@@ -32,6 +32,9 @@ def test_means_and_draws_of_the_continuous_bernoulli_are_those_of_its_density(lo
     law, params = ContinuousBernoulliLikelihood(), torch.full((1, 50_000), logit)
     expected = 1 / -np.expm1(-logit) - 1 / logit
     assert law.mean(params)[0].item() == pytest.approx(expected, abs=1e-6)
+    params.requires_grad_()
+    (slope,) = torch.autograd.grad(law.mean(params).sum(), params)
+    assert slope.isfinite().all()
     drawn = law.sample(params, torch.Generator().manual_seed(0))
     assert drawn.mean().item() == pytest.approx(expected, abs=0.006)
     assert drawn.min() >= 0
@@ -61,6 +64,25 @@ def test_means_of_integers_stay_within_their_bounds():
     law = TableLikelihood(Schema.infer(table), table)
     means = law.decode(law.mean(5 * torch.randn(1, 500, law.decoded)))
     assert means["children"].min() == 0
+
+
+def test_missing_and_wide_integers_keep_their_digits_and_masses():
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame(
+        {
+            "k": (10**9 + rng.integers(0, 50, 200)).astype(float),
+            "wide": rng.integers(-(10**8), 10**8, 200),
+        }
+    )
+    table.loc[::7, "k"] = np.nan
+    schema = Schema.infer(table, {"k": {"kind": "integer"}, "wide": {"kind": "integer"}})
+    law = TableLikelihood(schema, table)
+    rows = law.encode(table)
+    pd.testing.assert_frame_equal(law.decode(rows)[["k"]], table[["k"]], check_dtype=False)
+    assert law.log_prob(rows, torch.zeros(1, 200, law.decoded)).isfinite().all()
+    other = TableLikelihood(schema, table.assign(k=table["k"] - 50)).double()
+    other.load_state_dict(law.state_dict())
+    pd.testing.assert_frame_equal(other.decode(rows)[["k"]], table[["k"]], check_dtype=False)
 
 
 def test_a_schema_of_a_frame_refuses_an_array():
@@ -100,6 +122,27 @@ def test_the_score_of_a_transformed_distribution_is_stopped():
     sticking_the_landing(log_p, q, z).surrogate.backward()
     assert abs(loc.grad) < 1e-6
     assert abs(scale.grad) < 1e-6
+    there = laws.AffineTransform(loc, scale)
+    back = laws.TransformedDistribution(laws.Normal(0.0, 1.0), [there.inv])
+    assert sticking_the_landing(log_p, back, z.detach()).surrogate.isfinite()
+
+    class Net(laws.Transform):
+        domain = codomain = laws.constraints.real
+        bijective = True
+
+        def __init__(self):
+            super().__init__()
+            self.net = nn.Linear(1, 1)
+
+        def _inverse(self, y):
+            return y + self.net.bias
+
+        def log_abs_det_jacobian(self, x, y):
+            return torch.zeros_like(x)
+
+    hidden = laws.TransformedDistribution(laws.Normal(0.0, 1.0), [Net()])
+    with pytest.raises(ArgumentError, match="^posterior: .*network inside"):
+        sticking_the_landing(log_p, hidden, z)
 
 
 def test_a_log_density_without_gradient_is_refused_where_one_is_asked_for():
@@ -108,6 +151,7 @@ def test_a_log_density_without_gradient_is_refused_where_one_is_asked_for():
 
     with pytest.raises(ArgumentError, match="^log_prob: .*differentiate"):
         fit_posterior(density, nsf(2), steps=1)
+    fit_posterior(lambda z: torch.zeros(len(z)), nsf(2), steps=1)  # constant: nothing to lose
     fitted = fit_posterior(density, nsf(2), steps=1, objective="reweighted_wake_sleep")
     assert fitted.sample(1, resample=True).shape == (1, 2)
     with pytest.raises(ArgumentError, match="^n: "):
@@ -121,6 +165,8 @@ def test_nan_in_a_belief_network_names_the_term():
         fit(model, bits, context=torch.full((9, 3), torch.nan), steps=1)
     with pytest.raises(ShapeError, match="^context"):
         fit(model, bits, context=torch.zeros(9, 2), steps=1)
+    with pytest.raises(ShapeError, match="^context"):
+        model.sample(2, context=torch.zeros(9, 2))
     with pytest.raises(ContextError, match="^context"):
         SigmoidBeliefNetwork(6, (4,)).sample(3, context=torch.zeros(1, 3))
 
@@ -141,4 +187,7 @@ def test_too_few_samples_say_so():
         def log_weights(self, x, samples, generator):
             return torch.zeros(samples, len(x))
 
+    vae = VAE(nn.Linear(3, 4), nn.Linear(2, 3), posterior("normal", 2, context_features=4))
+    with pytest.raises(DataError, match="row 0"):
+        log_likelihood(vae, torch.full((2, 3), 9.0), samples=2)
     assert log_likelihood(Coin(), torch.ones(2), samples=1).standard_error.isnan().all()

@@ -64,9 +64,9 @@ def concrete(
         >>> relaxed.value.shape, relaxed.log_q.shape
         (torch.Size([2, 5, 3]), torch.Size([2, 5]))
     """
+    check_event("logits", logits, ())
     if logits.dim() == 0:
         raise ShapeError("logits", "(*batch, classes)", ())
-    check_event("logits", logits, logits.shape[-1:])
     check_positive("temperature", temperature)
     shape = (*check_shape("sample_shape", sample_shape), *logits.shape)
     gumbel = -torch.empty_like(logits).expand(shape).clone().exponential_(generator=generator).log()

@@ -58,6 +58,7 @@ def log_likelihood(
 
     Raises:
         ArgumentError: no samples.
+        DataError: a value is impossible under the model's ``likelihood``; the row is named.
         ShapeError: the model returns weights of another shape.
 
     Reference: Burda, Grosse and Salakhutdinov, *Importance weighted autoencoders*, 2015, section 5,
@@ -72,6 +73,9 @@ def log_likelihood(
     """
     check_count("samples", samples)
     check_count("chunk", chunk)
+    observed = getattr(model, "likelihood", None)
+    if observed is not None:
+        observed.check(x)
     first: Tensor | None = None  # log of the sum of weights so far
     second: Tensor | None = None  # log of the sum of their squares
     for start in range(0, samples, chunk):

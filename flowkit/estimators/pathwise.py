@@ -1,11 +1,11 @@
 """Estimators for samples that carry gradients: reparameterised ones, of continuous latents."""
 
-import copy
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, Transform
+from torch.distributions.transforms import _InverseTransform
 
 from flowkit.errors import ArgumentError, ShapeError
 from flowkit.estimators.estimate import Estimate, check_samples, log_mean_exp, log_weights
@@ -78,7 +78,7 @@ def sticking_the_landing(
 
     Raises:
         ShapeError: no samples, or shapes that do not go together.
-        ArgumentError: the posterior has no ``log_prob``.
+        ArgumentError: the posterior has no ``log_prob``, or hides a network in a transform.
 
     Reference: Roeder, Wu and Duvenaud, *Sticking the landing*, 2017, equation 8.
 
@@ -110,7 +110,7 @@ def dreg(log_p: Tensor, posterior: Any, z: Tensor, context: Tensor | None = None
 
     Raises:
         ShapeError: no samples, or shapes that do not go together.
-        ArgumentError: the posterior has no ``log_prob``.
+        ArgumentError: the posterior has no ``log_prob``, or hides a network in a transform.
 
     Reference: Tucker, Lawson, Gu and Maddison, *Doubly reparameterized gradient estimators for
     Monte Carlo objectives*, 2018, equation 8.
@@ -155,7 +155,11 @@ def _log_q_at_fixed_parameters(posterior: Any, z: Tensor, context: Tensor | None
         expected = (*posterior.batch_shape, *posterior.event_shape)
         if z.shape[1:] != expected:
             raise ShapeError("z", f"samples (samples, *{tuple(expected)})", tuple(z.shape))
-        log_q: Tensor = _detached(posterior).log_prob(z)
+        twin = _detached(posterior)
+        if twin.log_prob(z.detach()).requires_grad:
+            wanted = "one whose parameters are tensors, of its own or of its transforms"
+            raise ArgumentError("posterior", wanted, "a network inside")
+        log_q: Tensor = twin.log_prob(z)
     elif isinstance(posterior, nn.Module) and hasattr(posterior, "log_prob"):
         wrapped = _LogProb(posterior)
         fixed = {name: p.detach() for name, p in wrapped.named_parameters()}
@@ -181,8 +185,9 @@ def _without_gradients(part: Any) -> Any:
         return type(part)(map(_without_gradients, part))
     if not isinstance(part, Distribution | Transform):
         return part
-    twin = copy.copy(part)
+    twin = object.__new__(type(part))
     for name, value in vars(part).items():
-        # A transform remembers its inverse, and that it the other way: a circle.
-        vars(twin)[name] = None if name == "_inv" else _without_gradients(value)
+        # A transform remembers its inverse, if it was ever asked for, and an inverse what it is of.
+        forgets = name == "_inv" and not isinstance(part, _InverseTransform)
+        vars(twin)[name] = None if forgets else _without_gradients(value)
     return twin

@@ -164,8 +164,9 @@ class ContinuousBernoulliLikelihood(Likelihood):
         """Return the means, ``1 / (1 - exp(-l)) - 1 / l``."""
         logit = params[0]
         near = logit.abs() < 0.1
-        far = torch.where(near, 1.0, logit)
-        exact = -1 / torch.expm1(-far) - 1 / far
+        far = torch.where(near, 1.0, logit.abs())
+        below = 1 / far + (-far).exp() / torch.expm1(-far)  # of -|l|, where nothing overflows
+        exact = torch.where(logit > 0, 1 - below, below)
         series = 0.5 + logit / 12 - logit**3 / 720
         return torch.where(near, series, exact)
 

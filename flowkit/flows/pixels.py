@@ -1,7 +1,7 @@
 """Images pixel by pixel: the distribution whose parameters a PixelCNN computes."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -11,6 +11,9 @@ from flowkit.errors import ArgumentError
 from flowkit.flows.bases import Base
 from flowkit.flows.likelihoods import Likelihood, likelihood_named
 from flowkit.nets import PixelCNN
+
+if TYPE_CHECKING:
+    from flowkit.training import Batch, Step
 
 
 class PixelDistribution(Base):
@@ -70,13 +73,13 @@ class PixelDistribution(Base):
             seen[:, channel, row, column] = self.likelihood.features(value)
         return drawn.reshape(*shape, *self.event_shape)
 
-    def training_steps(self) -> dict[str, Any]:
+    def training_steps(self) -> "dict[str, Step]":
         """Return what `flowkit.training.fit` is to minimise: the negative log-likelihood."""
         from flowkit.training.step import Step  # it stands above flows, which it trains
 
         return {"likelihood": Step(self.parameters(), self.validation_loss)}
 
-    def validation_loss(self, batch: Any, generator: torch.Generator) -> dict[str, Tensor]:
+    def validation_loss(self, batch: "Batch", generator: torch.Generator) -> dict[str, Tensor]:
         """Return the negative log-likelihood of rows, or of what is drawn by them."""
         from flowkit.training.step import negative_log_likelihood
 

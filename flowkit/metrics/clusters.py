@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from flowkit.errors import ShapeError
+from flowkit.errors import DtypeError, ShapeError
 
 
 def cluster_error(
@@ -18,11 +18,15 @@ def cluster_error(
     the row which is surest of it.
 
     Args:
-        clusters: of each row, integers ``(n,)``.
-        labels: classes, ``(n,)``.
+        clusters: of each row, integers ``(n,)``, as an array or tensor.
+        labels: classes, integers ``(n,)``.
         confidence: in the cluster, ``(n,)``, of the rows that name the clusters.
         reference: clusters and labels of other rows, by which clusters are named; by default it
             is done by the rows themselves.
+
+    Raises:
+        DtypeError: clusters or labels that are no integers.
+        ShapeError: lengths that differ.
 
     Reference: Makhzani, Shlens, Jaitly, Goodfellow and Frey, *Adversarial autoencoders*, 2015,
     section 6, for the surest row; Springenberg, *Categorical GAN*, 2016, for the most.
@@ -31,7 +35,7 @@ def cluster_error(
         >>> cluster_error(np.array([7, 7, 7, 2]), np.array([0, 0, 1, 1]))
         0.25
     """
-    _check_labels(clusters, labels)
+    clusters, labels = _checked(clusters, labels)
     named, known = (clusters, labels) if reference is None else reference
     classes = cluster_classes(named, known, confidence)
     return float(np.mean([classes.get(c) != y for c, y in zip(clusters, labels, strict=True)]))
@@ -46,7 +50,7 @@ def cluster_classes(
         >>> cluster_classes(np.array([7, 7, 7, 2]), np.array([0, 0, 1, 1]))
         {2: 1, 7: 0}
     """
-    _check_labels(clusters, labels)
+    clusters, labels = _checked(clusters, labels)
     if confidence is not None and confidence.shape != clusters.shape:
         raise ShapeError("confidence", f"one for each row, {clusters.shape}", confidence.shape)
     classes = {}
@@ -60,6 +64,11 @@ def cluster_classes(
     return classes
 
 
-def _check_labels(clusters: np.ndarray, labels: np.ndarray) -> None:
+def _checked(clusters: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    clusters, labels = np.asarray(clusters), np.asarray(labels)
+    for name, value in (("clusters", clusters), ("labels", labels)):
+        if value.dtype.kind not in "biu":
+            raise DtypeError(name, "integers", value.dtype)
     if labels.ndim != 1 or labels.shape != clusters.shape:
         raise ShapeError("labels", f"as many as there are clusters, {clusters.shape}", labels.shape)
+    return clusters, labels

@@ -12,19 +12,39 @@ from typing import NamedTuple
 import numpy as np
 
 from flowkit._checks import check_count
-from flowkit.errors import ArgumentError, ShapeError
+from flowkit.errors import ArgumentError, DataError, ShapeError
 
 Represent = Callable[[np.ndarray], np.ndarray]
 
 _DEAD = 1e-12  # variance of a latent that says nothing
 
 
-def _checked(codes: np.ndarray, factors: np.ndarray, which: str = "") -> None:
+def _checked(
+    codes: np.ndarray, factors: np.ndarray, which: str = "", *, discrete: bool = True
+) -> None:
     for name, value in ((f"{which}codes", codes), (f"{which}factors", factors)):
         if value.ndim != 2 or len(value) < 2:
             raise ShapeError(name, "a matrix of at least two rows", value.shape)
+        if not np.isfinite(value).all():
+            row, column = np.argwhere(~np.isfinite(value))[0]
+            where = f"{name}, row {row}, column {column}"
+            raise DataError(where, "a finite number", value[row, column])
     if len(codes) != len(factors):
         raise ShapeError(f"{which}factors", f"{len(codes)} rows, as codes has", factors.shape)
+    if discrete and (factors != factors.round()).any():
+        row, column = np.argwhere(factors != factors.round())[0]
+        name = f"{which}factors, row {row}, column {column}"
+        raise DataError(name, "an integer, of a discrete factor", factors[row, column])
+
+
+def _checked_test(
+    codes: np.ndarray, factors: np.ndarray, test_codes: np.ndarray, test_factors: np.ndarray
+) -> None:
+    _checked(test_codes, test_factors, "test_")
+    for name, own, other in (("codes", codes, test_codes), ("factors", factors, test_factors)):
+        if own.shape[1] != other.shape[1]:
+            expected = f"{own.shape[1]} columns, as {name} has"
+            raise ShapeError(f"test_{name}", expected, other.shape)
 
 
 def _varying(factors: np.ndarray) -> list[int]:
@@ -68,7 +88,8 @@ def sap(
         continuous: whether factors are numbers, and not classes.
 
     Raises:
-        ShapeError: fewer than two latents, or rows that do not match.
+        ShapeError: fewer than two latents, or rows or columns that do not match.
+        DataError: codes that are not finite, discrete factors that are no integers.
         ArgumentError: discrete factors without test rows.
 
     Reference: Kumar, Sattigeri and Balakrishnan, *Variational inference of disentangled latent
@@ -79,7 +100,7 @@ def sap(
         >>> round(sap(v, v, continuous=True).score, 2)  # a latent for each factor
         1.0
     """
-    _checked(codes, factors)
+    _checked(codes, factors, discrete=not continuous)
     if codes.shape[1] < 2:
         raise ShapeError("codes", "at least two latents", codes.shape)
     if continuous:
@@ -87,7 +108,7 @@ def sap(
     else:
         if test_codes is None or test_factors is None:
             raise ArgumentError("test_codes", "rows to score discrete factors by", None)
-        _checked(test_codes, test_factors, "test_")
+        _checked_test(codes, factors, test_codes, test_factors)
         each = _accuracies(codes, factors, test_codes, test_factors)
     best = np.sort(each[:, _varying(factors)], axis=0)
     return SAP(float((best[-1] - best[-2]).mean()), each)
@@ -259,7 +280,7 @@ def dci(
     from sklearn.ensemble import RandomForestClassifier
 
     _checked(codes, factors)
-    _checked(test_codes, test_factors, "test_")
+    _checked_test(codes, factors, test_codes, test_factors)
     varying = _varying(factors)
     importance = np.zeros((codes.shape[1], factors.shape[1]))
     accuracy = []
@@ -277,7 +298,9 @@ def dci(
 def _concentration(table: np.ndarray) -> float:
     """Return 1 less the normalised entropy of each row, weighed by what the row holds."""
     totals = table.sum(1)
-    if table.shape[1] == 1 or totals.sum() == 0:
+    if totals.sum() == 0:  # nothing matters for anything
+        return 0.0
+    if table.shape[1] == 1:
         return 1.0
     share = table / np.where(totals > 0, totals, 1.0)[:, None]
     entropy = -(share * np.log(np.where(share > 0, share, 1.0))).sum(1) / np.log(table.shape[1])
@@ -307,8 +330,9 @@ def beta_vae_score(
         seed: of the draws.
 
     Raises:
-        ArgumentError: no factor that varies, no pairs.
+        ArgumentError: fewer than two factors that vary, no pairs or points.
         ShapeError: `represent` returns something else.
+        DataError: it returns numbers that are not finite.
 
     Reference: Higgins et al., *beta-VAE*, 2017, section 3 and appendix A.
 
@@ -320,7 +344,10 @@ def beta_vae_score(
 
     rng = np.random.default_rng(seed)
     varying = _choices(sizes)
-    check_count("pairs", pairs)
+    if len(varying) < 2:
+        raise ArgumentError("sizes", "two factors of more than one value", tuple(sizes))
+    for name, count in (("pairs", pairs), ("train", train), ("test", test)):
+        check_count(name, count)
 
     def points(n: int) -> tuple[np.ndarray, np.ndarray]:
         labels = rng.choice(varying, size=n)
@@ -362,6 +389,11 @@ def factor_vae_score(
         test: points to score by.
         seed: of the draws.
 
+    Raises:
+        ArgumentError: no factor that varies, no rows or points.
+        ShapeError: `represent` returns something else.
+        DataError: it returns numbers that are not finite.
+
     Reference: Kim and Mnih, *Disentangling by factorising*, 2018, section 4.
 
     Example:
@@ -371,6 +403,8 @@ def factor_vae_score(
     rng = np.random.default_rng(seed)
     varying = _choices(sizes)
     check_count("rows", rows, 2)
+    check_count("train", train)
+    check_count("test", test)
     variance = _represented(represent, _draw_factors(sizes, 10_000, rng)).var(0)
     alive = np.flatnonzero(variance >= 0.05**2)
     if not len(alive):
@@ -414,7 +448,7 @@ def active_units(means: np.ndarray, *, threshold: float = 0.01) -> int:
 
 
 def _choices(sizes: Sequence[int]) -> list[int]:
-    varying = [j for j, size in enumerate(sizes) if check_count("sizes", size) > 1]
+    varying = [j for j, size in enumerate(sizes) if check_count("sizes", int(size)) > 1]
     if not varying:
         raise ArgumentError("sizes", "a factor of more than one value", tuple(sizes))
     return varying
@@ -428,4 +462,6 @@ def _represented(represent: Represent, factors: np.ndarray) -> np.ndarray:
     z = np.asarray(represent(factors))
     if z.ndim != 2 or len(z) != len(factors):
         raise ShapeError("represent", f"latents ({len(factors)}, latents)", z.shape)
+    if not np.isfinite(z).all():
+        raise DataError("represent", "finite latents", "NaN or infinity")
     return z

@@ -27,8 +27,11 @@ def wasserstein_1(x: Tensor, y: Tensor) -> Tensor:
         >>> wasserstein_1(torch.tensor([0.0, 1.0]), torch.tensor([2.0, 3.0, 3.0, 2.0]))
         tensor(2.)
     """
-    if x.shape[1:] != y.shape[1:] or not len(x) or not len(y):
+    if x.dim() == 0 or x.shape[1:] != y.shape[1:]:
         raise ShapeError("y", f"points as those of x, {tuple(x.shape[1:])}", tuple(y.shape))
+    if not len(x) or not len(y):
+        raise ShapeError("x and y", "at least one point each", f"{len(x)} and {len(y)}")
+    x, y = _floating(x), _floating(y)
     both = torch.cat([x, y])
     values, order = both.sort(0)
     step = torch.cat([torch.full_like(x, 1 / len(x)), torch.full_like(y, -1 / len(y))])
@@ -92,6 +95,8 @@ def squared_mmd(x: Tensor, y: Tensor) -> Tensor:
         True
     """
     x, y = _vectors(x, y)
+    if min(len(x), len(y)) < 2:
+        raise ShapeError("x and y", "at least 2 rows each", f"{len(x)} and {len(y)}")
     scale = 2.0 * x.shape[1]
 
     def kernel(a: Tensor, b: Tensor) -> Tensor:
@@ -211,7 +216,15 @@ def _root(matrix: Tensor) -> Tensor:
 
 
 def _vectors(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    if x.dim() < 2 or x.shape[1:] != y.shape[1:]:
-        expected = f"rows as those of the other, {tuple(x.shape)}"
-        raise ShapeError("y", expected, tuple(y.shape))
-    return x.flatten(1), y.flatten(1)
+    """Return rows as vectors, about the origin: far from it squared distances have few digits."""
+    if x.dim() < 2:
+        raise ShapeError("x", "rows (n, *row)", tuple(x.shape))
+    if x.shape[1:] != y.shape[1:]:
+        raise ShapeError("y", f"rows of shape {tuple(x.shape[1:])}, as x has", tuple(y.shape))
+    x, y = _floating(x).flatten(1), _floating(y).flatten(1)
+    middle = x.detach().mean(0)
+    return x - middle, y - middle
+
+
+def _floating(x: Tensor) -> Tensor:
+    return x if x.is_floating_point() else x.to(torch.get_default_dtype())

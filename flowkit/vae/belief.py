@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from flowkit import estimators
 from flowkit._checks import check_choice, check_context, check_count, check_event, check_widths
-from flowkit._noise import uniform
 from flowkit.errors import ArgumentError, ContextError, DataError, ShapeError
 from flowkit.estimators import Estimate, RunningMoments
 from flowkit.training import Batch, Step, mean_over_rows
@@ -152,6 +151,7 @@ class SigmoidBeliefNetwork(nn.Module):
         if (context is None) == bool(self.context_features):
             got = None if context is None else "a tensor"
             raise ContextError("context", f"a context of {self.context_features} features", got)
+        check_context(context, self.context_features)
         if context is not None:
             layers, log_q = self._descend(self._prior_logits(context, samples), generator)
             log_p = log_q + _log_prob(self.generative[-1](layers[0]), x)
@@ -257,11 +257,9 @@ class SigmoidBeliefNetwork(nn.Module):
         check_context(context, self.context_features)
 
     def _prior_logits(self, context: Tensor | None, samples: int) -> Tensor:
+        check_context(context, self.context_features)
         if isinstance(self.prior, nn.Parameter):
-            check_context(context, 0)
             return self.prior.expand(samples, -1)
-        if context is None:
-            raise ContextError("context", f"a context of {self.context_features} features", None)
         logits: Tensor = self.prior(context)
         return logits.expand(samples, *logits.shape)
 
@@ -293,7 +291,7 @@ def _log_prob(logits: Tensor, bits: Tensor) -> Tensor:
 @torch.no_grad()
 def _draw(logits: Tensor, generator: torch.Generator | None) -> Tensor:
     chances = torch.sigmoid(logits)
-    bits = (uniform(chances.shape, chances, generator) < chances).to(chances)
+    bits = torch.bernoulli(chances.nan_to_num(), generator=generator)
     # NaN goes on to the loss, which the fit watches.
     return torch.where(chances.isnan(), chances, bits)
 

@@ -70,8 +70,9 @@ class TableLikelihood(Likelihood):
         self.decoded = sum(sizes) + 2 * self._n_values
         self.seen = sum(states or 1 for states in self._states) + 2 * self._n_values
         self._ends = np.cumsum(sizes).tolist()
-        means = []
-        for name, values in (("codes", encoded.codes), ("values", encoded.values)):
+        codes, means = encoded.codes.astype(np.float64), []
+        codes[~self._present_codes(encoded.codes)] = np.nan
+        for name, values in (("codes", codes), ("values", encoded.values)):
             mean, scale = moments(values.astype(np.float64))
             means.append(mean)
             self.register_buffer(f"{name}_scale", torch.from_numpy(scale).float())
@@ -79,12 +80,19 @@ class TableLikelihood(Likelihood):
         # float32. That of an integer is one, and categories count from 0.
         whole = np.array([not states for states in self._states], dtype=bool)
         middle = np.where(whole, means[0].round(), 0.0) if len(whole) else means[0]
-        self._middles = np.concatenate([middle, means[1]])
+        # Kept as bits: no conversion of the module's dtype rounds them.
+        bits = torch.from_numpy(np.concatenate([middle, means[1]]).view(np.int64))
+        self.register_buffer("middle_bits", bits)
         self.register_buffer("codes_mean", torch.from_numpy(means[0] - middle).float())
 
+    middle_bits: Tensor
     codes_mean: Tensor
     codes_scale: Tensor
     values_scale: Tensor
+
+    @property
+    def _middles(self) -> np.ndarray:
+        return self.middle_bits.cpu().numpy().view(np.float64)
 
     def encode(self, table: Any) -> Tensor:
         """Return rows ``(n, width)``: codes, values on the line, which are present, log-slopes.
@@ -181,7 +189,7 @@ class TableLikelihood(Likelihood):
         present = ~np.isnan(encoded.values)
         k = self._n_codes
         parts = [
-            encoded.codes - self._middles[:k],
+            np.where(self._present_codes(encoded.codes), encoded.codes - self._middles[:k], 0.0),
             np.where(present, encoded.values - self._middles[k:], 0.0),
             present,
             encoded.log_jacobian[:, None],
@@ -212,7 +220,9 @@ class TableLikelihood(Likelihood):
         half = 0.5 / self.codes_scale[j]
         v = (code - self.codes_mean[j]) / self.codes_scale[j] - mean
         low, high = (v - half) * inverse, (v + half) * inverse
-        mass = F.logsigmoid(high) + F.logsigmoid(-low) + torch.log(-torch.expm1(low - high))
+        # Not high - low, whose digits are lost where a column has millions of values.
+        width = (2 * half * inverse).clamp(min=torch.finfo(low.dtype).tiny)
+        mass = F.logsigmoid(high) + F.logsigmoid(-low) + torch.log(-torch.expm1(-width))
         if lower is not None:
             mass = torch.where(code <= lower, F.logsigmoid(high), mass)
         if upper is not None:
@@ -231,6 +241,14 @@ class TableLikelihood(Likelihood):
         lower, upper = self._bounds(j)
         code = code.round()
         return code if lower is None and upper is None else code.clamp(lower, upper)
+
+    def _present_codes(self, codes: np.ndarray) -> np.ndarray:
+        """Return which codes are there at all, ``(n, codes)``: flags and categories always."""
+        present = np.ones(codes.shape, dtype=bool)
+        for j, about in enumerate(self.schema.discrete):
+            if not self._states[j] and about.absent_if is not None:
+                present[:, j] = codes[:, about.absent_if] == 0
+        return present
 
     def _counted(self, codes: Tensor, j: int) -> Tensor:
         """Return whether an integer is there at all, by its flag."""
