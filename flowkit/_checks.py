@@ -33,6 +33,13 @@ def check_widths(argument: str, widths: Any) -> tuple[int, ...]:
     return tuple(check_count(argument, width) for width in widths)
 
 
+def check_row(row: Any) -> tuple[int, ...]:
+    """Return the shape of a row as a tuple if it is a non-empty sequence of positive sizes."""
+    if isinstance(row, int) or not isinstance(row, Sequence) or len(row) == 0:
+        raise ArgumentError("row", "the shape of a row, e.g. (784,)", repr(row))
+    return tuple(check_count("row", size) for size in row)
+
+
 def check_permutation(argument: str, order: Any, features: int | None = None) -> tuple[int, ...]:
     """Return ``order`` as a tuple if it is a permutation of ``0 .. features - 1``."""
     try:

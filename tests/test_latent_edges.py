@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from flowkit import gan, vae
 from flowkit.errors import ArgumentError, ContextError, DataError, ShapeError, TrainingError
 from flowkit.estimators import (
     concrete,
@@ -187,7 +188,23 @@ def test_too_few_samples_say_so():
         def log_weights(self, x, samples, generator):
             return torch.zeros(samples, len(x))
 
-    vae = VAE(nn.Linear(3, 4), nn.Linear(2, 3), posterior("normal", 2, context_features=4))
+    model = VAE(nn.Linear(3, 4), nn.Linear(2, 3), posterior("normal", 2, context_features=4))
     with pytest.raises(DataError, match="row 0"):
-        log_likelihood(vae, torch.full((2, 3), 9.0), samples=2)
+        log_likelihood(model, torch.full((2, 3), 9.0), samples=2)
     assert log_likelihood(Coin(), torch.ones(2), samples=1).standard_error.isnan().all()
+
+
+@pytest.mark.parametrize(
+    ("make", "argument"),
+    [
+        (lambda: vae.networks("mlp-300", 784, 2), "row"),
+        (lambda: vae.networks("mlp-300", (8,), 2, decoded=0), "decoded"),
+        (lambda: gan.networks("mlp", 2, 2), "row"),
+        (lambda: gan.networks("mlp", (2,), 2, widths=()), "widths"),
+        (lambda: vae.LadderVAE(8), "row"),
+        (lambda: vae.HierarchicalVAE(8), "row"),
+    ],
+)
+def test_shapes_of_rows_are_sequences(make, argument):
+    with pytest.raises(ArgumentError, match=f"^{argument}: "):
+        make()

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from flowkit._checks import check_choice, check_count, check_widths
-from flowkit.errors import ArgumentError, ShapeError
+from flowkit._checks import check_choice, check_count, check_row, check_widths
+from flowkit.errors import ShapeError
 from flowkit.gan.generators import Generator
 from flowkit.nets import MLP
 from flowkit.nets.convnet import check_image
@@ -62,9 +62,9 @@ def networks(
     check_choice("name", name, ("mlp", "dcgan", "resnet"))
     check_count("latents", latents)
     last = _ACTIVATIONS[check_choice("activation", activation, tuple(_ACTIVATIONS))]()
-    row = tuple(row)
-    if not row:
-        raise ArgumentError("row", "the shape of a row", row)
+    row = check_row(row)
+    if widths is not None:
+        check_widths("widths", widths)
     if name == "mlp":
         hidden = check_widths("widths", widths or (512, 512, 512))
         inner = nn.Sequential(_mlp(latents, math.prod(row), hidden), nn.Unflatten(1, row), last)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from flowkit._checks import check_count
-from flowkit.errors import ArgumentError, DataError, ShapeError
+from flowkit.errors import ArgumentError, DataError, DtypeError, ShapeError
 
 Represent = Callable[[np.ndarray], np.ndarray]
 
@@ -25,16 +25,24 @@ def _checked(
     for name, value in ((f"{which}codes", codes), (f"{which}factors", factors)):
         if value.ndim != 2 or len(value) < 2:
             raise ShapeError(name, "a matrix of at least two rows", value.shape)
-        if not np.isfinite(value).all():
-            row, column = np.argwhere(~np.isfinite(value))[0]
-            where = f"{name}, row {row}, column {column}"
-            raise DataError(where, "a finite number", value[row, column])
+        _check_finite(name, value)
     if len(codes) != len(factors):
-        raise ShapeError(f"{which}factors", f"{len(codes)} rows, as codes has", factors.shape)
+        expected = f"{len(codes)} rows, as {which}codes has"
+        raise ShapeError(f"{which}factors", expected, factors.shape)
     if discrete and (factors != factors.round()).any():
         row, column = np.argwhere(factors != factors.round())[0]
         name = f"{which}factors, row {row}, column {column}"
         raise DataError(name, "an integer, of a discrete factor", factors[row, column])
+
+
+def _check_finite(name: str, value: np.ndarray) -> None:
+    dtype = np.asarray(value).dtype
+    if dtype.kind not in "biuf":
+        raise DtypeError(name, "numbers", dtype)
+    if not np.isfinite(value).all():
+        row, column = np.argwhere(~np.isfinite(value))[0]
+        where = f"{name}, row {row}, column {column}"
+        raise DataError(where, "a finite number", value[row, column])
 
 
 def _checked_test(
@@ -444,11 +452,13 @@ def active_units(means: np.ndarray, *, threshold: float = 0.01) -> int:
     """
     if means.ndim != 2:
         raise ShapeError("means", "a matrix (n, latents)", means.shape)
+    _check_finite("means", means)
     return int((means.var(0) > threshold).sum())
 
 
 def _choices(sizes: Sequence[int]) -> list[int]:
-    varying = [j for j, size in enumerate(sizes) if check_count("sizes", int(size)) > 1]
+    counts = [int(size) if isinstance(size, np.integer) else size for size in sizes]
+    varying = [j for j, size in enumerate(counts) if check_count("sizes", size) > 1]
     if not varying:
         raise ArgumentError("sizes", "a factor of more than one value", tuple(sizes))
     return varying

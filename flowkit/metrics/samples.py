@@ -27,7 +27,10 @@ def wasserstein_1(x: Tensor, y: Tensor) -> Tensor:
         >>> wasserstein_1(torch.tensor([0.0, 1.0]), torch.tensor([2.0, 3.0, 3.0, 2.0]))
         tensor(2.)
     """
-    if x.dim() == 0 or x.shape[1:] != y.shape[1:]:
+    for name, points in (("x", x), ("y", y)):
+        if points.dim() == 0:
+            raise ShapeError(name, "points (n,) or (n, k)", ())
+    if x.shape[1:] != y.shape[1:]:
         raise ShapeError("y", f"points as those of x, {tuple(x.shape[1:])}", tuple(y.shape))
     if not len(x) or not len(y):
         raise ShapeError("x and y", "at least one point each", f"{len(x)} and {len(y)}")
@@ -222,7 +225,7 @@ def _vectors(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     if x.shape[1:] != y.shape[1:]:
         raise ShapeError("y", f"rows of shape {tuple(x.shape[1:])}, as x has", tuple(y.shape))
     x, y = _floating(x).flatten(1), _floating(y).flatten(1)
-    middle = x.detach().mean(0)
+    middle = x.detach().nan_to_num(0.0, 0.0, 0.0).mean(0)  # a row without a place spoils no other
     return x - middle, y - middle
 
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from flowkit._checks import check_count, check_widths
+from flowkit._checks import check_count, check_row, check_widths
 from flowkit._noise import normal
 from flowkit.errors import ArgumentError, ContextError, ShapeError
 from flowkit.flows import ConditionalNormal, Likelihood, likelihood_named
@@ -128,7 +128,8 @@ class LadderVAE(VAE):
             expected = f"{len(sizes)} levels in channels and hidden together, as there are groups"
             raise ArgumentError("hidden", expected, len(channels) + len(hidden))
         law = likelihood_named(likelihood)
-        encoder, decoder = _ladders(tuple(row), sizes, tuple(channels), tuple(hidden), law.outputs)
+        row = check_row(row)
+        encoder, decoder = _ladders(row, sizes, tuple(channels), tuple(hidden), law.outputs)
         latents = sum(sizes)
         q = ConditionalNormal(latents, context_features=2 * latents, hidden=None)
         super().__init__(encoder, decoder, q, likelihood=law, groups=sizes)
@@ -243,7 +244,7 @@ class HierarchicalVAE(nn.Module):
         super().__init__()
         self.sizes = check_widths("sizes", sizes)
         self.likelihood = likelihood_named(likelihood)
-        self.row = tuple(row)
+        self.row = check_row(row)
         width = math.prod(self.row)
         self.decoder = Flat(MLP(self.sizes[0], width * self.likelihood.outputs, hidden))
         self.encoder = nn.ModuleList(

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from flowkit._checks import check_choice, check_count
+from flowkit._checks import check_choice, check_count, check_row
 from flowkit.errors import ArgumentError
 from flowkit.nets import MLP, ConvDecoder, ConvEncoder
 
@@ -54,13 +54,14 @@ def networks(
     check_choice("name", name, (*_NAMED, "conv-64"))
     check_count("latents", latents)
     check_count("outputs", outputs)
-    if not len(row):
-        raise ArgumentError("row", "the shape of a row", tuple(row))
+    row = check_row(row)
+    if decoded is not None:
+        check_count("decoded", decoded)
     if name == "conv-64":
         if decoded is not None:
             raise ArgumentError("decoded", "None for images", decoded)
-        return _conv(tuple(row), latents, outputs)
-    return _NAMED[name](tuple(row), latents, decoded or outputs * math.prod(row))
+        return _conv(row, latents, outputs)
+    return _NAMED[name](row, latents, decoded or outputs * math.prod(row))
 
 
 class Flat(nn.Module):
