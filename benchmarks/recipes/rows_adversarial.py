@@ -41,10 +41,10 @@ PIXELS = [
         ),
     )
 ]
-# A decoder that sees two pixels far leaves the shape of a digit to the code, and is fast.
+# With a single layer of reach 2 the code told strokes instead of digits: 77 % errors, not 27.
 _CODES = {"batch_size": 100, "learning_rate": 1e-3}
 _DECODERS = {
-    "PixelGAN autoencoder": ("pixelgan", {"hidden": 16, "layers": 1, "reach": 2}, (5.27, 1.08)),
+    "PixelGAN autoencoder": ("pixelgan", {"hidden": 16, "layers": 2, "reach": 1}, (5.27, 1.08)),
     "Adversarial autoencoder": ("factorized", {}, (None, None)),
 }
 AUTOENCODERS = [
