@@ -26,18 +26,18 @@ def check_positive(argument: str, value: object) -> float:
     return float(value)
 
 
-def check_widths(argument: str, widths: Any) -> tuple[int, ...]:
+def check_widths(
+    argument: str, widths: Any, expected: str = "a non-empty sequence of widths, e.g. (64, 64)"
+) -> tuple[int, ...]:
     """Return ``widths`` as a tuple if it is a non-empty sequence of positive integers."""
     if isinstance(widths, int) or not isinstance(widths, Sequence) or len(widths) == 0:
-        raise ArgumentError(argument, "a non-empty sequence of widths, e.g. (64, 64)", repr(widths))
+        raise ArgumentError(argument, expected, repr(widths))
     return tuple(check_count(argument, width) for width in widths)
 
 
 def check_row(row: Any) -> tuple[int, ...]:
     """Return the shape of a row as a tuple if it is a non-empty sequence of positive sizes."""
-    if isinstance(row, int) or not isinstance(row, Sequence) or len(row) == 0:
-        raise ArgumentError("row", "the shape of a row, e.g. (784,)", repr(row))
-    return tuple(check_count("row", size) for size in row)
+    return check_widths("row", row, "the shape of a row, e.g. (784,)")
 
 
 def check_permutation(argument: str, order: Any, features: int | None = None) -> tuple[int, ...]:

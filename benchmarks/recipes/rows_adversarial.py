@@ -41,8 +41,8 @@ PIXELS = [
         ),
     )
 ]
-# With a single layer of reach 2 the code told strokes instead of digits: 77 % errors, not 27.
 _CODES = {"batch_size": 100, "learning_rate": 1e-3}
+# With a single layer of reach 2 the code told strokes instead of digits: 77 % errors, not 27.
 _DECODERS = {
     "PixelGAN autoencoder": ("pixelgan", {"hidden": 16, "layers": 2, "reach": 1}, (5.27, 1.08)),
     "Adversarial autoencoder": ("factorized", {}, (None, None)),

@@ -66,7 +66,7 @@ def networks(
     if widths is not None:
         check_widths("widths", widths)
     if name == "mlp":
-        hidden = check_widths("widths", widths or (512, 512, 512))
+        hidden = widths or (512, 512, 512)
         inner = nn.Sequential(_mlp(latents, math.prod(row), hidden), nn.Unflatten(1, row), last)
         outer = nn.Sequential(nn.Flatten(), _mlp(math.prod(row), 1, hidden))
         return Networks(Generator(inner, latents), outer)

@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from flowkit import estimators
 from flowkit._checks import check_choice, check_context, check_count, check_event, check_widths
-from flowkit.errors import ArgumentError, ContextError, DataError, ShapeError
+from flowkit.errors import ArgumentError, DataError, ShapeError
 from flowkit.estimators import Estimate, RunningMoments
 from flowkit.training import Batch, Step, mean_over_rows
+from flowkit.vae.objectives import check_enough
 
 _OBJECTIVES = ("vimco", "nvil", "reinforce", "reweighted_wake_sleep")
 
@@ -148,9 +149,6 @@ class SigmoidBeliefNetwork(nn.Module):
         """
         check_count("samples", samples)
         check_event("x", x, (self.visible,))
-        if (context is None) == bool(self.context_features):
-            got = None if context is None else "a tensor"
-            raise ContextError("context", f"a context of {self.context_features} features", got)
         check_context(context, self.context_features)
         if context is not None:
             layers, log_q = self._descend(self._prior_logits(context, samples), generator)
@@ -212,14 +210,8 @@ class SigmoidBeliefNetwork(nn.Module):
         estimator: Any = objective
         if isinstance(objective, str):
             estimator = getattr(estimators, check_choice("objective", objective, _OBJECTIVES))
-        plain = getattr(estimator, "func", estimator)  # of a functools.partial
-        if plain is estimators.vimco and samples < 2:
-            raise ArgumentError(
-                "samples",
-                "at least 2 for VIMCO, which takes others as baseline; take nvil for one",
-                samples,
-            )
-        learned = plain is estimators.nvil
+        check_enough(estimator, samples)
+        learned = getattr(estimator, "func", estimator) is estimators.nvil
 
         def loss(batch: Batch, generator: torch.Generator) -> Mapping[str, Tensor]:
             _, log_p, log_q = self.draw(batch.x, samples, generator, context=batch.context)
@@ -251,9 +243,6 @@ class SigmoidBeliefNetwork(nn.Module):
         if bad.any():
             row, column = bad.nonzero()[0].tolist()
             raise DataError(f"data, row {row}, entry {column}", "0 or 1", x[row, column].item())
-        if (context is None) == bool(self.context_features):
-            got = None if context is None else tuple(context.shape)
-            raise ContextError("context", f"a context of {self.context_features} features", got)
         check_context(context, self.context_features)
 
     def _prior_logits(self, context: Tensor | None, samples: int) -> Tensor:

@@ -43,14 +43,9 @@ def estimate_of(
         objective = getattr(estimators, check_choice("objective", objective, (*_PATHWISE, *_SCORE)))
     if not callable(objective):
         raise ArgumentError("objective", "an estimator or its name", repr(objective))
+    check_enough(objective, samples)
     plain = getattr(objective, "func", objective)  # of a functools.partial
-    parameters = inspect.signature(objective).parameters
-    baseline = parameters["baseline"].default if "baseline" in parameters else None
-    leaves_out = baseline == "leave_one_out" or (plain is estimators.vimco and baseline is not None)
-    if leaves_out and samples < 2:
-        what = "VIMCO" if plain is estimators.vimco else "a baseline of the other samples"
-        raise ArgumentError("samples", f"at least 2 for {what}", samples)
-    if "posterior" in parameters:
+    if "posterior" in inspect.signature(objective).parameters:
         return lambda d: objective(d.log_p, d.model.posterior, d.z, d.context)
     if any(plain is getattr(estimators, name) for name in _SCORE):
 
@@ -64,6 +59,16 @@ def estimate_of(
 
         return by_score
     return lambda d: objective(d.log_p, d.log_q)
+
+
+def check_enough(estimator: Callable[..., Estimate], samples: int) -> None:
+    """Raise if an estimator takes other samples as baseline, and there are none."""
+    parameters = inspect.signature(estimator).parameters  # of a partial, with its own defaults
+    baseline = parameters["baseline"].default if "baseline" in parameters else None
+    is_vimco = getattr(estimator, "func", estimator) is estimators.vimco
+    if samples < 2 and (baseline == "leave_one_out" or (is_vimco and baseline is not None)):
+        what = "VIMCO" if is_vimco else "a baseline of the other samples"
+        raise ArgumentError("samples", f"at least 2 for {what}", samples)
 
 
 def _check_weight(argument: str, value: object) -> None:

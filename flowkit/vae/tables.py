@@ -211,10 +211,11 @@ class TableLikelihood(Likelihood):
         return discrete, (mean, log_scale.clamp(_NARROWEST, _WIDEST))
 
     def _log_code(self, codes: Tensor, j: int, part: Tensor) -> Tensor:
-        code, (lower, upper) = codes[..., j], self._bounds(j)
+        code = codes[..., j]
         if self._states[j]:
             at = code.long().clamp(max=self._states[j] - 1).expand(part.shape[:-1])
             return part.log_softmax(-1).gather(-1, at.unsqueeze(-1)).squeeze(-1)
+        lower, upper = self._bounds(j)
         mean, log_scale = part.unbind(-1)
         inverse = (-log_scale.clamp(_NARROWEST, _WIDEST)).exp()
         half = 0.5 / self.codes_scale[j]
