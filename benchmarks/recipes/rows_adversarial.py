@@ -102,7 +102,7 @@ FLOW_GANS = [
 _GAMES = {
     "WGAN-GP": (
         {"penalty": 10.0, "critic_steps": 2},
-        {"learning_rate": 5e-4, "steps": 18_000, "schedule": "cosine", "precision": "bf16-mixed"},
+        {"learning_rate": 5e-4, "steps": 46_000, "schedule": "cosine", "precision": "bf16-mixed"},
     ),
     "WGAN": ({"clip": 0.01}, {"learning_rate": 5e-5, "precision": "bf16-mixed"}),
 }
