@@ -20,6 +20,7 @@ SMALLER = {
     "Bernoulli MADE, fixed binarisation": {"hidden": (800,)},
     "PixelGAN autoencoder, MNIST, 30 clusters": CNN,
     "Adversarial autoencoder, MNIST, 100 labels": {},
+    "Adversarial autoencoder with style, MNIST, 30 clusters": {},
     "Flow-GAN, magic, hybrid": {"layers": 2, "hidden": (8,)},
     "Flow-GAN, MNIST, adversarial": {"hidden": (8,)},
     "WGAN-GP, MNIST": {"widths": (4, 4)},
@@ -77,6 +78,9 @@ def test_a_row_trains_and_goes_on(name, tmp_path):
     if recipe.kind == "flow-gan":
         assert np.isfinite(again["row"]["critic_distance"])
         assert "sliced wasserstein" in again["row"]["note"]
+    if recipe.kind == "codes":
+        assert again["curve"]
+        assert all(0 <= error <= 100 for _, error in again["curve"])
     if recipe.kind == "images":
         assert sum(again["shares"]) == pytest.approx(1)
 

@@ -100,28 +100,38 @@ def codes(recipe: Recipe, minutes: float, path: Path, split: int) -> Measured:
             [(labels["train"] == c).nonzero()[: few // CLASSES, 0] for c in range(CLASSES)]
         )
         more["labelled"] = (parts["train"][chosen], labels["train"][chosen])
+
+    def errors(model: Any, part: str) -> tuple[Tensor, int]:
+        """Return which rows of a part are taken for another class, and the categories in use."""
+        clusters = {p: model.clusters(parts[p].round()).numpy() for p in {"val", part}}
+        classes = {c: c for c in range(CLASSES)}  # with labels, categories are classes
+        if not few:
+            classes = cluster_classes(clusters["val"], labels["val"].numpy())
+        said = np.array([classes.get(c, -1) for c in clusters[part]])
+        return torch.from_numpy(said) != labels[part], len(np.unique(clusters[part]))
+
+    def held_out(model: nn.Module) -> float:
+        model.eval()
+        wrong, _ = errors(model, "val")
+        model.train()
+        return 100 * float(wrong.double().mean())
+
+    curve = _Curve(path, held_out, every=max(_LOOK // 4, 1), drawing=False)
     trained = train(
         lambda: _autoencoder(recipe, **options),
         parts["train"],
         minutes,
         path,
         seed=recipe.seed,
+        callbacks=[curve],
         **more,
         **recipe.training,
     )
-    model: Any = trained.model
-    clusters = {p: model.clusters(parts[p].round()).numpy() for p in ("val", "test")}
-    classes = {c: c for c in range(CLASSES)}  # with labels, categories are classes
-    if not few:
-        classes = cluster_classes(clusters["val"], labels["val"].numpy())
-    found_class = np.array([classes.get(c, -1) for c in clusters["test"]])
-    wrong = torch.from_numpy(found_class) != labels["test"]
-    used = len(np.unique(clusters["test"]))
+    wrong, used = errors(trained.model, "test")
     nats = np.mean(trained.history.terms["reconstruction"]["reconstruction"][-500:])
     detail = f"{used} categories in use, {nats:.1f} nats given the code"
-    return Measured(
-        100 * wrong.double(), trained.notes() | {"categories_in_use": used}, found.part, detail
-    )
+    notes = trained.notes() | {"curve": curve.points, "categories_in_use": used}
+    return Measured(100 * wrong.double(), notes, found.part, detail)
 
 
 def _autoencoder(
@@ -185,17 +195,21 @@ def images(recipe: Recipe, minutes: float, path: Path, split: int) -> Measured:
 class _Curve:
     """Points of a curve, kept in a file beside the checkpoint, for a row that goes on."""
 
-    def __init__(self, path: Path, measure: Any) -> None:
+    def __init__(
+        self, path: Path, measure: Any, *, every: int | None = None, drawing: bool = True
+    ) -> None:
         self._file, self._measure = path.with_suffix(".curve"), measure
+        self._every, self._drawing = every or _LOOK, drawing
         self.points = json.loads(self._file.read_text()) if self._file.exists() else []
         self.drawn: list[Tensor] = []  # samples at those points, of this process alone
 
     def __call__(self, state: Any) -> None:
         """Look at the model every so often; a callback of `fit`."""
-        if state.step % _LOOK == 0:
+        if state.step % self._every == 0:
             with torch.no_grad():
                 point = [state.step, self._measure(state.model)]
-            self.drawn.append(draw(state.model, _SHOWN))
+            if self._drawing:
+                self.drawn.append(draw(state.model, _SHOWN))
             # What a leg that broke off had seen is seen again.
             self.points = [p for p in self.points if p[0] < state.step] + [point]
             self._file.write_text(json.dumps(self.points))
