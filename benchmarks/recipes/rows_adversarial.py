@@ -83,7 +83,7 @@ AUTOENCODERS = [
 ]
 _WEIGHTS = {"likelihood": (1.0, 0.0), "adversarial": (0.0, 1.0), "hybrid": (1.0, 1.0)}
 # Of 784 pixels a likelihood pulls twenty times as hard as a critic.
-_WEIGHTS_OF_IMAGES = _WEIGHTS | {"hybrid": (1.0, 3.0)}
+_WEIGHTS_OF_IMAGES = _WEIGHTS | {"hybrid": (1.0, 2.0)}
 _FLOWS = {
     "MNIST": (
         "mnist",
@@ -114,9 +114,9 @@ FLOW_GANS = [
     for data, (source, options, training) in _FLOWS.items()
     for name, weights in (_WEIGHTS_OF_IMAGES if data == "MNIST" else _WEIGHTS).items()
 ]
-_FALLING = {  # for as many steps as twenty minutes have, and eight
+_FALLING = {  # for as many steps as twenty minutes have, and five
     "MNIST": {"schedule": "cosine", "steps": 46_000},
-    "Fashion-MNIST": {"schedule": "cosine", "steps": 18_000},
+    "Fashion-MNIST": {"schedule": "cosine", "steps": 11_000},
 }
 _GAMES = {
     "WGAN-GP": (
