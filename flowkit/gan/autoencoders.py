@@ -276,8 +276,10 @@ class PixelGANAutoencoder(AdversarialAutoencoder):
     """An adversarial autoencoder whose decoder draws pixel after pixel, given the code.
 
     What a PixelCNN can tell from the pixels nearby, the code need not say: the further it sees,
-    the more global is what is left to the code. A categorical code, told to every pixel alike,
-    finds clusters.
+    the more global is what is left to the code. A categorical code finds clusters. Told to every
+    pixel alike (``conditioning="invariant"``) it can only say what holds all over the image, which
+    is a style of strokes where pixels see little of it; such a decoder is to be told pixel by
+    pixel (``"dependent"``).
 
     Args:
         encoder: as of `AdversarialAutoencoder`.
