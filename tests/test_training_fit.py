@@ -153,26 +153,28 @@ def test_averaged_weights_are_validated_and_kept():
     assert history.validation == [(20, pytest.approx(score, rel=1e-6))]
 
 
-def test_running_statistics_are_averaged_as_the_weights_are():
-    norm = nn.BatchNorm1d(2, affine=False)
-    weight, means = nn.Parameter(torch.ones(2)), [norm.running_mean.clone()]
-    model = nn.Sequential(norm)
-    model.register_parameter("weight", weight)
-    step = Step([weight], lambda batch, _: {"a": (weight * norm(batch.x)).square().mean()})
+@pytest.mark.parametrize("validation", [None, 0.5])
+def test_averaged_weights_have_running_statistics_of_their_own(validation):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
+    step = Step(model.parameters(), lambda batch, _: {"a": model(batch.x).pow(4).mean()})
+    x = torch.randn(64, 2) + 3
     fit(
         model,
-        torch.randn(64, 2) + 3,
+        x,
         objective={"a": step},
-        steps=3,
-        average=0.3,
-        callbacks=[lambda _: means.append(norm.running_mean.clone())],
+        steps=20,
+        batch_size=32,
+        learning_rate=0.3,
+        average=0.9,
+        validation=validation,
     )
-    expected = means[0]
-    for number, mean in enumerate(means[1:], start=1):
-        decay = min(0.3, (1 + number) / (10 + number))
-        expected = decay * expected + (1 - decay) * mean
-    torch.testing.assert_close(norm.running_mean, expected)
-    assert (means[-1] - expected).abs().min() > 0.01
+    rows = x if validation is None else x[split(0, 64, 32)[0]]
+    seen = model[0](rows)
+    torch.testing.assert_close(model[1].running_mean, seen.mean(0), atol=0.05, rtol=0.05)
+    torch.testing.assert_close(model[1].running_var, seen.var(0), atol=0.05, rtol=0.1)
+    assert model[1].momentum == 0.1
+    assert not model[1].training
 
 
 def test_callbacks_see_the_fit_and_may_stop_it():

@@ -2,9 +2,12 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
+
+_Norm: TypeAlias = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d
 
 
 class Average:
@@ -45,12 +48,40 @@ class Average:
             torch._foreach_copy_(self._parameters, live)
 
 
-def running_statistics(model: nn.Module) -> list[Tensor]:
-    """Return the means and variances that the batch norms of a network keep.
-
-    They belong to the weights that made them, and are averaged with these.
-    """
+def batch_norms(model: nn.Module) -> list[_Norm]:
+    """Return the batch norms of a network that keep running statistics."""
     kinds = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
     norms = [module for module in model.modules() if isinstance(module, kinds)]
-    kept = [buffer for norm in norms for buffer in (norm.running_mean, norm.running_var)]
-    return [buffer for buffer in kept if buffer is not None]
+    return [norm for norm in norms if norm.running_mean is not None]
+
+
+def running_statistics(model: nn.Module) -> list[Tensor]:
+    """Return the means and variances that the batch norms of a network keep."""
+    norms = batch_norms(model)
+    return [b for norm in norms for b in (norm.running_mean, norm.running_var) if b is not None]
+
+
+@contextmanager
+def taking_statistics(model: nn.Module) -> Iterator[None]:
+    """Have batch norms take the plain mean of what goes through them, in a model in ``eval`` mode.
+
+    Averaged weights have statistics of their own, which are not the average of those that the
+    weights had.
+
+    Reference: Izmailov et al., *Averaging weights leads to wider optima and better
+    generalization*, 2018, section 3.2.
+    """
+    model.eval()
+    norms = batch_norms(model)
+    kept = [(norm, norm.momentum, norm.num_batches_tracked.clone()) for norm in norms]  # type: ignore[union-attr]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None
+        norm.train()
+    try:
+        yield
+    finally:
+        for norm, momentum, count in kept:
+            norm.momentum = momentum
+            norm.num_batches_tracked.copy_(count)  # type: ignore[union-attr]
+            norm.eval()

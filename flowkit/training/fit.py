@@ -84,9 +84,9 @@ def fit(
         schedule: "cosine", "constant", or a function from the fraction of steps taken, 0 to 1, to
             a factor of the learning rate.
         clip: largest norm of the gradient of a step, or None.
-        average: decay, e.g. 0.999, of an exponential moving average of the weights, and of the
-            running statistics of batch norms, which is what is validated and what the model is
-            left with.
+        average: decay, e.g. 0.999, of an exponential moving average of the weights, which
+            is what is validated and what the model is left with. Batch norms take their running
+            statistics anew from training rows then: those of averaged weights are their own.
         patience: number of validations in a row without a better score that end the fit.
         validate_every: steps between two validations; by default 100, more for many rows.
         precision: "32" or "64" convert model and data; "bf16-mixed" computes the matrix products

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from flowkit._memory import keep_freed_memory
 from flowkit.errors import TrainingError
 from flowkit.training.adam import Adam
-from flowkit.training.average import Average, running_statistics
+from flowkit.training.average import Average, batch_norms, running_statistics, taking_statistics
 from flowkit.training.best import Best
 from flowkit.training.checkpoint import Checkpoint
 from flowkit.training.compilation import Compiled
@@ -24,7 +24,14 @@ from flowkit.training.processes import Processes
 from flowkit.training.progress import reporter
 from flowkit.training.rows import Source
 from flowkit.training.schedule import schedule_named
-from flowkit.training.seeds import STEP, StepSeeds, random_state_restored
+from flowkit.training.seeds import (
+    CALIBRATION,
+    STEP,
+    StepSeeds,
+    mixed,
+    random_state_restored,
+    reseed,
+)
 from flowkit.training.snapshot import Snapshot
 from flowkit.training.step import Step
 from flowkit.training.update import Update, optimizer_of
@@ -32,6 +39,7 @@ from flowkit.transforms import BatchNorm, calibrate
 
 # Rows that batch norm is calibrated on before a validation; at the end it is all of them.
 _CALIBRATION_ROWS = 10_000
+_CALIBRATION_BATCHES = 20  # that other batch norms take the statistics of averaged weights from
 _STEPS_BETWEEN_VALIDATIONS = 100
 
 
@@ -123,6 +131,8 @@ class Loop:
         self._evaluation, self._options, self._processes = evaluation, options, processes
         self._checkpoint = checkpoint
         self._best = Best(members, options.patience)
+        self._losses, self._autocast = [step.loss for step in steps.values()], autocast
+        self._calibration_seed = mixed(seed, CALIBRATION)[0]
         self._updates: dict[str, Update] = {}
         for number, (name, step) in enumerate(steps.items()):
             optimizer = optimizer_of(step, options.learning_rate)
@@ -223,6 +233,8 @@ class Loop:
 
     def _validate(self, evaluation: Evaluation) -> None:
         with self._final_weights():
+            if self._average is not None:
+                self._take_statistics()
             self._calibrate(self._train[..., :_CALIBRATION_ROWS])
             self._processes.broadcast(self.model.buffers())
             self.model.eval()
@@ -247,6 +259,8 @@ class Loop:
         """Leave the model with the weights that it is to be used with."""
         if self._average is not None and not any(self._best.steps):
             self._average.apply()
+            if not failed:
+                self._take_statistics()
         self._best.restore(self._weights())
         for history, step in zip(self.histories, self._best.steps, strict=True):
             history.best_step, history.stopped = step or self.step, self.stopped
@@ -272,6 +286,21 @@ class Loop:
     def _calibrate(self, rows: Tensor) -> None:
         if any(isinstance(module, BatchNorm) for module in self.model.modules()):
             calibrate(self.model, *self._source.take(rows)[:2])
+
+    @torch.enable_grad()
+    def _take_statistics(self) -> None:
+        """Give torch's batch norms the statistics of the averaged weights."""
+        if not batch_norms(self.model):
+            return
+        device = self._processes.device
+        generator = torch.Generator(device)
+        with random_state_restored(device), taking_statistics(self.model):
+            reseed(generator, self._calibration_seed)
+            for number in range(1, _CALIBRATION_BATCHES + 1):
+                batch = self._source.take(self._order(number))
+                for loss in self._losses:
+                    with self._autocast:
+                        loss(batch, generator)
 
     def _weights(self) -> dict[str, Tensor]:
         """Return everything that training changes in the model, and in what an objective brings."""

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 # What a number is drawn for. The streams of one seed are independent of each other.
-SPLIT, ORDER, STEP, VALIDATION = range(4)
+SPLIT, ORDER, STEP, VALIDATION, CALIBRATION = range(5)
 
 _BLOCK = 1024
 
