@@ -103,12 +103,13 @@ def codes(recipe: Recipe, minutes: float, path: Path, split: int) -> Measured:
 
     def errors(model: Any, part: str) -> tuple[Tensor, int]:
         """Return which rows of a part are taken for another class, and the categories in use."""
-        clusters = {p: model.clusters(parts[p].round()).numpy() for p in {"val", part}}
+        clusters = model.clusters(parts[part].round()).numpy()
         classes = {c: c for c in range(CLASSES)}  # with labels, categories are classes
         if not few:
-            classes = cluster_classes(clusters["val"], labels["val"].numpy())
-        said = np.array([classes.get(c, -1) for c in clusters[part]])
-        return torch.from_numpy(said) != labels[part], len(np.unique(clusters[part]))
+            known = clusters if part == "val" else model.clusters(parts["val"].round()).numpy()
+            classes = cluster_classes(known, labels["val"].numpy())
+        said = np.array([classes.get(c, -1) for c in clusters])
+        return torch.from_numpy(said) != labels[part], len(np.unique(clusters))
 
     def held_out(model: nn.Module) -> float:
         model.eval()
