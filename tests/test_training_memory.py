@@ -1,5 +1,6 @@
 import pytest
 import torch
+from torch import nn
 
 from flowkit.flows import maf
 from flowkit.training import Step, fit, maximum_likelihood
@@ -55,3 +56,20 @@ def test_one_row_too_large_and_other_errors_are_the_users():
         fit(flow, x, objective=limited(flow, 0, torch.OutOfMemoryError(message)), steps=1)
     with pytest.raises(RuntimeError, match="something else"):
         fit(flow, x, objective=limited(flow, 0, RuntimeError("something else")), steps=1)
+
+
+def test_the_statistics_of_averaged_weights_are_taken_in_pieces_too():
+    x = torch.randn(100, 2) + 3
+    norm, flow = nn.BatchNorm1d(2), maf(2, layers=1)
+
+    class Normed(nn.Module):
+        def log_prob(self, x):
+            return flow.log_prob(norm(x))
+
+    model = Normed()
+    model.norm, model.flow = norm, flow
+    objective = limited(model, 13, torch.OutOfMemoryError("out of memory"))
+    with pytest.warns(UserWarning, match="out of memory"):
+        fit(model, x, objective=objective, steps=2, batch_size=50, average=0.9)
+    # Pieces of 12 and of 13 rows count alike.
+    torch.testing.assert_close(norm.running_mean, x.mean(0), atol=0.01, rtol=0)

@@ -297,10 +297,11 @@ class Loop:
         with random_state_restored(device), taking_statistics(self.model):
             reseed(generator, self._calibration_seed)
             for number in range(1, _CALIBRATION_BATCHES + 1):
-                batch = self._source.take(self._order(number))
-                for loss in self._losses:
-                    with self._autocast:
-                        loss(batch, generator)
+                rows = self._order(number)
+                for loss, update in zip(self._losses, self._updates.values(), strict=True):
+                    for piece in update.pieces.of(rows):
+                        with self._autocast:
+                            loss(self._source.take(piece), generator)
 
     def _weights(self) -> dict[str, Tensor]:
         """Return everything that training changes in the model, and in what an objective brings."""
