@@ -300,6 +300,18 @@ def test_networks_of_images_fit_one_another(name, row):
     assert nets.critic(drawn[0].flatten(1)).shape == (2, 1)
 
 
+@pytest.mark.parametrize("name", ["dcgan", "resnet"])
+def test_hidden_layers_of_networks_of_images_lie_innermost(name):
+    nets = networks(name, (1, 8, 8), 5, widths=(4, 6), hidden=(16, 9))
+    flat = [layer for net in nets for layer in net.modules() if isinstance(layer, nn.Linear)]
+    inner = 6 if name == "resnet" else 6 * 2 * 2  # what the outermost hidden layer of critics sees
+    shapes = [(5, 9), (9, 16), (16, 6 * 2 * 2), (inner, 16), (16, 9), (9, 1)]
+    assert [(layer.in_features, layer.out_features) for layer in flat] == shapes
+    gan = WGAN(nets.generator, nets.critic, critic_steps=1)
+    history = fit(gan, torch.rand(20, 1, 8, 8), steps=2, batch_size=10)
+    assert all(map(math.isfinite, history.loss))
+
+
 def test_the_way_from_latents_to_others_keeps_their_length():
     torch.manual_seed(0)
     generator = Generator(nn.Identity(), 50)
@@ -360,6 +372,10 @@ def test_what_does_not_fit_is_refused_before_the_first_step():
         Generator(nn.Linear(2, 2), 2, StandardNormal(3))
     with pytest.raises(ArgumentError, match="image"):
         networks("dcgan", (1, 30, 30), 8)
+    with pytest.raises(ArgumentError, match="hidden"):
+        networks("mlp", (2,), 8, hidden=(16,))
+    with pytest.raises(ArgumentError, match="hidden"):
+        networks("dcgan", (1, 8, 8), 8, hidden=(0,))
     with pytest.raises(ArgumentError, match="likelihood_weight"):
         FlowGAN(nice(2), critic, -1.0)
     with pytest.raises(ArgumentError, match="likelihood_weight"):

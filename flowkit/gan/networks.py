@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from flowkit._checks import check_choice, check_count, check_row, check_widths
-from flowkit.errors import ShapeError
+from flowkit.errors import ArgumentError, ShapeError
 from flowkit.gan.generators import Generator
 from flowkit.nets import MLP
 from flowkit.nets.convnet import check_image
@@ -36,6 +36,7 @@ def networks(
     *,
     activation: str = "none",
     widths: Sequence[int] | None = None,
+    hidden: Sequence[int] = (),
 ) -> Networks:
     """Return generator and critic of a name, for rows of a shape.
 
@@ -47,12 +48,17 @@ def networks(
         activation: at the end of the generator: "none", "sigmoid" or "tanh".
         widths: of the layers; for the last two the channels, from the image inwards, each of
             which halves it: (64, 128) by default.
+        hidden: of the last two, the widths of layers further inwards that see the whole image, as
+            in InfoGAN, e.g. (512,). Without, a "dcgan" critic is a sum over patches: that strokes
+            make no digit is hard for it to see.
 
     Raises:
-        ArgumentError: an unknown name, or an image that cannot be halved so often.
+        ArgumentError: an unknown name, an image that cannot be halved so often, or hidden layers
+            for an "mlp", which has no others.
 
     Reference: Gulrajani et al., *Improved training of Wasserstein GANs*, 2017, appendix; Radford,
-    Metz and Chintala, *Unsupervised representation learning with DCGANs*, 2015.
+    Metz and Chintala, *Unsupervised representation learning with DCGANs*, 2015; Chen et al.,
+    *InfoGAN*, 2016, appendix C.1.
 
     Example:
         >>> nets = networks("dcgan", (1, 28, 28), 16, activation="sigmoid", widths=(8, 16))
@@ -66,14 +72,16 @@ def networks(
     if widths is not None:
         check_widths("widths", widths)
     if name == "mlp":
-        hidden = widths or (512, 512, 512)
-        inner = nn.Sequential(_mlp(latents, math.prod(row), hidden), nn.Unflatten(1, row), last)
-        outer = nn.Sequential(nn.Flatten(), _mlp(math.prod(row), 1, hidden))
+        if hidden:
+            raise ArgumentError("hidden", 'none, as the "mlp" has its widths', hidden)
+        widths = widths or (512, 512, 512)
+        inner = nn.Sequential(_mlp(latents, math.prod(row), widths), nn.Unflatten(1, row), last)
+        outer = nn.Sequential(nn.Flatten(), _mlp(math.prod(row), 1, widths))
         return Networks(Generator(inner, latents), outer)
     channels = check_widths("widths", widths or (64, 128))
     image = check_image(row, len(channels))
     blocks = _dcgan if name == "dcgan" else _resnet
-    up, down = blocks(image, latents, channels)
+    up, down = blocks(image, latents, channels, check_widths("hidden", hidden) if hidden else ())
     return Networks(Generator(nn.Sequential(up, last), latents), _Images(image, down))
 
 
@@ -100,20 +108,19 @@ def _mlp(width: int, outputs: int, hidden: Sequence[int]) -> MLP:
 
 
 _Pair = tuple[nn.Module, nn.Module]
+_Sizes = tuple[int, ...]
 
 
-def _dcgan(image: tuple[int, int, int], latents: int, channels: tuple[int, ...]) -> _Pair:
+def _dcgan(image: _Sizes, latents: int, channels: _Sizes, hidden: _Sizes) -> _Pair:
     top, side = channels[-1], [size // 2 ** len(channels) for size in image[1:]]
-    up: list[nn.Module] = [
-        nn.Linear(latents, top * side[0] * side[1], bias=False),
-        nn.Unflatten(1, (top, *side)),
-    ]
+    width, up = _outwards(latents, hidden)
+    up += [nn.Linear(width, top * side[0] * side[1], bias=False), nn.Unflatten(1, (top, *side))]
     for a, b in zip(reversed(channels), [*reversed(channels[:-1]), image[0]], strict=True):
         up += [nn.BatchNorm2d(a), nn.ReLU(), nn.ConvTranspose2d(a, b, 4, 2, 1)]
     down: list[nn.Module] = []
     for a, b in zip((image[0], *channels), channels, strict=False):
         down += [nn.Conv2d(a, b, 4, 2, 1), nn.LeakyReLU(0.2)]
-    down += [nn.Flatten(), nn.Linear(top * side[0] * side[1], 1)]
+    down += [nn.Flatten(), *_inwards(top * side[0] * side[1], hidden)]
     for layer in up:
         if isinstance(layer, nn.ConvTranspose2d):
             nn.init.normal_(layer.weight, 0.0, 0.02)
@@ -122,20 +129,36 @@ def _dcgan(image: tuple[int, int, int], latents: int, channels: tuple[int, ...])
     return nn.Sequential(*up), nn.Sequential(*down)
 
 
-def _resnet(image: tuple[int, int, int], latents: int, channels: tuple[int, ...]) -> _Pair:
+def _resnet(image: _Sizes, latents: int, channels: _Sizes, hidden: _Sizes) -> _Pair:
     top, side = channels[-1], [size // 2 ** len(channels) for size in image[1:]]
-    up: list[nn.Module] = [
-        nn.Linear(latents, top * side[0] * side[1]),
-        nn.Unflatten(1, (top, *side)),
-    ]
+    width, up = _outwards(latents, hidden)
+    up += [nn.Linear(width, top * side[0] * side[1]), nn.Unflatten(1, (top, *side))]
     for a, b in zip(reversed(channels), [*reversed(channels[:-1]), channels[0]], strict=True):
         up.append(_Block(a, b, _doubled, norm=True))
     up += [nn.BatchNorm2d(channels[0]), nn.ReLU(), nn.Conv2d(channels[0], image[0], 3, padding=1)]
     down: list[nn.Module] = [nn.Conv2d(image[0], channels[0], 3, padding=1)]
     for a, b in zip((channels[0], *channels), channels, strict=False):
         down.append(_Block(a, b, _halved, norm=False))
-    down += [nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(top, 1)]
+    down += [nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), *_inwards(top, hidden)]
     return nn.Sequential(*up), nn.Sequential(*down)
+
+
+def _outwards(width: int, hidden: _Sizes) -> tuple[int, list[nn.Module]]:
+    """Return the last width and the hidden layers of a generator."""
+    layers: list[nn.Module] = []
+    for size in reversed(hidden):
+        layers += [nn.Linear(width, size, bias=False), nn.BatchNorm1d(size), nn.ReLU()]
+        width = size
+    return width, layers
+
+
+def _inwards(width: int, hidden: _Sizes) -> list[nn.Module]:
+    """Return the hidden layers of a critic, and the score."""
+    layers: list[nn.Module] = []
+    for size in hidden:
+        layers += [nn.Linear(width, size), nn.LeakyReLU(0.2)]
+        width = size
+    return [*layers, nn.Linear(width, 1)]
 
 
 def _doubled(x: Tensor) -> Tensor:
