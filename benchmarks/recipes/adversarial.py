@@ -161,16 +161,12 @@ def images(recipe: Recipe, minutes: float, path: Path, split: int) -> Measured:
     judge, error = classifier(recipe.data, path.parent)
     with torch.no_grad():
         real = judge.features(test[:_COMPARED])
-    width = options.pop("widths", (64, 128))
+    sizes = {name: options.pop(name) for name in ("widths", "hidden") if name in options}
+    net, latents = options.pop("net"), options.pop("latents")
 
     def make() -> GAN:
         torch.manual_seed(recipe.seed)
-        name, latents = options.get("net", "dcgan"), options.get("latents", 64)
-        nets = networks(name, IMAGE, latents, activation="sigmoid", widths=width)
-        clip = options.get("clip")
-        if clip:
-            return WGAN(*nets, clip=clip)
-        return WGAN(*nets, penalty=options["penalty"], critic_steps=options["critic_steps"])
+        return WGAN(*networks(net, IMAGE, latents, activation="sigmoid", **sizes), **options)
 
     curve = _Curve(
         path,
