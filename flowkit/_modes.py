@@ -23,10 +23,11 @@ def differentiates_by_transforms() -> bool:
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Have a model in its ``eval`` mode, and then in the one that it was in."""
-    training = model.training
+    """Have a model in its ``eval`` mode, and then each of its modules in the one that it was in."""
+    before = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
         yield
     finally:
-        model.train(training)
+        for module, training in before:  # one may have been frozen
+            module.training = training

@@ -32,6 +32,12 @@ class ArgumentError(FlowkitError, ValueError):
         self.expected = expected
         self.got = got
 
+    def of(self, name: str) -> "ArgumentError":
+        """Return the same error of rows that another argument holds, where this says "data"."""
+        own = self.argument
+        argument = f"{name}{own[4:]}" if own.startswith("data") else f"{name} {own}"
+        return type(self)(argument, self.expected, self.got)
+
     def __reduce__(self) -> tuple[type, tuple[str, str, object]]:
         return type(self), (self.argument, self.expected, self.got)
 

@@ -128,7 +128,7 @@ def test_other_data_and_other_arguments_are_refused(argument, message, change, s
     ("model", "difference"),
     [
         (lambda: maf(2, layers=2, context_features=1), "transform"),
-        (lambda: maf(2, layers=1, hidden=(9, 9), context_features=1), "weight is torch.float32"),
+        (lambda: maf(2, layers=1, hidden=(9, 9), context_features=1), "out_features=128.* there"),
         (lambda: nice(2, context_features=1), " is .* there, and .* here"),
     ],
 )

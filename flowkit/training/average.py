@@ -65,14 +65,15 @@ def running_statistics(model: nn.Module) -> list[Tensor]:
 def taking_statistics(model: nn.Module) -> Iterator[None]:
     """Have batch norms take the plain mean of what goes through them, in a model in ``eval`` mode.
 
+    So those of them that were in training, in a model that was; frozen ones stay as they are.
     Averaged weights have statistics of their own, which are not the average of those that the
     weights had.
 
     Reference: Izmailov et al., *Averaging weights leads to wider optima and better
     generalization*, 2018, section 3.2.
     """
+    norms = [norm for norm in batch_norms(model) if norm.training]
     model.eval()
-    norms = batch_norms(model)
     kept = [(norm, norm.momentum, norm.num_batches_tracked.clone()) for norm in norms]  # type: ignore[union-attr]
     for norm in norms:
         norm.reset_running_stats()

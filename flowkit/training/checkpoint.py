@@ -41,7 +41,11 @@ class Checkpoint:
     ) -> None:
         self._path = path
         self._arguments = dict(arguments)
-        self._modules = {name: type(module).__name__ for name, module in model.named_modules()}
+        # What a module says of itself has its hyper-parameters, as torch's own do.
+        self._modules = {
+            name or "the model": f"{type(module).__name__}({module.extra_repr()})"
+            for name, module in model.named_modules()
+        }
         self._data = dict(data)
         self._shapes = {name: [list(t.shape), str(t.dtype)] for name, t in data.items()}
         self._digests = {f"data/{name}": digests(tensor) for name, tensor in data.items()}

@@ -112,7 +112,8 @@ def fit(
     Raises:
         ArgumentError: a bad option, rows that do not fit each other, or a checkpoint of other
             data or arguments.
-        ModelFileError: the checkpoint is damaged, or of another model.
+        ModelFileError: the checkpoint is damaged, or of another model, as the names of its modules,
+            what they say in ``extra_repr``, and their weights tell.
         TrainingError: the loss or its gradient turned NaN or infinite: step and term are named,
             and the model is left with the best weights, or the last. Or another process died.
 

@@ -36,9 +36,7 @@ def look_at(model: nn.Module, rows: "Rows", *, validation: bool = False) -> None
     except ArgumentError as error:
         if not validation:
             raise
-        name = error.argument
-        argument = f"validation{name[4:]}" if name.startswith("data") else f"validation {name}"
-        raise type(error)(argument, error.expected, error.got) from error
+        raise error.of("validation") from error
     except RuntimeError as error:
         if isinstance(error, FlowkitError):
             raise

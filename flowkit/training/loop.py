@@ -166,6 +166,7 @@ class Loop:
             self._weights, list(self._updates.values()), self._best, self._average
         )
         self._buffers = [(b, b.clone()) for b in model.buffers() if b.is_floating_point()]
+        self._statistics = [(s, s.clone()) for s in running_statistics(model)]  # of the last step
         self._validate_every = options.validate_every or max(
             _STEPS_BETWEEN_VALIDATIONS,
             # A look at many rows takes as long as several steps.
@@ -213,6 +214,8 @@ class Loop:
                 for update in self._updates.values():
                     if update.is_taken(self.step):
                         update(self.step, rows, factor)
+                for statistic, kept in self._statistics:
+                    torch.where(statistic.isfinite(), statistic, kept, out=kept)
                 if self._average is not None:
                     self._average.update(self.step)
                 if tell is not None:
@@ -257,6 +260,10 @@ class Loop:
     @torch.no_grad()
     def _settle(self, *, failed: bool = False) -> None:
         """Leave the model with the weights that it is to be used with."""
+        if failed:
+            # The batch that spoiled the loss went through the running averages of layers too.
+            for statistic, kept in self._statistics:
+                statistic.copy_(kept)
         if self._average is not None and not any(self._best.steps):
             self._average.apply()
             if not failed:
@@ -265,7 +272,6 @@ class Loop:
         for history, step in zip(self.histories, self._best.steps, strict=True):
             history.best_step, history.stopped = step or self.step, self.stopped
         if failed:
-            # The batch that spoiled the loss went through the running averages of layers too.
             for buffer, before in self._buffers:
                 if not buffer.isfinite().all():
                     buffer.copy_(before)

@@ -28,11 +28,13 @@ def mean_over_rows(values: Tensor, weights: Tensor | None = None) -> Tensor:
 def drawn_by_weight(rows: Tensor, weights: Tensor | None = None) -> Tensor:
     """Return rows ``(n, ...)``, or where they are weighed as many drawn by weight.
 
-    For what compares whole samples, and has no form for rows that are weighed.
+    For what compares whole samples, and has no form for rows that are weighed. Rows without any
+    weight among them are drawn alike.
     """
     if weights is None:
         return rows
-    return rows[torch.multinomial(weights.float(), len(rows), replacement=True)]
+    some = torch.where(weights.sum() > 0, weights, 1.0)
+    return rows[torch.multinomial(some.float(), len(rows), replacement=True)]
 
 
 class Source(Protocol):
