@@ -17,8 +17,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from flowkit.gan import GAN, WGAN, Generator, networks
-from flowkit.gan.critics import slopes
+from flowkit.gan import GAN, WGAN, Generator, networks, slopes
 from flowkit.metrics import energy_distance, modes_held
 from flowkit.metrics.pictures import surface
 from flowkit.nets import MLP

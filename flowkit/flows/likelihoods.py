@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from flowkit._checks import check_choice, check_count, check_positive
+from flowkit._dtypes import at_least_float32
 from flowkit._noise import normal, uniform
 from flowkit.errors import DataError, ShapeError
 
@@ -53,6 +54,8 @@ class Likelihood(nn.Module, ABC):
     def arrange(self, out: Tensor, batch: Sequence[int], event_shape: Sequence[int]) -> Tensor:
         """Return a decoder's outputs as parameters, ``(outputs, *batch, *event_shape)``.
 
+        They are float32 at least: log-probabilities under autocast would have three digits.
+
         Args:
             out: flat outputs of all rows of the batch, ``(n, numbers)``, the first parameter of all
                 scalars first.
@@ -63,7 +66,7 @@ class Likelihood(nn.Module, ABC):
             ShapeError: there are too many or too few for each row.
         """
         self._check_outputs(out, self.outputs * math.prod(event_shape))
-        rows = out.reshape(*batch, self.outputs, *event_shape)
+        rows = at_least_float32(out).reshape(*batch, self.outputs, *event_shape)
         return rows.movedim(len(batch), 0)
 
     def observe(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:

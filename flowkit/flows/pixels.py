@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from flowkit._checks import check_context, check_event
+from flowkit._dtypes import at_least_float32
 from flowkit.errors import ArgumentError
 from flowkit.flows.bases import Base
 from flowkit.flows.likelihoods import Likelihood, likelihood_named
@@ -41,6 +42,8 @@ class PixelDistribution(Base):
     """
 
     def __init__(self, net: PixelCNN, likelihood: str | Likelihood = "bernoulli") -> None:
+        if not isinstance(net, PixelCNN):
+            raise ArgumentError("net", "a PixelCNN", type(net).__name__)
         super().__init__(tuple(net.image), context_features=net.context_features)
         self.likelihood = likelihood_named(likelihood)
         if net.outputs != self.likelihood.outputs:
@@ -54,6 +57,7 @@ class PixelDistribution(Base):
         check_event("z", z, self.event_shape)
         params = self.net(self.likelihood.features(z), context)
         params = params.movedim(z.dim() - 3, 0)  # the parameters come first
+        params = at_least_float32(params)
         return self.likelihood.log_prob(z, params).flatten(z.dim() - 3).sum(-1)
 
     @torch.no_grad()

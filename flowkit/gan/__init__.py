@@ -7,6 +7,7 @@ from flowkit.gan.critics import (
     clip_weights_,
     critic_estimate,
     gradient_penalty,
+    slopes,
     spectral_norm_,
 )
 from flowkit.gan.decoders import Factorized
@@ -45,6 +46,7 @@ __all__ = [
     "least_squares",
     "networks",
     "non_saturating",
+    "slopes",
     "spectral_norm_",
     "wasserstein",
 ]

@@ -10,14 +10,15 @@ from torch import Tensor, nn
 from flowkit._checks import check_choice, check_count
 from flowkit._modes import evaluating
 from flowkit._noise import below, normal
-from flowkit.errors import ArgumentError, ContextError, DtypeError, ShapeError
+from flowkit.errors import ArgumentError, ContextError, DataError, DtypeError, ShapeError
 from flowkit.flows import Base, Likelihood, PixelDistribution, StandardNormal
 from flowkit.gan.classifier import checked_classes
-from flowkit.gan.critics import check_scores
-from flowkit.gan.losses import Game, game_named
+from flowkit.gan.critics import check_scores, scores_of
+from flowkit.gan.losses import Game, game_name, game_named
 from flowkit.gan.model import adam
 from flowkit.nets import PixelCNN
 from flowkit.training import Batch, Step, mean_over_rows
+from flowkit.training.average import batch_norms
 
 
 class Codes(NamedTuple):
@@ -44,7 +45,7 @@ class AdversarialAutoencoder(nn.Module):
         encoder: maps what the likelihood's ``features`` make of rows, flat, to ``categories +
             latents`` numbers, or ``categories + 2 * latents`` where the posterior is Gaussian.
         decoder: a distribution of rows given a code: a `Factorized`, a conditional
-            `PixelDistribution`, or anything with ``log_prob``, ``sample`` and ``likelihood``.
+            `PixelDistribution`, or any conditional base with a ``likelihood``.
         critic: maps codes to scores. By its corners alone it tells a one-hot category from
             probabilities, and teaches the encoder little: `spectral_norm_` keeps it from that.
         categories: number of values of the categorical code, 0 for none. Its prior is uniform.
@@ -104,6 +105,9 @@ class AdversarialAutoencoder(nn.Module):
         if noise and posterior != "noise":
             raise ArgumentError("noise", f"0, as the posterior is {posterior!r}", noise)
         codes = categories + latents
+        if not isinstance(decoder, Base) or not hasattr(decoder, "likelihood"):
+            expected = "a conditional base with a likelihood, such as Factorized"
+            raise ArgumentError("decoder", expected, type(decoder).__name__)
         if decoder.context_features != codes:
             expected = f"one given {codes} codes ({categories} categories, {latents} latents)"
             raise ShapeError("decoder", expected, decoder.context_features)
@@ -113,6 +117,13 @@ class AdversarialAutoencoder(nn.Module):
             raise ShapeError("prior", f"event shape ({latents},)", prior.event_shape)
         self.encoder, self.decoder, self.critic, self.prior = encoder, decoder, critic, prior
         self.game = game_named(loss)
+
+    def extra_repr(self) -> str:
+        """Return what decides on codes and game, beside the parts."""
+        return (
+            f"categories={self.categories}, latents={self.latents}, posterior={self.posterior}, "
+            f"noise={self.noise}, loss={game_name(self.game)}"
+        )
 
     @property
     def likelihood(self) -> Likelihood:
@@ -203,6 +214,9 @@ class AdversarialAutoencoder(nn.Module):
                 raise ArgumentError("labelled", expected, type(labelled).__name__)
             x, labels = self._checked(*labelled)
             check_count("label_batch", label_batch)
+            if min(len(x), label_batch) == 1 and batch_norms(self.encoder):
+                expected = "at least two at once, as the encoder has batch norms"
+                raise ArgumentError("labelled", expected, "one row")
 
             def learning(batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
                 rows = below(len(x), min(label_batch, len(x)), x, generator)
@@ -248,13 +262,13 @@ class AdversarialAutoencoder(nn.Module):
         with torch.no_grad():
             x = self.likelihood.observe(batch.x, generator)
             code = self.encode(x, generator).code
-        real = self.game.real(self.critic(self.prior_codes(len(x), generator)))
-        fake = self.game.fake(self.critic(code).reshape(-1))
+        real = self.game.real(scores_of(self.critic, self.prior_codes(len(x), generator)))
+        fake = self.game.fake(scores_of(self.critic, code))
         return {"critic": real.mean() + mean_over_rows(fake, batch.weights)}
 
     def _fooling(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         x = self.likelihood.observe(batch.x, generator)
-        scores = self.critic(self.encode(x, generator).code).reshape(-1)
+        scores = scores_of(self.critic, self.encode(x, generator).code)
         return {"adversarial": mean_over_rows(self.game.generator(scores), batch.weights)}
 
     def _checked(self, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -268,7 +282,10 @@ class AdversarialAutoencoder(nn.Module):
         if labels.shape != (len(x),) or tuple(x.shape[1:]) != tuple(self.decoder.event_shape):
             expected = f"rows (m, {tuple(self.decoder.event_shape)}) and m labels"
             raise ShapeError("labelled", expected, f"{tuple(x.shape)} and {tuple(labels.shape)}")
-        self.likelihood.check(x)
+        try:
+            self.likelihood.check(x)
+        except DataError as error:
+            raise error.of("labelled") from error
         return x, checked_classes("labelled", labels, self.categories)
 
 

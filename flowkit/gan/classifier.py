@@ -70,8 +70,15 @@ class ImageClassifier(nn.Module):
 
     @torch.no_grad()
     def judge(self, samples: Tensor) -> Judgement:
-        """Return how surely samples belong to classes, and to which."""
-        probabilities = torch.cat([self(part).softmax(1) for part in samples.split(1_000)])
+        """Return how surely samples belong to classes, and to which.
+
+        Raises:
+            ShapeError: there are none.
+        """
+        if not len(samples):
+            raise ShapeError("samples", "at least one", tuple(samples.shape))
+        with evaluating(self):
+            probabilities = torch.cat([self(part).softmax(1) for part in samples.split(1_000)])
         largest, label = probabilities.max(1)
         shares = torch.bincount(label, minlength=self.classes).double() / len(samples)
         return Judgement((largest > 0.9).double().mean().item(), shares)
@@ -81,7 +88,8 @@ class ImageClassifier(nn.Module):
         """Return the share of rows whose likeliest class is not their label."""
         if labels.shape != (len(x),):
             raise ShapeError("labels", f"a class for each row, ({len(x)},)", tuple(labels.shape))
-        found = torch.cat([self(part).argmax(1) for part in x.split(1_000)])
+        with evaluating(self):
+            found = torch.cat([self(part).argmax(1) for part in x.split(1_000)])
         return (found != labels).double().mean().item()
 
     def training_steps(self) -> dict[str, Step]:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from flowkit._checks import check_positive
+from flowkit._dtypes import at_least_float32
 from flowkit._noise import uniform
 from flowkit.errors import ArgumentError, ShapeError
 from flowkit.training import mean_over_rows
@@ -46,11 +47,7 @@ def gradient_penalty(
         >>> round(gradient_penalty(critic, torch.zeros(5, 2), torch.ones(5, 2)).item(), 4)
         10.5147
     """
-    if real.dim() < 2:
-        raise ShapeError("real", "rows (n, *row)", tuple(real.shape))
-    if real.shape != fake.shape:
-        expected = f"rows shaped as the real ones, {tuple(real.shape)}"
-        raise ShapeError("fake", expected, tuple(fake.shape))
+    _check_pairs(real, fake)
     # Under autocast a generator's rows have lost digits that the data still have.
     between = mixtures(real.detach(), fake.detach().to(real.dtype), generator)
     excess = slopes(critic, between) - 1
@@ -59,16 +56,32 @@ def gradient_penalty(
     return mean_over_rows(excess.square(), weights)
 
 
+def _check_pairs(real: Tensor, fake: Tensor) -> None:
+    if real.dim() < 2:
+        raise ShapeError("real", "rows (n, *row)", tuple(real.shape))
+    if real.shape != fake.shape:
+        expected = f"rows shaped as the real ones, {tuple(real.shape)}"
+        raise ShapeError("fake", expected, tuple(fake.shape))
+
+
 def mixtures(real: Tensor, fake: Tensor, generator: torch.Generator | None = None) -> Tensor:
     """Return ``a x + (1 - a) y`` for each pair of rows, with a uniform a of its own."""
     a = uniform((len(real), *[1] * (real.dim() - 1)), real, generator)
     return torch.lerp(fake, real, a)
 
 
+@torch.compiler.disable  # type: ignore[untyped-decorator]
 def slopes(critic: nn.Module, x: Tensor) -> Tensor:
     """Return the norm of the critic's gradient at each row ``x (n, *row)``, ``(n,)``.
 
-    It can be differentiated once more, by the critic's parameters.
+    It can be differentiated once more, by the critic's parameters; compiled graphs cannot, so it
+    is left out of them.
+
+    Example:
+        >>> critic = nn.Linear(2, 1)
+        >>> _ = nn.init.constant_(critic.weight, 3.0)
+        >>> slopes(critic, torch.zeros(1, 2)).detach()
+        tensor([4.2426])
     """
     with torch.enable_grad():
         x = x.detach().requires_grad_()
@@ -98,7 +111,8 @@ def clip_weights_(module: nn.Module, bound: float) -> None:
 def spectral_norm_(module: nn.Module) -> nn.Module:
     """Divide the weight of every linear layer and convolution in it by its largest singular value.
 
-    It is estimated by a step of power iteration at each pass in training. Returns the module.
+    It is estimated by a step of power iteration at each pass in training, so that of averaged
+    weights is a few percent off. Returns the module.
 
     Reference: Miyato, Kataoka, Koyama and Yoshida, *Spectral normalization for generative
     adversarial networks*, 2018.
@@ -109,10 +123,19 @@ def spectral_norm_(module: nn.Module) -> nn.Module:
         >>> round(torch.linalg.matrix_norm(critic[0].weight, 2).item(), 3)
         1.0
     """
-    kinds = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d)
+    transposed = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+    kinds = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, *transposed)
     for part in [part for part in module.modules() if isinstance(part, kinds)]:
         nn.utils.parametrizations.spectral_norm(part)
     return module
+
+
+def scores_of(critic: nn.Module, rows: Tensor) -> Tensor:
+    """Return the critic's scores of rows, ``(n,)``, in float32 or better.
+
+    Autocast would leave them a bfloat16's three digits, and a mean of them no more.
+    """
+    return at_least_float32(critic(rows).reshape(-1))
 
 
 def check_scores(critic: nn.Module, rows: Tensor, what: str) -> None:
@@ -125,7 +148,7 @@ def check_scores(critic: nn.Module, rows: Tensor, what: str) -> None:
     """
     try:
         scores = critic(rows)
-    except (ArgumentError, RuntimeError) as error:
+    except (ArgumentError, RuntimeError, ValueError) as error:
         raise ShapeError("critic", f"one of {what}s {tuple(rows.shape[1:])}", error) from error
     n = len(rows)
     if scores.shape not in ((n,), (n, 1)):
@@ -158,13 +181,17 @@ def critic_estimate(
     By the duality of Kantorovich and Rubinstein, no function of slope one at most tells two laws
     apart by more than their Wasserstein-1 distance.
 
+    Raises:
+        ShapeError: fakes of another shape or number.
+
     Example:
         >>> critic = nn.Linear(1, 1)
         >>> found = critic_estimate(critic, torch.full((4, 1), 3.0), torch.zeros(4, 1))
         >>> round(abs(found.distance), 4)
         3.0
     """
+    _check_pairs(real, fake)
     with torch.no_grad():
-        difference = critic(real).mean() - critic(fake).mean()
+        difference = scores_of(critic, real).mean() - scores_of(critic, fake).mean()
     steepest = slopes(critic, mixtures(real, fake, generator)).max()
     return CriticEstimate(difference.item(), steepest.item())

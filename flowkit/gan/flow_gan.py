@@ -16,7 +16,8 @@ class FlowGAN(WGAN):
 
     The generator's loss is ``adversarial_weight * (-f(y)) + likelihood_weight * (-log p(x))``. The
     history has the exact negative log-likelihood of each batch, in nats, whatever its weight is,
-    even none, beside the critic's terms.
+    beside the critic's terms. Without a weight it only looks on: where rows have no density at all,
+    it is the largest number there is.
 
     Args:
         generator: a flow, or anything with ``sample`` and ``log_prob``.
@@ -65,6 +66,11 @@ class FlowGAN(WGAN):
             raise ArgumentError("likelihood_weight", "above 0 where the adversary has none", 0)
         self.likelihood_weight, self.adversarial_weight = likelihood_weight, adversarial_weight
 
+    def extra_repr(self) -> str:
+        """Return what decides on the game, beside its parts."""
+        weights = f"{self.likelihood_weight}, adversarial_weight={self.adversarial_weight}"
+        return f"{super().extra_repr()}, likelihood_weight={weights}"
+
     def log_prob(self, x: Tensor) -> Tensor:
         """Return the log-density of rows, ``(n,)``."""
         found: Tensor = self.generator.log_prob(x)  # type: ignore[operator]
@@ -78,7 +84,11 @@ class FlowGAN(WGAN):
             found["adversarial"] = _weighed(adversarial, self.adversarial_weight)
         with torch.set_grad_enabled(self.likelihood_weight > 0):
             nats = negative_log_likelihood(self.generator, batch)
-        found["negative_log_likelihood"] = _weighed(nats, self.likelihood_weight)
+        if self.likelihood_weight:
+            found["negative_log_likelihood"] = _weighed(nats, self.likelihood_weight)
+        else:
+            worst = torch.finfo(nats.dtype).max
+            found["negative_log_likelihood"] = nats.nan_to_num(worst, worst)
         return found
 
     def validation_loss(self, batch: Batch, generator: torch.Generator) -> Mapping[str, Tensor]:
@@ -90,4 +100,6 @@ class FlowGAN(WGAN):
 
 def _weighed(value: Tensor, weight: float) -> Tensor:
     """Return a value whose gradient counts ``weight`` times."""
+    if weight == 1:
+        return value
     return value.detach() + weight * (value - value.detach())

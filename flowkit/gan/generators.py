@@ -38,6 +38,10 @@ class Generator(nn.Module):
         if tuple(self.prior.event_shape) != (latents,):  # type: ignore[arg-type]
             raise ShapeError("prior", f"event shape ({latents},)", self.prior.event_shape)
 
+    def extra_repr(self) -> str:
+        """Return the number of latents."""
+        return f"latents={self.latents}"
+
     def forward(self, z: Tensor) -> Tensor:
         """Map latents ``(n, latents)`` to rows ``(n, *row)``."""
         if z.shape[-1] != self.latents:
@@ -95,7 +99,8 @@ def generate(generator: nn.Module, z: Tensor) -> Tensor:
 def interpolate(generator: nn.Module, start: Tensor, end: Tensor, steps: int = 8) -> Tensor:
     """Return rows on the way from latents to others ``(n, latents)``: ``(steps, n, *row)``.
 
-    On great circles, along which latents stay as long as a normal prior's are.
+    On great circles, along which latents stay as long as a normal prior's are; on the line between
+    them where there is no such circle, as from the origin.
 
     Example:
         >>> from flowkit.flows import nice
@@ -108,6 +113,8 @@ def interpolate(generator: nn.Module, start: Tensor, end: Tensor, steps: int = 8
     t = t.view(-1, 1, 1)
     lengths = [torch.linalg.vector_norm(z, dim=-1, keepdim=True) for z in (start, end)]
     cosine = (start * end).sum(-1, keepdim=True) / (lengths[0] * lengths[1])
-    angle = cosine.clamp(-1 + 1e-6, 1 - 1e-6).acos()
-    z = (((1 - t) * angle).sin() * start + (t * angle).sin() * end) / angle.sin()
+    # Between latents of one direction, or of none, it is no number, or a tiny one.
+    angle = cosine.clamp(-1, 1).acos()
+    circle = (((1 - t) * angle).sin() * start + (t * angle).sin() * end) / angle.sin()
+    z = torch.where(angle.sin() > 1e-3, circle, torch.lerp(start, end, t))
     return torch.stack([generate(generator, part) for part in z])

@@ -90,3 +90,11 @@ def game_named(game: str | Game) -> Game:
     if isinstance(game, Game):
         return game
     return _NAMED[check_choice("loss", game, tuple(_NAMED))]
+
+
+def game_name(game: Game) -> str:
+    """Return the name of a game, or those of its functions."""
+    for name, known in _NAMED.items():
+        if game is known:
+            return name
+    return "/".join(getattr(part, "__qualname__", repr(part)) for part in game)

@@ -9,16 +9,17 @@ from torch import Tensor, nn
 
 from flowkit._checks import check_context, check_count, check_positive
 from flowkit._modes import evaluating
-from flowkit.errors import ArgumentError, ContextError, DataError, ShapeError
+from flowkit.errors import ArgumentError, ContextError, DataError, DtypeError, ShapeError
 from flowkit.gan.critics import (
     CriticEstimate,
     check_scores,
     clip_weights_,
     critic_estimate,
     gradient_penalty,
+    scores_of,
 )
 from flowkit.gan.generators import generate
-from flowkit.gan.losses import Game, game_named
+from flowkit.gan.losses import Game, game_name, game_named
 from flowkit.gan.schedule import CriticSchedule
 from flowkit.metrics.samples import energy_distance
 from flowkit.training import Batch, Step, drawn_by_weight, mean_over_rows
@@ -65,6 +66,8 @@ class GAN(nn.Module):
         torch.Size([7, 2])
     """
 
+    adversarial_weight = 1.0  # of the critic's say in the generator's loss
+
     def __init__(
         self,
         generator: nn.Module,
@@ -96,7 +99,15 @@ class GAN(nn.Module):
         self.penalty, self.one_sided, self.clip = float(penalty), one_sided, clip
         if penalty and any(isinstance(part, _BATCH_NORM) for part in critic.modules()):
             text = "critic: batch norm makes the slope at a row depend on the others; LayerNorm not"
-            warnings.warn(text, UserWarning, stacklevel=2)
+            # Said of the line that makes the model, which may be one of a class below this.
+            warnings.warn(text, UserWarning, stacklevel=2 + type(self).__mro__.index(GAN))
+
+    def extra_repr(self) -> str:
+        """Return what decides on the game, beside its parts."""
+        return (
+            f"loss={game_name(self.game)}, critic_steps={self.critic_steps}, "
+            f"penalty={self.penalty}, one_sided={self.one_sided}, clip={self.clip}"
+        )
 
     @property
     def default_learning_rate(self) -> float:
@@ -149,8 +160,8 @@ class GAN(nn.Module):
     def critic_loss(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """Return the critic's terms; that of a Wasserstein critic is ``-(f(x) - f(y))``."""
         real, fake = batch.x, self.sample(len(batch.x), generator)
-        loss = mean_over_rows(self.game.real(self.critic(real).reshape(-1)), batch.weights)
-        found = {"critic": loss + self.game.fake(self.critic(fake)).mean()}
+        loss = mean_over_rows(self.game.real(scores_of(self.critic, real)), batch.weights)
+        found = {"critic": loss + self.game.fake(scores_of(self.critic, fake)).mean()}
         if self.penalty:
             found["gradient_penalty"] = self.penalty * gradient_penalty(
                 self.critic,
@@ -165,26 +176,33 @@ class GAN(nn.Module):
     def generator_loss(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """Return the generator's terms."""
         fake = self._fakes(len(batch.x), generator)
-        return {"adversarial": self.game.generator(self.critic(fake)).mean()}
+        return {"adversarial": self.game.generator(scores_of(self.critic, fake)).mean()}
 
     def validation_loss(self, batch: Batch, generator: torch.Generator) -> Mapping[str, Tensor]:
         """Return the energy distance of held-out rows and as many samples."""
         x = drawn_by_weight(batch.x, batch.weights)
         if len(x) == 1:  # what is left of many; a distance is one of two rows at least
             x = x.expand(2, *x.shape[1:])
-        return {"energy_distance": energy_distance(x, self.sample(len(x), generator))}
+        distance = energy_distance(x, self.sample(len(x), generator))
+        # Held-out rows come in parts, which count by their weight.
+        share = 1.0 if batch.weights is None else batch.weights.mean()
+        return {"energy_distance": share * distance}
 
     @torch.no_grad()
     def check_rows(self, x: Tensor, context: Tensor | None = None) -> None:
         """Raise unless generator, critic and rows fit one another.
 
         Raises:
+            ArgumentError: the generator's rows carry no gradient, by which it would learn.
             DataError: a row is not finite; it is named.
+            DtypeError: rows of integers.
             ShapeError: the generator's rows, or the critic's input or output, are others.
         """
         check_context(context, 0)
         if x.dim() < 2:
             raise ShapeError("data", "rows (n, *row)", tuple(x.shape))
+        if not x.is_floating_point():
+            raise DtypeError("data", "a floating-point dtype", x.dtype)
         finite = x.flatten(1).isfinite().all(1)
         if not finite.all():
             first = int((~finite).nonzero()[0])
@@ -194,7 +212,14 @@ class GAN(nn.Module):
             if tuple(fake.shape[1:]) != row:
                 expected = f"one of rows {row}, as the data are"
                 raise ShapeError("generator", expected, tuple(fake.shape[1:]))
+            check_scores(self.critic, x[:2], "row")
             check_scores(self.critic, fake, "row")
+            moves = any(p.requires_grad for p in self.generator.parameters())
+            with torch.enable_grad():
+                told = self._fakes(2, None).requires_grad
+            if self.adversarial_weight and moves and not told:
+                expected = "one whose rows carry a gradient"
+                raise ArgumentError("generator", expected, type(self.generator).__name__)
 
     def _fakes(self, n: int, generator: torch.Generator | None) -> Tensor:
         rows: Tensor = self.generator.sample((n,), generator=generator)  # type: ignore[operator]

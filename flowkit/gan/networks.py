@@ -94,7 +94,7 @@ class _Images(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(n, *image)``, or flat rows."""
-        if x[0].numel() != math.prod(self.image):
+        if x.shape[1:].numel() != math.prod(self.image):
             raise ShapeError("x", f"images {self.image}, flat or not", tuple(x.shape))
         out: Tensor = self.net(x.reshape(-1, *self.image))
         return out

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flowkit.errors import ShapeError
+from flowkit.errors import DataError, ShapeError
 from flowkit.schema import Schema, moments
 
 _LOG_2PI = math.log(2 * math.pi)
@@ -17,7 +17,8 @@ class Rows(NamedTuple):
     """Rows as numbers.
 
     Attributes:
-        x: ``(n, width)``, float32, each column of about mean 0 and deviation 1.
+        x: ``(n, width)``, float32, each column of about mean 0 and deviation 1. Whole numbers that
+            spread over more than a million do not all come back from so few digits.
         log_slope: what is added to a log-density of ``x`` to make it one of the table's rows,
             ``(n,)`` float64.
     """
@@ -83,10 +84,15 @@ class DequantizedTable:
         """Return numbers ``(n, width)`` as a table of the schema's library.
 
         Raises:
+            DataError: a number is not finite; the row is named.
             ShapeError: another width.
         """
         if x.dim() != 2 or x.shape[1] != self.width:
             raise ShapeError("x", f"rows (n, {self.width})", tuple(x.shape))
+        finite = x.isfinite().all(1)
+        if not finite.all():
+            row = int((~finite).nonzero()[0])
+            raise DataError(f"x, row {row}", "finite numbers", "NaN or infinity")
         numbers = x.detach().double().cpu().numpy() * self._scale + self._mean
         codes = np.floor(numbers[:, : self._codes]).astype(np.int64)
         for j, column in enumerate(self.schema.discrete):

@@ -11,16 +11,25 @@ Decode = Callable[[np.ndarray], np.ndarray]
 
 
 def image_grid(images: np.ndarray, *, gap: int = 1) -> np.ndarray:
-    """Lay images out in rows and columns, ``(rows, columns, height, width)``, as one picture.
+    """Lay images out in rows and columns as one picture.
+
+    Args:
+        images: ``(rows, columns, height, width)``, or in colour ``(rows, columns, 3, height,
+            width)``, which makes a picture ``(height, width, 3)``.
+        gap: pixels between two of them, as bright as the brightest.
 
     Example:
         >>> image_grid(np.zeros((2, 3, 4, 4))).shape
         (9, 14)
     """
-    if images.ndim != 4:
-        raise ShapeError("images", "(rows, columns, height, width)", images.shape)
-    rows, columns, height, width = images.shape
-    grid = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap), images.max())
+    if images.ndim == 5:
+        images = np.moveaxis(images, 2, -1)
+    if images.ndim not in (4, 5) or images.shape[4:] not in ((), (3,)):
+        expected = "(rows, columns, height, width) or (rows, columns, 3, height, width)"
+        raise ShapeError("images", expected, images.shape)
+    rows, columns, height, width, *colours = images.shape
+    size = (rows * (height + gap) - gap, columns * (width + gap) - gap, *colours)
+    grid = np.full(size, images.max())
     for i, j in np.ndindex(rows, columns):
         top, left = i * (height + gap), j * (width + gap)
         grid[top : top + height, left : left + width] = images[i, j]
@@ -61,10 +70,18 @@ def traversals(
 
 
 def save_image(image: np.ndarray, path: str | os.PathLike[str], *, zoom: int = 2) -> None:
-    """Write a picture ``(height, width)`` of grey levels, from its least to its largest, as PNG."""
+    """Write a picture as PNG, from its least level to its largest.
+
+    Args:
+        image: ``(height, width)`` of grey levels, or ``(height, width, 3)`` in colour.
+        path: of the file.
+        zoom: pixels of the file for each of the picture's.
+    """
     from matplotlib.image import imsave
 
-    imsave(os.fspath(path), image.repeat(zoom, 0).repeat(zoom, 1), cmap="gray")
+    span = image.max() - image.min()
+    levels = (image - image.min()) / (span or 1)
+    imsave(os.fspath(path), levels.repeat(zoom, 0).repeat(zoom, 1), cmap="gray")
 
 
 def _on_grid(

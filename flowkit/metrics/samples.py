@@ -34,7 +34,7 @@ def wasserstein_1(x: Tensor, y: Tensor) -> Tensor:
         raise ShapeError("y", f"points as those of x, {tuple(x.shape[1:])}", tuple(y.shape))
     if not len(x) or not len(y):
         raise ShapeError("x and y", "at least one point each", f"{len(x)} and {len(y)}")
-    x, y = _floating(x), _floating(y)
+    x, y = _floating(x, y)
     both = torch.cat([x, y])
     values, order = both.sort(0)
     step = torch.cat([torch.full_like(x, 1 / len(x)), torch.full_like(y, -1 / len(y))])
@@ -224,10 +224,12 @@ def _vectors(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         raise ShapeError("x", "rows (n, *row)", tuple(x.shape))
     if x.shape[1:] != y.shape[1:]:
         raise ShapeError("y", f"rows of shape {tuple(x.shape[1:])}, as x has", tuple(y.shape))
-    x, y = _floating(x).flatten(1), _floating(y).flatten(1)
+    x, y = (part.flatten(1) for part in _floating(x, y))
     middle = x.detach().nan_to_num(0.0, 0.0, 0.0).mean(0)  # a row without a place spoils no other
     return x - middle, y - middle
 
 
-def _floating(x: Tensor) -> Tensor:
-    return x if x.is_floating_point() else x.to(torch.get_default_dtype())
+def _floating(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Return both in the dtype of the one with more digits, in float32 or better."""
+    both = torch.promote_types(torch.promote_types(x.dtype, y.dtype), torch.float32)
+    return x.to(both), y.to(both)

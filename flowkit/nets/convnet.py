@@ -47,7 +47,7 @@ class ConvEncoder(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(n, *image)``, or flat rows, to ``(n, out_features)``."""
         channels, height, width = self.image
-        if x[0].numel() != channels * height * width:
+        if x.shape[1:].numel() != channels * height * width:
             raise ShapeError("x", f"images {self.image}, flat or not", tuple(x.shape))
         out: Tensor = self.linear(self.convolutions(x.reshape(-1, *self.image)).flatten(1))
         return out

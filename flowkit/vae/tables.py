@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from flowkit._dtypes import at_least_float32
 from flowkit._noise import normal, uniform
 from flowkit.errors import DataError
 from flowkit.flows import Likelihood
@@ -130,7 +131,7 @@ class TableLikelihood(Likelihood):
         """Return a decoder's outputs as ``(1, *batch, decoded)``."""
         del event_shape
         self._check_outputs(out, self.decoded)
-        return out.reshape(1, *batch, self.decoded)
+        return at_least_float32(out).reshape(1, *batch, self.decoded)
 
     def log_prob(self, x: Tensor, params: Tensor) -> Tensor:
         """Return the log-probability of each column of the two blocks, ``(*batch, columns)``."""
