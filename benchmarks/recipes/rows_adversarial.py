@@ -141,7 +141,11 @@ IMAGES = [
         kind="images",
         section=_SECTION,
         differs="half the channels; products in bfloat16"
-        + ("; two steps of the critic for each of the generator's" if name == "WGAN-GP" else ""),
+        + (
+            "; a layer of 512 further in; two steps of the critic for each of the generator's"
+            if name == "WGAN-GP"
+            else ""
+        ),
         bold=(name, title) == ("WGAN-GP", "MNIST"),
         source="",
         unit="%",
