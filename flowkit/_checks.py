@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
-from flowkit.errors import ArgumentError, ContextError, DtypeError, ShapeError
+from flowkit.errors import ArgumentError, ContextError, DataError, DtypeError, ShapeError
 
 
 def check_count(argument: str, value: object, minimum: int = 1) -> int:
@@ -38,6 +38,14 @@ def check_widths(
 def check_row(row: Any) -> tuple[int, ...]:
     """Return the shape of a row as a tuple if it is a non-empty sequence of positive sizes."""
     return check_widths("row", row, "the shape of a row, e.g. (784,)")
+
+
+def check_finite_rows(argument: str, rows: Tensor) -> None:
+    """Raise a `DataError` that names the first of ``rows (n, ...)`` that is not finite."""
+    finite = rows.flatten(1).isfinite().all(1)
+    if not finite.all():
+        row = int((~finite).nonzero()[0])
+        raise DataError(f"{argument}, row {row}", "finite numbers", "NaN or infinity")
 
 
 def check_permutation(argument: str, order: Any, features: int | None = None) -> tuple[int, ...]:

@@ -268,3 +268,30 @@ def test_slopes_are_norms_of_gradients():
     critic = nn.Sequential(nn.Identity())
     critic.forward = lambda x: x.square().sum(1)
     torch.testing.assert_close(slopes(critic, x), 2 * x.norm(dim=1))
+
+
+def test_a_resumed_run_that_diverges_at_once_keeps_what_it_took_up(tmp_path):
+    torch.manual_seed(0)
+    x, path = torch.randn(50, 2) + 5, tmp_path / "fit"
+    settings = {"steps": 20, "checkpoint": path, "checkpoint_every": 5}
+
+    class Stopped(Exception):
+        pass
+
+    def stop(state):
+        if state.step == 6:
+            raise Stopped
+
+    def spoiled(batch, generator):
+        del generator
+        return {"adversarial": gan.generator(torch.randn(9, 4)).sum() * math.nan + batch.x.sum()}
+
+    gan = GAN(normed(), MLP(2, 1))
+    with pytest.raises(Stopped):
+        fit(gan, x, callbacks=[stop], **settings)
+    gan = GAN(normed(), MLP(2, 1))
+    gan.generator_loss = spoiled
+    with pytest.raises(TrainingError, match="step 6"):
+        fit(gan, x, **settings)
+    assert (gan.generator.net[1].running_var < 0.99).any()
+    assert not (gan.generator.net[1].running_mean == 0).any()

@@ -56,8 +56,7 @@ class PixelDistribution(Base):
         """Return the log-probability of images ``(*batch, C, H, W)``, ``(*batch,)``."""
         check_event("z", z, self.event_shape)
         params = self.net(self.likelihood.features(z), context)
-        params = params.movedim(z.dim() - 3, 0)  # the parameters come first
-        params = at_least_float32(params)
+        params = at_least_float32(params.movedim(z.dim() - 3, 0))  # the parameters come first
         return self.likelihood.log_prob(z, params).flatten(z.dim() - 3).sum(-1)
 
     @torch.no_grad()

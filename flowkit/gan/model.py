@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from flowkit._checks import check_context, check_count, check_positive
+from flowkit._checks import check_context, check_count, check_finite_rows, check_positive
 from flowkit._modes import evaluating
-from flowkit.errors import ArgumentError, ContextError, DataError, DtypeError, ShapeError
+from flowkit.errors import ArgumentError, ContextError, DtypeError, ShapeError
 from flowkit.gan.critics import (
     CriticEstimate,
     check_scores,
@@ -203,10 +203,7 @@ class GAN(nn.Module):
             raise ShapeError("data", "rows (n, *row)", tuple(x.shape))
         if not x.is_floating_point():
             raise DtypeError("data", "a floating-point dtype", x.dtype)
-        finite = x.flatten(1).isfinite().all(1)
-        if not finite.all():
-            first = int((~finite).nonzero()[0])
-            raise DataError(f"data, row {first}", "finite numbers", "NaN or infinity")
+        check_finite_rows("data", x)
         with evaluating(self):
             fake, row = self._fakes(2, None), tuple(x.shape[1:])
             if tuple(fake.shape[1:]) != row:

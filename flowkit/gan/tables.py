@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flowkit.errors import DataError, ShapeError
+from flowkit._checks import check_finite_rows
+from flowkit.errors import ShapeError
 from flowkit.schema import Schema, moments
 
 _LOG_2PI = math.log(2 * math.pi)
@@ -89,10 +90,7 @@ class DequantizedTable:
         """
         if x.dim() != 2 or x.shape[1] != self.width:
             raise ShapeError("x", f"rows (n, {self.width})", tuple(x.shape))
-        finite = x.isfinite().all(1)
-        if not finite.all():
-            row = int((~finite).nonzero()[0])
-            raise DataError(f"x, row {row}", "finite numbers", "NaN or infinity")
+        check_finite_rows("x", x)
         numbers = x.detach().double().cpu().numpy() * self._scale + self._mean
         codes = np.floor(numbers[:, : self._codes]).astype(np.int64)
         for j, column in enumerate(self.schema.discrete):

@@ -166,7 +166,7 @@ class Loop:
             self._weights, list(self._updates.values()), self._best, self._average
         )
         self._buffers = [(b, b.clone()) for b in model.buffers() if b.is_floating_point()]
-        self._statistics = [(s, s.clone()) for s in running_statistics(model)]  # of the last step
+        self._statistics: list[tuple[Tensor, Tensor]] = []  # and those of the last good step
         self._validate_every = options.validate_every or max(
             _STEPS_BETWEEN_VALIDATIONS,
             # A look at many rows takes as long as several steps.
@@ -205,6 +205,8 @@ class Loop:
         schedule = schedule_named(options.schedule)
         end = None if options.max_seconds is None else time.monotonic() + options.max_seconds
         state = State(self)
+        # From here on, not from before a checkpoint was read.
+        self._statistics = [(s, s.clone()) for s in running_statistics(self.model)]
         self.model.train()
         with reporter(options.progress if self._processes.rank == 0 else None, self.steps) as tell:
             while not self.stopped:
