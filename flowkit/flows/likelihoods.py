@@ -152,7 +152,10 @@ class ContinuousBernoulliLikelihood(Likelihood):
     outputs = 1
 
     def log_prob(self, x: Tensor, params: Tensor) -> Tensor:
-        """Return log-densities: ``x l - softplus(l) + log C`` with ``C = l / tanh(l / 2)``."""
+        """Return log-densities: ``x l - softplus(l) + log C`` with ``C = l / tanh(l / 2)``.
+
+        Outside of 0 and 1 they are ``-inf``.
+        """
         logit = params[0]
         near = logit.abs() < 0.1
         far = torch.where(near, 1.0, logit.abs())
@@ -161,7 +164,8 @@ class ContinuousBernoulliLikelihood(Likelihood):
         square = logit.square()
         series = math.log(2.0) + square / 12 - 7 * square.square() / 1440
         constant = torch.where(near, series, exact)
-        return x * logit - F.softplus(logit) + constant
+        log_density = x * logit - F.softplus(logit) + constant
+        return torch.where((x < 0) | (x > 1), -torch.inf, log_density)
 
     def mean(self, params: Tensor) -> Tensor:
         """Return the means, ``1 / (1 - exp(-l)) - 1 / l``."""

@@ -11,7 +11,7 @@ from flowkit.flows import Flow, StandardNormal
 from flowkit.nets import MADE
 from flowkit.nets.incremental import parameters_sweep
 from flowkit.transforms import Chain, GaussianMixture, MaskedAutoregressive
-from flowkit.transforms.conditioning import condition
+from flowkit.transforms.conditioning import INPUT_LIMIT, condition
 
 _LOG_2PI = math.log(2 * math.pi)
 # Softly, the narrowest and widest component, as log-scale of a standardised column.
@@ -27,9 +27,10 @@ class FlowMember(nn.Module):
     before j. As a transform it is `MaskedAutoregressive` with `GaussianMixture`, whose
     log-likelihood is computed here without the detour through distribution functions.
 
-    An absent entry is zero to the network, which is told so by a flag, and has no factor: the
-    density of the present ones is exact. An angle enters the network as cosine and sine, and its
-    components are wrapped normals, the first a uniform: so the two ends of the circle meet.
+    An absent entry is zero to the network (an absent angle the angle zero), is marked by a flag,
+    and has no factor: the density of the present ones is exact. An angle enters the network as
+    cosine and sine. Its components are wrapped normals, the first a uniform: so the two ends of
+    the circle meet.
 
     Args:
         features: number of columns d.
@@ -141,36 +142,39 @@ class FlowMember(nn.Module):
     def sample(self, present: Tensor, context: Tensor | None, rng: np.random.Generator) -> Tensor:
         """Draw rows ``(n, d)``, NaN where not ``present``; each unit is evaluated once."""
         n, dtype = len(present), self._dtype()
-        seen = torch.zeros(self.layer.features, n, dtype=dtype)
-        y = torch.zeros(n, self.features, dtype=dtype)
         made = self.layer.made
+        seen = torch.zeros(made.features, n, dtype=dtype)  # in the order of the MADE
+        y = torch.zeros(n, self.features, dtype=dtype)
         sweep = parameters_sweep(made, seen, self.given(present, context, dtype))
-        for step, feature in enumerate(made.order):
-            params = sweep.advance(step).T  # (n, P)
+        for k, feature in enumerate(made.order):
+            params = sweep.advance(k).T  # (n, P)
             if feature >= self.features:  # the sine of the angle before
                 continue
-            log_weights, means, log_scales = self._components(params)
-            weights = log_weights.double().exp().cumsum(-1)
-            draw = torch.from_numpy(rng.random((n, 1))) * weights[:, -1:]
-            chosen = (draw > weights).sum(-1, keepdim=True).clamp(max=self.components - 1)
-            noise = torch.from_numpy(rng.standard_normal((n, 1))).to(dtype)
-            value = means.gather(-1, chosen) + log_scales.gather(-1, chosen).exp() * noise
-            value = value.squeeze(-1)
+            value = self._draw(feature, params, rng)
+            y[:, feature] = value = torch.where(present[:, feature], value, 0.0)
             if self.circular[feature]:
-                uniform = torch.from_numpy(rng.uniform(-math.pi, math.pi, n)).to(dtype)
-                wide = log_scales.clamp(max=math.log(_WIDEST_ANGLE)).gather(-1, chosen).exp()
-                value = (means.gather(-1, chosen) + wide * noise).squeeze(-1)
-                value = torch.where(chosen.squeeze(-1) == 0, uniform, value)
-                value = torch.remainder(value + math.pi, 2 * math.pi) - math.pi
-            value = torch.where(present[:, feature], value, 0.0)
-            y[:, feature] = value
-            known = present[:, feature]
-            if self.circular[feature]:
-                seen[feature] = torch.where(known, value.cos(), 0.0)
-                seen[self._sines[feature]] = torch.where(known, value.sin(), 0.0)
+                seen[k], seen[k + 1] = value.cos(), value.sin()
             else:
-                seen[feature] = value
+                seen[k] = value.clamp(-INPUT_LIMIT, INPUT_LIMIT)
         return y.masked_fill(~present, torch.nan)
+
+    def _draw(self, feature: int, params: Tensor, rng: np.random.Generator) -> Tensor:
+        """Draw a column ``(n,)`` from its conditionals' parameters ``(n, P)``."""
+        n, dtype = len(params), params.dtype
+        log_weights, means, log_scales = self._components(params)
+        weights = log_weights.double().exp().cumsum(-1)
+        draw = torch.from_numpy(rng.random((n, 1))) * weights[:, -1:]
+        chosen = (draw > weights).sum(-1, keepdim=True).clamp(max=self.components - 1)
+        noise = torch.from_numpy(rng.standard_normal((n, 1))).to(dtype)
+        if self.circular[feature]:
+            log_scales = log_scales.clamp(max=math.log(_WIDEST_ANGLE))
+        value = means.gather(-1, chosen) + log_scales.gather(-1, chosen).exp() * noise
+        value = value.squeeze(-1)
+        if self.circular[feature]:
+            uniform = torch.from_numpy(rng.uniform(-math.pi, math.pi, n)).to(dtype)
+            value = torch.where(chosen.squeeze(-1) == 0, uniform, value)
+            value = torch.remainder(value + math.pi, 2 * math.pi) - math.pi
+        return value
 
     def given(self, present: Tensor, context: Tensor | None, dtype: torch.dtype) -> Tensor | None:
         """Return what the network is told beside the columns, ``(n, c)``, or None."""

@@ -1,10 +1,4 @@
-"""The contract of transforms and flows, as tests that run over any of them, yours included.
-
->>> from flowkit.transforms import LULinear
->>> errors = check_transform(LULinear(3).double(), torch.randn(100, 3, dtype=torch.float64))
->>> errors["logabsdet"] < 1e-9
-True
-"""
+"""Contracts of transforms and flows."""
 
 import copy
 import math
@@ -16,10 +10,14 @@ from torch import Tensor
 
 from flowkit.errors import ContextError, DtypeError, ShapeError
 from flowkit.flows import Flow
+from flowkit.testing.samples import check_samples
 from flowkit.transforms import Transform
 
 # What "equal" means: relative to max(1, size), by dtype.
 _TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}
+
+# Draws that are held against the density, for each of a few rows of the context.
+_DRAWS, _CONTEXTS = 1_500, 2
 
 
 def check_transform(
@@ -92,9 +90,10 @@ def check_transform(
 def check_flow(flow: Flow, x: Tensor, context: Tensor | None = None) -> dict[str, float]:
     """Verify the contract of a flow at given points. It is left as it was.
 
-    Everything that `check_transform` does, and: ``log_prob`` and sampling agree; shapes of
-    samples; the same generator gives the same draws; gradients through samples reach the
-    parameters; ``as_distribution`` behaves as torch's distributions do.
+    Everything that `check_transform` does, and: draws follow the density, by `check_samples` of
+    the flow in float64; ``log_prob`` of draws is right; shapes of samples; the same generator
+    gives the same draws; gradients through samples reach the parameters; ``as_distribution``
+    behaves as torch's distributions do.
 
     Args:
         flow: any flow without an embedding, of the dtype of ``x``.
@@ -129,6 +128,11 @@ def check_flow(flow: Flow, x: Tensor, context: Tensor | None = None) -> dict[str
         error = _error(sample_log_prob, flow.log_prob(sample, context))
         _require(error <= _TOLERANCE[x.dtype], f"log_prob of samples is wrong by {error:.2g}")
         errors["sample_log_prob"] = error
+    check_samples(
+        copy.deepcopy(flow).double(),
+        None if context is None else context[:_CONTEXTS].double(),
+        draws=_DRAWS,
+    )
     parameters = [p for p in flow.parameters() if p.requires_grad]
     if parameters:
         gradients = torch.autograd.grad(draw(4)[0].sum(), parameters, allow_unused=True)

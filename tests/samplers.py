@@ -1,0 +1,138 @@
+"""Whatever draws and scores, with the signature of a flow: for `check_samples` to run over."""
+
+import itertools
+import math
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from flowkit.flows import Likelihood
+from flowkit.schema import Encoded
+from flowkit.tabular.discrete import DiscreteBlock
+from flowkit.tabular.model import TableModel
+from flowkit.vae import SigmoidBeliefNetwork
+
+
+def numpy_rng(generator: torch.Generator) -> np.random.Generator:
+    return np.random.default_rng(int(torch.randint(2**31, (), generator=generator)))
+
+
+class OfMember:
+    """A member of a table at one pattern of present entries."""
+
+    def __init__(self, member: nn.Module, present: Tensor) -> None:
+        self.member, self.present = member, present
+
+    def sample(self, shape, context, generator):
+        batch = () if context is None else context.shape[:-1]
+        full = (*shape, *batch)
+        rows = self.present.expand(math.prod(full), -1)
+        given = None if context is None else context.expand(*full, -1).flatten(0, -2)
+        drawn = self.member.sample(rows, given, numpy_rng(generator))
+        return drawn.double().reshape(*full, -1)
+
+    def log_prob(self, x, context):
+        given = None if context is None else context.expand(*x.shape[:-1], -1).flatten(0, -2)
+        return self.member.log_prob(x.flatten(0, -2), given).reshape(x.shape[:-1])
+
+
+class OfBlock:
+    """A discrete block."""
+
+    def __init__(self, block: DiscreteBlock) -> None:
+        self.block = block
+
+    def sample(self, shape, context, generator):
+        return torch.from_numpy(self.block.sample(math.prod(shape), numpy_rng(generator))).double()
+
+    def log_prob(self, x, context):
+        codes, columns = x.long().numpy(), self.block.columns
+        sizes = np.array([np.inf if c.kind == "integer" else c.size for c in columns])
+        possible = ((codes >= 0) & (codes < sizes)).all(axis=1)
+        scores = self.block.log_prob(np.where(possible[:, None], codes, 0))
+        return torch.from_numpy(np.where(possible, scores, -np.inf))
+
+
+class OfTable:
+    """The rows of a table model: codes, and values that are NaN where absent."""
+
+    def __init__(self, model: TableModel) -> None:
+        self.model, self.n_codes = model, len(model.schema.discrete)
+        self.groups = []
+        for column in model.schema.columns:
+            group = [i for i, d in enumerate(model.schema.discrete) if d.name == column.name]
+            if column.name in model.schema.continuous:
+                group.append(self.n_codes + model.schema.continuous.index(column.name))
+            self.groups.append(group)
+        circular = np.flatnonzero(model.schema.circular)
+        self.periods = {self.n_codes + int(j): 2 * math.pi for j in circular}
+
+    def sample(self, shape, context, generator):
+        codes, values = self.model._draw(math.prod(shape), numpy_rng(generator))
+        return torch.from_numpy(np.concatenate([codes.astype(float), values], axis=1))
+
+    def log_prob(self, x, context):
+        codes, values = x[:, : self.n_codes].long().numpy(), x[:, self.n_codes :].numpy()
+        possible = np.ones(len(x), dtype=bool)
+        for j, column in enumerate(self.model.schema.discrete):
+            if column.kind != "integer":
+                possible &= (codes[:, j] >= 0) & (codes[:, j] < column.size)
+            elif column.absent_if is not None:
+                possible &= (codes[:, column.absent_if] == 0) | (codes[:, j] == 0)
+        for j, flag in enumerate(self.model.schema.flag_of):
+            here = np.ones(len(x), dtype=bool) if flag is None else codes[:, flag] == 0
+            possible &= here == ~np.isnan(values[:, j])
+        codes = np.where(possible[:, None], codes, codes[possible][:1])
+        values = np.where(possible[:, None], values, values[possible][:1])
+        encoded = Encoded(codes, values, np.zeros(values.shape))
+        scores = np.where(possible, self.model.score_encoded(encoded), -np.inf)
+        return torch.from_numpy(scores)
+
+
+class OfLikelihood:
+    """A likelihood at given parameters, ``(outputs, *event_shape)``."""
+
+    def __init__(self, likelihood: Likelihood, params: Tensor) -> None:
+        self.likelihood, self.params = likelihood, params
+
+    def sample(self, shape, context, generator):
+        params = self.params.unsqueeze(1).expand(-1, *shape, *self.params.shape[1:])
+        return self.likelihood.sample(params, generator).detach()
+
+    def log_prob(self, x, context):
+        params = self.params.unsqueeze(1).expand(-1, *x.shape)
+        return self.likelihood.log_prob(x, params).sum(-1)
+
+
+class OfBeliefNetwork:
+    """A belief network, its probability by the sum over all latents."""
+
+    def __init__(self, net: SigmoidBeliefNetwork) -> None:
+        self.net = net
+
+    def sample(self, shape, context, generator):
+        return self.net.sample(math.prod(shape), generator)
+
+    def log_prob(self, x, context):
+        units = sum(self.net.layers)
+        bits = torch.tensor(list(itertools.product([0.0, 1.0], repeat=units)))
+        layers = [part.unsqueeze(1) for part in bits.split(list(self.net.layers), dim=-1)]
+        return self.net._log_joint(x, layers).logsumexp(0)
+
+
+class OfVAE:
+    """A VAE of one latent, its likelihood by quadrature."""
+
+    def __init__(self, vae: nn.Module, event_shape) -> None:
+        self.vae, self.event_shape = vae, event_shape
+        z = torch.linspace(-7, 7, 401)
+        self.z, self.step = z.reshape(-1, 1, 1), float(z[1] - z[0])
+
+    def sample(self, shape, context, generator):
+        return self.vae.sample(math.prod(shape), generator).reshape(*shape, *self.event_shape)
+
+    def log_prob(self, x, context):
+        params = self.vae.decode(self.z, self.event_shape)
+        log_p = self.vae.likelihood.log_prob(x, params).flatten(2).sum(-1)
+        return (log_p + self.vae.prior.log_prob(self.z)).logsumexp(0) + math.log(self.step)
