@@ -14,7 +14,9 @@ from test_tabular_estimator import mixed_table
 
 from flowkit import FlowDensity
 from flowkit.errors import ArgumentError, DataError
+from flowkit.metrics import Band
 from flowkit.report import make_report
+from flowkit.report.analysis import Rows, _outside_by_chance
 from flowkit.report.coordinates import Coordinates
 from flowkit.report.unlikely import blame
 
@@ -324,3 +326,25 @@ def test_what_is_in_the_way_is_said(found, tmp_path, monkeypatch):
     with pytest.raises(ArgumentError, match=re.escape("flowkit-density[report]")):
         report.save(tmp_path / "r.html")
     assert not list(tmp_path.iterdir())
+
+
+def test_columns_that_go_together_may_leave_their_bands_together():
+    """Four columns with four copies of each leave by fives; twenty others one by one."""
+    x = np.random.default_rng(0).normal(size=(300, 20))
+    found = []
+    for values in (np.repeat(x[:, :4], 5, axis=1), x):
+        table = pd.DataFrame(values).add_prefix("x")
+        parts = (table.iloc[:100], table.iloc[100:].reset_index(drop=True))
+        new, old = (Rows(part, None, np.zeros(0), np.arange(len(part))) for part in parts)
+        found.append(_outside_by_chance(new, old, list(table.columns), Band(100, 200), 0))
+    assert found[0] in (5, 10)
+    assert 2 <= found[1] <= 4
+
+
+def test_what_to_do_is_said_at_each_cross_and_nowhere_else(found):
+    density, report, _ = found
+    other = related(200, 2)
+    other["level"] *= 1.7
+    bad = make_report(density, other).to_html()
+    assert bad.count("What to do:") == bad.count('<li class="bad">') >= 2
+    assert report.to_html().count("What to do:") == report.to_html().count('<li class="bad">')

@@ -1,6 +1,6 @@
 """Scores of a fitted density, a representation or a proposal: functions of arrays."""
 
-from flowkit.metrics.calibration import Uniformity, ranks, uniformity
+from flowkit.metrics.calibration import Band, Uniformity, ranks, uniformity
 from flowkit.metrics.clusters import cluster_classes, cluster_error
 from flowkit.metrics.disentanglement import (
     DCI,
@@ -33,6 +33,7 @@ from flowkit.metrics.two_sample import TwoSample, classifier_accuracy, two_sampl
 __all__ = [
     "DCI",
     "SAP",
+    "Band",
     "Closeness",
     "Held",
     "Mean",

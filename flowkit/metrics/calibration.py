@@ -68,28 +68,96 @@ class Uniformity:
         return bool((np.minimum(low, high) >= -1e-12).all())
 
 
-def uniformity(
-    u: np.ndarray, sample_size: int, *, level: float = 0.95, points: int = 50, seed: int = 0
-) -> Uniformity:
-    """Hold ranks against the uniform law, with a band for all points at once.
+class Band:
+    """A band that the distribution function of uniform ranks leaves with a stated probability.
 
-    The band comes from simulation of counts of uniform ranks between the points: multinomial,
-    with probabilities that are themselves random (Dirichlet) because the sample is finite. It is
-    as wide at every point as lets a share of ``level`` of all curves through.
+    The band comes from simulated counts of uniform ranks between the points: multinomial counts,
+    with Dirichlet probabilities because the sample is finite. It is as wide at each point as lets
+    a share of ``level`` of all curves through.
 
     Args:
-        u: ranks, ``(n,)``, as of `ranks`.
+        n: number of ranks.
         sample_size: m, the size of the sample that they are ranks in.
-        level: of the band.
-        points: at how many points the distribution functions are held against each other.
-        seed: of the simulation.
+        level: probability that uniform ranks stay within the band at all points at once.
+        points: number of intervals at whose ends distribution functions are compared.
+        seed: random seed of the simulation.
 
     Raises:
-        ShapeError: there are no ranks.
         ArgumentError: an option is out of its range.
 
     Reference: Säilynoja, Bürkner and Vehtari, *Graphical test for discrete uniformity and its
     applications in goodness-of-fit evaluation and multiple sample comparison*, 2022.
+
+    Example:
+        >>> band = Band(200, 1000)
+        >>> even = np.linspace(0.001, 0.999, 200)
+        >>> band.of(even).within, band.of(even**2).within
+        (True, False)
+    """
+
+    def __init__(
+        self, n: int, sample_size: int, *, level: float = 0.95, points: int = 50, seed: int = 0
+    ) -> None:
+        check_count("sample_size", sample_size)
+        check_count("points", points, 2)
+        if not 0 < level < 1:
+            raise ArgumentError("level", "a probability between 0 and 1", level)
+        self.n, self.level = check_count("n", n), level
+        self.at = np.arange(1, points) / points
+        rng = np.random.default_rng(seed)
+        share = (sample_size + 1) / points
+        probabilities = rng.dirichlet(np.full(points, share), _REPLICATES)
+        counts = rng.multinomial(n, probabilities).cumsum(axis=1)[:, :-1]
+        self._ordered = np.sort(counts, axis=0)
+        # How far out a curve comes at its most extreme point: the two-sided tail there.
+        tails = [_tails(counts[:, j], self._ordered[:, j]) for j in range(points - 1)]
+        self._extremes = np.stack(tails).min(0)
+        threshold = np.quantile(self._extremes, 1 - level, method="lower")
+        self._edge = min(max(int(np.ceil(threshold * _REPLICATES / 2)) - 1, 0), _REPLICATES // 2)
+
+    def of(self, u: np.ndarray) -> Uniformity:
+        """Compare ranks ``(n,)`` with the uniform law.
+
+        Raises:
+            ShapeError: another number of ranks.
+        """
+        u = np.asarray(u, dtype=np.float64)
+        if u.shape != (self.n,):
+            raise ShapeError("u", f"shape ({self.n},)", u.shape)
+        observed = np.searchsorted(np.sort(u), self.at, side="left")
+        columns = range(len(self.at))
+        own = min(_tails(observed[j : j + 1], self._ordered[:, j])[0] for j in columns)
+        return Uniformity(
+            at=self.at,
+            difference=observed / self.n - self.at,
+            lower=self._ordered[self._edge] / self.n - self.at,
+            upper=self._ordered[-1 - self._edge] / self.n - self.at,
+            level=self.level,
+            p_value=float((self._extremes <= own).mean()),
+        )
+
+    def contains(self, u: np.ndarray) -> bool:
+        """Return whether the distribution function of ranks ``(n,)`` stays within the band."""
+        observed = np.searchsorted(np.sort(u), self.at, side="left")
+        low, high = self._ordered[self._edge], self._ordered[-1 - self._edge]
+        return bool(((observed >= low) & (observed <= high)).all())
+
+
+def uniformity(
+    u: np.ndarray, sample_size: int, *, level: float = 0.95, points: int = 50, seed: int = 0
+) -> Uniformity:
+    """Compare ranks with the uniform law, with a band for all points at once.
+
+    Args:
+        u: ranks, ``(n,)``, as of `ranks`.
+        sample_size: m, the size of the sample that they are ranks in.
+        level: of the `Band`.
+        points: of the `Band`.
+        seed: of the `Band`.
+
+    Raises:
+        ShapeError: there are no ranks.
+        ArgumentError: an option is out of its range.
 
     Example:
         >>> even = np.linspace(0.001, 0.999, 200)
@@ -99,31 +167,7 @@ def uniformity(
     u = np.asarray(u, dtype=np.float64)
     if u.ndim != 1 or not len(u):
         raise ShapeError("u", "shape (n,), n at least 1", u.shape)
-    check_count("sample_size", sample_size)
-    check_count("points", points, 2)
-    if not 0 < level < 1:
-        raise ArgumentError("level", "a probability between 0 and 1", level)
-    n, rng = len(u), np.random.default_rng(seed)
-    at = np.arange(1, points) / points
-    share = (sample_size + 1) / points
-    probabilities = rng.dirichlet(np.full(points, share), _REPLICATES)
-    counts = rng.multinomial(n, probabilities).cumsum(axis=1)[:, :-1]
-    observed = np.searchsorted(np.sort(u), at, side="left")
-
-    ordered = np.sort(counts, axis=0)
-    # How far out a curve comes at its most extreme point: the two-sided tail there.
-    extremes = np.stack([_tails(counts[:, j], ordered[:, j]) for j in range(points - 1)]).min(0)
-    own = np.stack([_tails(observed[j : j + 1], ordered[:, j])[0] for j in range(points - 1)]).min()
-    threshold = np.quantile(extremes, 1 - level, method="lower")
-    k = min(max(int(np.ceil(threshold * _REPLICATES / 2)) - 1, 0), _REPLICATES // 2)
-    return Uniformity(
-        at=at,
-        difference=observed / n - at,
-        lower=ordered[k] / n - at,
-        upper=ordered[-1 - k] / n - at,
-        level=level,
-        p_value=float((extremes <= own).mean()),
-    )
+    return Band(len(u), sample_size, level=level, points=points, seed=seed).of(u)
 
 
 def _tails(counts: np.ndarray, ordered: np.ndarray) -> np.ndarray:

@@ -62,18 +62,22 @@ def _summary(analysis: Analysis) -> str:
     notes = "".join(f'<p class="note">{escape(note)}</p>' for note in d["notes"])
     outside = [name for name, found in d["calibration"]["columns"].items() if not found["within"]]
     count = len(d["calibration"]["columns"])
+    by_chance = d["calibration"]["outside_by_chance"]
     facts = [
         _fact(
-            len(outside) <= max(1, 0.1 * count),
+            len(outside) <= by_chance,
             f"{count - len(outside)} of {count} columns have ranks within their 95 % band "
-            f"(about {0.05 * count:.1f} leave it by chance)"
+            f"(without any fault up to {by_chance} leave it in 95 % of cases)"
             + (f": outside {', '.join(outside[:6])}" if outside else ""),
+            "Look at the pictures of these columns below. If a hard bound or a rounding is missed, "
+            "give the column's kind with --column. Otherwise fit with --effort best.",
         ),
         _fact(
             d["calibration"]["regions"]["within"],
-            "rows are as likely as samples are: ranks of log-density "
-            + ("within" if d["calibration"]["regions"]["within"] else "outside")
-            + " their band",
+            _likely(d["calibration"]["regions"]),
+            "Compare the log-density of a new row with those of held-out rows, not of samples. "
+            "If held-out rows are less likely, the table has few rows for its columns: add rows, "
+            "or drop columns.",
         ),
     ]
     found = d["two_sample"]
@@ -83,6 +87,8 @@ def _summary(analysis: Analysis) -> str:
                 found["auc"] <= found["null"][1],
                 f"a classifier tells samples from held-out rows with an AUC of {found['auc']:.3f} "
                 f"(by chance {found['null'][0]:.3f} to {found['null'][1]:.3f})",
+                "The columns that the classifier uses are listed below, the first one first. Look "
+                "at their pictures, and fit with --effort best.",
             )
         )
     found = d["memorisation"]
@@ -93,6 +99,8 @@ def _summary(analysis: Analysis) -> str:
                 f"samples come closer to training rows than held-out rows do with probability "
                 f"{found['closer']:.3f} (by chance {found['null'][0]:.3f} to "
                 f"{found['null'][1]:.3f})",
+                "Do not publish samples where training rows are private. Fit without "
+                "--store-rows, or with more rows.",
             )
         )
     training = "" if rows["training"] is None else f", fitted to {rows['training']:,}"
@@ -103,8 +111,21 @@ def _summary(analysis: Analysis) -> str:
     )
 
 
-def _fact(good: bool, text: str) -> str:
-    return f'<li class="{"good" if good else "bad"}">{escape(text)}</li>'
+def _likely(regions: dict[str, Any]) -> str:
+    """Return how likely held-out rows are beside samples."""
+    if regions["within"]:
+        return "held-out rows are as likely as samples are"
+    share = next(e["share"] for e in regions["coverage"] if e["mass"] == 0.95)
+    side = "less likely than" if share < 0.95 else "not as likely as"
+    return (
+        f"held-out rows are {side} samples are: the region that holds 95 % of the samples holds "
+        f"{share:.1%} of the rows"
+    )
+
+
+def _fact(good: bool, text: str, remedy: str) -> str:
+    more = "" if good else f"<br><small>What to do: {escape(remedy)}</small>"
+    return f'<li class="{"good" if good else "bad"}">{escape(text)}{more}</li>'
 
 
 def _likelihood(d: dict[str, Any]) -> str:
