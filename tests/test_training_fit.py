@@ -51,9 +51,12 @@ def test_the_loop_takes_the_steps_of_a_loop_written_by_hand():
 
 def test_validation_keeps_the_best_weights():
     x = torch.randn(60, 5)
+    x[:, 1:] += x[:, :1] ** 2
     flow = maf(5, layers=2, hidden=(64,))
-    history = fit(flow, x, validation=0.5, steps=300, learning_rate=1e-2, seed=1)
-    scores = dict(history.validation)
+    options = {"steps": 300, "learning_rate": 1e-2, "validate_every": 20, "seed": 1}
+    history = fit(flow, x, validation=0.5, **options)
+    scores = {0: history.starting_score, **dict(history.validation)}
+    assert 0 < history.best_step < 300
     assert scores[history.best_step] == min(scores.values()) < scores[300]
     held_out = split(1, 60, 30)[1]
     assert -flow.log_prob(x[held_out]).mean().item() == pytest.approx(scores[history.best_step])
@@ -87,7 +90,7 @@ def test_many_validation_rows_are_scored_in_chunks():
     flow = maf(1, layers=1)
     flow.validation_loss = lambda b, _: seen.append(len(b.x)) or {"a": b.x.mean()}
     history = fit(flow, x[:50], validation=x, steps=1)
-    assert seen == [4096, 4096, 1808]
+    assert seen == [4096, 4096, 1808] * 2  # before the first step, and after it
     assert history.validation[0][1] == pytest.approx(x.double().mean().item(), abs=1e-7)
 
 
@@ -146,7 +149,7 @@ def test_averaged_weights_are_validated_and_kept():
     for p, e in zip(flow.parameters(), expected, strict=True):
         torch.testing.assert_close(p.detach(), e)
     assert not all(map(torch.equal, flow.parameters(), path[-1]))
-    flow = maf(1, layers=1)
+    flow, x = maf(1, layers=1), x + 1
     history = fit(flow, x, validation=0.5, steps=20, average=0.9, learning_rate=0.1)
     held_out = split(0, 64, 32)[1]
     score = -flow.log_prob(x[held_out]).mean().item()
@@ -289,7 +292,7 @@ def spoiled(x, after):
 
 @pytest.mark.parametrize("kind", ["loss", "gradient"])
 def test_a_failed_fit_leaves_the_last_or_the_best_weights(kind):
-    x = torch.randn(50, 2)
+    x = torch.randn(50, 2) + 1
     seen = {}
     flow = spoiled(x, after=7)
     keep = [lambda s: seen.update({s.step: weights_of(s.model)})]

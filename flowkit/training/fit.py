@@ -73,7 +73,8 @@ def fit(
         validation: share of the rows to hold out, or other rows: a tensor, or a tuple or `Batch`
             of them, their context and their weights. The model is left with the weights that
             scored best on them, by its ``validation_loss(batch, generator)`` if it has one, or
-            else by the loss of its first step. None: train on every row, keep the last weights.
+            else by the loss of its first step. The weights before the first step count among
+            these. None: train on every row, keep the last weights.
         objective: named `Step`s to take instead of the model's; anything else is an option of
             the model's ``training_steps``.
         seed: of the split, the order of rows and all noise.
@@ -112,10 +113,12 @@ def fit(
     Raises:
         ArgumentError: a bad option, rows that do not fit each other, or a checkpoint of other
             data or arguments.
+        DataError: a validation row holds NaN or infinity, or is impossible under the model.
         ModelFileError: the checkpoint is damaged, or of another model, as the names of its modules,
             what they say in ``extra_repr``, and their weights tell.
         TrainingError: the loss or its gradient turned NaN or infinite: step and term are named,
-            and the model is left with the best weights, or the last. Or another process died.
+            and the model is left with the best weights, or without validation the last. Or no
+            validation gave a finite score. Or another process died.
 
     Example:
         >>> from flowkit.flows import maf
@@ -222,6 +225,8 @@ def _loop(
             getattr(model, "validation_loss", next(iter(named_steps.values())).loss),
             held_out or source,
             data.held_out.to(device),
+            name="data" if held_out is None else "validation",
+            members=members,
             processes=processes,
             autocast=autocast,
             seed=seeds[0],
