@@ -35,7 +35,8 @@ def test_the_loop_takes_the_steps_of_a_loop_written_by_hand():
     x = torch.randn(64, 2)
     flow, by_hand = maf(2, layers=1), maf(2, layers=1)
     by_hand.load_state_dict(flow.state_dict())
-    losses = fit(flow, x, steps=20, batch_size=64, learning_rate=0.05, clip=0.3).loss
+    options = {"batch_size": 64, "learning_rate": 0.05, "clip": 0.3, "standardize": False}
+    losses = fit(flow, x, steps=20, **options).loss
     optimizer = torch.optim.Adam(by_hand.parameters(), lr=0.05)
     for step in range(20):
         optimizer.param_groups[0]["lr"] = 0.05 * 0.5 * (1 + math.cos(math.pi * step / 20))
@@ -100,7 +101,8 @@ def test_a_weight_counts_as_often_as_it_says():
     repeated = x.repeat_interleave(counts, 0)
     a, b = maf(2, layers=1), maf(2, layers=1)
     b.load_state_dict(a.state_dict())
-    options = {"steps": 30, "learning_rate": 0.02, "batch_size": 1000}
+    # Standardised, both would start where the gradient is rounding, which Adam magnifies.
+    options = {"steps": 30, "learning_rate": 0.02, "batch_size": 1000, "standardize": False}
     losses = fit(a, x, weights=counts.float(), **options).loss
     assert losses == pytest.approx(fit(b, repeated, **options).loss, abs=1e-5)
     torch.testing.assert_close(a.log_prob(repeated), b.log_prob(repeated), atol=1e-4, rtol=1e-4)
@@ -150,7 +152,8 @@ def test_averaged_weights_are_validated_and_kept():
         torch.testing.assert_close(p.detach(), e)
     assert not all(map(torch.equal, flow.parameters(), path[-1]))
     flow, x = maf(1, layers=1), x + 1
-    history = fit(flow, x, validation=0.5, steps=20, average=0.9, learning_rate=0.1)
+    options = {"steps": 20, "average": 0.9, "learning_rate": 0.1, "standardize": False}
+    history = fit(flow, x, validation=0.5, **options)
     held_out = split(0, 64, 32)[1]
     score = -flow.log_prob(x[held_out]).mean().item()
     assert history.validation == [(20, pytest.approx(score, rel=1e-6))]
@@ -262,7 +265,7 @@ def test_a_loss_that_is_no_number_stops_and_names_step_and_term(clip):
     flow = maf(2, batch_norm=True)
     message = r"the loss of step 1 is nan \(likelihood: negative_log_likelihood\)"
     with pytest.raises(TrainingError, match=message):
-        fit(flow, x, steps=5, clip=clip)
+        fit(flow, x, steps=5, clip=clip, standardize=False)
     assert all(t.isfinite().all() for t in flow.state_dict().values())
     assert not flow.training
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from flowkit._checks import place_of
 from flowkit.errors import DataError
 from flowkit.training.memory import Pieces
 from flowkit.training.processes import Processes
@@ -139,13 +140,6 @@ class Evaluation:
                 terms = self._loss(self._source.take(chunk), self._generator)
             total = total + chunk.shape[-1] * reduce(add, terms.values()).double()
         return total
-
-
-def place_of(row: int, entry: tuple[int, ...]) -> str:
-    """Return the words for an entry of a row, e.g. "row 3, column 1"."""
-    if len(entry) < 2:
-        return f"row {row}" + "".join(f", column {column}" for column in entry)
-    return f"row {row}, entry {entry}"
 
 
 def _ones(tensor: Tensor, other: Tensor) -> list[int]:

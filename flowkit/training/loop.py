@@ -19,12 +19,13 @@ from flowkit.training.checkpoint import Checkpoint
 from flowkit.training.compilation import Compiled
 from flowkit.training.evaluation import Evaluation
 from flowkit.training.history import History
-from flowkit.training.ledger import DELAY, Ledger
+from flowkit.training.ledger import DELAY, Ledger, NotFiniteError
 from flowkit.training.memory import Pieces
 from flowkit.training.options import Options
 from flowkit.training.processes import Processes
 from flowkit.training.progress import reporter
 from flowkit.training.rows import Source
+from flowkit.training.scales import scale_hint
 from flowkit.training.schedule import schedule_named
 from flowkit.training.seeds import (
     CALIBRATION,
@@ -41,6 +42,7 @@ from flowkit.transforms import BatchNorm, calibrate
 
 # Rows that batch norm is calibrated on before a validation; at the end it is all of them.
 _CALIBRATION_ROWS = 10_000
+_SCALED_ROWS = 10_000  # whose scale may be the cause of an error
 _CALIBRATION_BATCHES = 20  # that other batch norms take the statistics of averaged weights from
 _STEPS_BETWEEN_VALIDATIONS = 100
 
@@ -184,9 +186,13 @@ class Loop:
                 try:
                     self._run()
                     self.read()
-                except TrainingError:
+                except TrainingError as error:
                     self._settle(failed=True)
-                    raise
+                    seen = self._source.take(self._train[..., :_SCALED_ROWS])
+                    cause = scale_hint(self.model, seen) if type(error) is NotFiniteError else ""
+                    if not cause:
+                        raise
+                    raise TrainingError(f"{error}; {cause}") from error
                 finally:
                     for parameter in self._moved:
                         parameter.grad = None
