@@ -48,6 +48,30 @@ def check_finite_rows(argument: str, rows: Tensor) -> None:
         raise DataError(f"{argument}, row {row}", "finite numbers", "NaN or infinity")
 
 
+def check_finite_entries(name: str, rows: Tensor, weights: Tensor | None = None) -> None:
+    """Raise a `DataError` that names the first entry of ``rows (n, ...)`` that is not finite.
+
+    Args:
+        name: the argument.
+        rows: the rows.
+        weights: of the rows, ``(n,)``; one without weight may hold anything.
+    """
+    bad = ~rows.isfinite()
+    if weights is not None:
+        used = (weights > 0).to(bad.device)
+        bad &= used.view(-1, *[1] * (bad.dim() - 1))
+    if bad.any():
+        at = tuple(bad.nonzero()[0].tolist())
+        raise DataError(f"{name}, {place_of(at[0], at[1:])}", "a finite number", rows[at].item())
+
+
+def place_of(row: int, entry: tuple[int, ...]) -> str:
+    """Return the words for an entry of a row, e.g. "row 3, column 1"."""
+    if len(entry) < 2:
+        return f"row {row}" + "".join(f", column {column}" for column in entry)
+    return f"row {row}, entry {entry}"
+
+
 def check_permutation(argument: str, order: Any, features: int | None = None) -> tuple[int, ...]:
     """Return ``order`` as a tuple if it is a permutation of ``0 .. features - 1``."""
     try:

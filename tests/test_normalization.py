@@ -48,7 +48,7 @@ def test_fit_leaves_the_statistics_of_the_whole_training_set():
     torch.manual_seed(0)
     x = two_clusters(500, 3)
     flow = trained(named_flow("maf_batch_norm", 3).double(), 3)
-    fit(flow, x, steps=30, batch_size=50)
+    fit(flow, x, steps=30, batch_size=50, standardize=False)
     first = flow.transform.transforms[1]
     z, _ = flow.transform.transforms[0](x)
     assert torch.allclose(first.running_mean, z.mean(0))

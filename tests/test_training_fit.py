@@ -35,7 +35,8 @@ def test_the_loop_takes_the_steps_of_a_loop_written_by_hand():
     x = torch.randn(64, 2)
     flow, by_hand = maf(2, layers=1), maf(2, layers=1)
     by_hand.load_state_dict(flow.state_dict())
-    losses = fit(flow, x, steps=20, batch_size=64, learning_rate=0.05, clip=0.3).loss
+    options = {"batch_size": 64, "learning_rate": 0.05, "clip": 0.3, "standardize": False}
+    losses = fit(flow, x, steps=20, **options).loss
     optimizer = torch.optim.Adam(by_hand.parameters(), lr=0.05)
     for step in range(20):
         optimizer.param_groups[0]["lr"] = 0.05 * 0.5 * (1 + math.cos(math.pi * step / 20))
@@ -51,9 +52,12 @@ def test_the_loop_takes_the_steps_of_a_loop_written_by_hand():
 
 def test_validation_keeps_the_best_weights():
     x = torch.randn(60, 5)
+    x[:, 1:] += x[:, :1] ** 2
     flow = maf(5, layers=2, hidden=(64,))
-    history = fit(flow, x, validation=0.5, steps=300, learning_rate=1e-2, seed=1)
-    scores = dict(history.validation)
+    options = {"steps": 300, "learning_rate": 1e-2, "validate_every": 20, "seed": 1}
+    history = fit(flow, x, validation=0.5, **options)
+    scores = {0: history.starting_score, **dict(history.validation)}
+    assert 0 < history.best_step < 300
     assert scores[history.best_step] == min(scores.values()) < scores[300]
     held_out = split(1, 60, 30)[1]
     assert -flow.log_prob(x[held_out]).mean().item() == pytest.approx(scores[history.best_step])
@@ -87,7 +91,7 @@ def test_many_validation_rows_are_scored_in_chunks():
     flow = maf(1, layers=1)
     flow.validation_loss = lambda b, _: seen.append(len(b.x)) or {"a": b.x.mean()}
     history = fit(flow, x[:50], validation=x, steps=1)
-    assert seen == [4096, 4096, 1808]
+    assert seen == [4096, 4096, 1808] * 2  # before the first step, and after it
     assert history.validation[0][1] == pytest.approx(x.double().mean().item(), abs=1e-7)
 
 
@@ -97,7 +101,8 @@ def test_a_weight_counts_as_often_as_it_says():
     repeated = x.repeat_interleave(counts, 0)
     a, b = maf(2, layers=1), maf(2, layers=1)
     b.load_state_dict(a.state_dict())
-    options = {"steps": 30, "learning_rate": 0.02, "batch_size": 1000}
+    # Standardised, both would start where the gradient is rounding, which Adam magnifies.
+    options = {"steps": 30, "learning_rate": 0.02, "batch_size": 1000, "standardize": False}
     losses = fit(a, x, weights=counts.float(), **options).loss
     assert losses == pytest.approx(fit(b, repeated, **options).loss, abs=1e-5)
     torch.testing.assert_close(a.log_prob(repeated), b.log_prob(repeated), atol=1e-4, rtol=1e-4)
@@ -146,8 +151,9 @@ def test_averaged_weights_are_validated_and_kept():
     for p, e in zip(flow.parameters(), expected, strict=True):
         torch.testing.assert_close(p.detach(), e)
     assert not all(map(torch.equal, flow.parameters(), path[-1]))
-    flow = maf(1, layers=1)
-    history = fit(flow, x, validation=0.5, steps=20, average=0.9, learning_rate=0.1)
+    flow, x = maf(1, layers=1), x + 1
+    options = {"steps": 20, "average": 0.9, "learning_rate": 0.1, "standardize": False}
+    history = fit(flow, x, validation=0.5, **options)
     held_out = split(0, 64, 32)[1]
     score = -flow.log_prob(x[held_out]).mean().item()
     assert history.validation == [(20, pytest.approx(score, rel=1e-6))]
@@ -259,7 +265,7 @@ def test_a_loss_that_is_no_number_stops_and_names_step_and_term(clip):
     flow = maf(2, batch_norm=True)
     message = r"the loss of step 1 is nan \(likelihood: negative_log_likelihood\)"
     with pytest.raises(TrainingError, match=message):
-        fit(flow, x, steps=5, clip=clip)
+        fit(flow, x, steps=5, clip=clip, standardize=False)
     assert all(t.isfinite().all() for t in flow.state_dict().values())
     assert not flow.training
 
@@ -289,7 +295,7 @@ def spoiled(x, after):
 
 @pytest.mark.parametrize("kind", ["loss", "gradient"])
 def test_a_failed_fit_leaves_the_last_or_the_best_weights(kind):
-    x = torch.randn(50, 2)
+    x = torch.randn(50, 2) + 1
     seen = {}
     flow = spoiled(x, after=7)
     keep = [lambda s: seen.update({s.step: weights_of(s.model)})]

@@ -189,5 +189,6 @@ def trained(flow: Flow, features: int, context: int = 0, steps: int = 200) -> Fl
     x = two_clusters(2000, features, dtype)
     c = torch.cat([x[:, :1] + torch.randn(2000, 1), torch.randn(2000, context)], 1)[:, :context]
     torch.random.set_rng_state(generator_state)
-    fit(flow, x, context=c.to(dtype) if context else None, steps=steps, batch_size=200)
+    options = {"steps": steps, "batch_size": 200, "standardize": False}  # layers as they came
+    fit(flow, x, context=c.to(dtype) if context else None, **options)
     return flow

@@ -31,6 +31,7 @@ from flowkit.flows.likelihoods import (
     likelihood_named,
 )
 from flowkit.flows.pixels import PixelDistribution
+from flowkit.flows.standardization import standardize
 
 __all__ = [
     "Base",
@@ -70,4 +71,5 @@ __all__ = [
     "planar",
     "radial",
     "real_nvp",
+    "standardize",
 ]

@@ -1,6 +1,7 @@
 """A flow: a transform and a base distribution."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +11,9 @@ from flowkit.errors import ContextError, DtypeError, ShapeError
 from flowkit.flows.bases import Base
 from flowkit.flows.distribution import FlowDistribution
 from flowkit.flows.foreign import Foreign
-from flowkit.transforms import Transform
+from flowkit.flows.placement import StandardizedEmbedding, follow_state
+from flowkit.transforms import Standardize, Transform
+from flowkit.transforms.standardize import Standardized
 
 
 class Flow(nn.Module):
@@ -23,14 +26,20 @@ class Flow(nn.Module):
             ``forward`` and ``inverse`` works too.
         base: a distribution over the latent; another flow is one.
         embedding: a module that the context goes through first, once per row; its output has the
-            transform's ``context_features``.
+            transform's ``context_features``. Of a `Transform`, such as `Standardize`, that is
+            the value.
         context_features: width of the context that a foreign transform takes, which it does not
             say itself; 0 for none.
 
-    ``log_prob`` costs the transform's ``forward``, ``sample`` its ``inverse``.
+    ``log_prob`` costs the transform's ``forward``, ``sample`` its ``inverse``. `standardize`,
+    which `flowkit.training.fit` calls, puts a `Standardize` at the start of the transform, and
+    one in front of the embedding. ``log_prob`` then takes rows and contexts in float64 too,
+    whatever the dtype of the flow. ``load_state_dict`` adds or removes both, as the state has
+    them.
 
     Raises:
-        ShapeError: transform and base differ in event shape.
+        ShapeError: transform and base differ in event shape, or an embedding that is a
+            `Transform` and the context in width.
         ContextError: transform and base ask for contexts of different widths, or there is an
             embedding for a context that nobody asks for.
 
@@ -61,13 +70,16 @@ class Flow(nn.Module):
             raise ShapeError(
                 "base", f"event shape {tuple(transform.event_shape)}", tuple(base.event_shape)
             )
-        if getattr(base, "embedding", None) is not None:
+        if not _keeps_width(getattr(base, "embedding", None)):
             raise ContextError("base", "a flow without an embedding; give it to this one", "one")
         asked = {transform.context_features, base.context_features} - {0}
         if len(asked) > 1:
             raise ContextError("base", f"context_features of {transform.context_features}", asked)
         if embedding is not None and not asked:
             raise ContextError("embedding", "a transform or base with context_features", "none")
+        if isinstance(embedding, Transform) and tuple(embedding.event_shape) != (*asked,):
+            got = tuple(embedding.event_shape)
+            raise ShapeError("embedding", f"a map of the {max(asked)} context_features", got)
         self.transform = transform
         self.base = base
         self.embedding = embedding
@@ -152,7 +164,11 @@ class Flow(nn.Module):
         if self.embedding is not None:
             if context is None:
                 raise ContextError("context", "a tensor for the embedding", None)
-            context = self.embedding(context)
+            embedded = self.embedding(context)
+            context = embedded[0] if isinstance(self.embedding, Transform) else embedded
+            if not isinstance(context, Tensor):
+                got = f"{type(self.embedding).__name__} with a {type(context).__name__}"
+                raise DtypeError("embedding", "a module that returns a tensor", got)
         check_context(context, self.context_features)
         if context is not None:
             self._check_dtype("context", context)
@@ -193,9 +209,23 @@ class Flow(nn.Module):
             check_broadcast(
                 "context", context.shape[:-1], x.shape[: x.dim() - len(self.event_shape)]
             )
-        self._check_dtype("x", x)
+        if x.dtype != torch.float64 or not isinstance(self.transform, Standardized):
+            self._check_dtype("x", x)
 
     def _check_dtype(self, argument: str, tensor: Tensor) -> None:
         parameter = next(self.parameters(), None)
         if parameter is not None and parameter.dtype != tensor.dtype:
             raise DtypeError(argument, f"the dtype of the flow, {parameter.dtype}", tensor.dtype)
+
+    def _load_from_state_dict(
+        self, state_dict: Mapping[str, Any], prefix: str, *args: Any, **kwargs: Any
+    ) -> None:
+        follow_state(self, state_dict, prefix)
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+
+def _keeps_width(embedding: nn.Module | None) -> bool:
+    """Whether an embedding is none, or standardises only."""
+    if isinstance(embedding, StandardizedEmbedding):
+        embedding = embedding.embedding
+    return isinstance(embedding, Standardize | None)

@@ -131,6 +131,14 @@ class TorchBase(Base):
             else:
                 self._constants[name] = value
 
+    @property
+    def is_unbounded(self) -> bool:
+        """Whether every vector has a positive density."""
+        support: Any = self._distribution().support
+        while isinstance(support, constraints.independent):
+            support = support.base_constraint
+        return support in (constraints.real, constraints.real_vector)
+
     def _distribution(self) -> Distribution:
         tensors = {name: getattr(self, name) for name in self._names}
         return self.distribution(**self._constants, **tensors, validate_args=False)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from flowkit._checks import check_keys, first_difference
 from flowkit.errors import ArgumentError, FlowkitError
+from flowkit.flows.placement import place_blank
 from flowkit.transforms import Univariate
 
 _Make = TypeVar("_Make", bound=Callable[..., nn.Module])
@@ -75,6 +76,8 @@ def named(make: _Make) -> _Make:
 def flow_config(flow: nn.Module) -> dict[str, Any]:
     """Return what makes a flow again, but for its tensors: name, arguments and dtype, as JSON.
 
+    A standardised flow has "standardized" too: whether its data and its context are.
+
     Raises:
         ArgumentError: the flow was not made by a named architecture, or with a base or an option
             that has no name, or was edited since, or has an embedding, or several dtypes.
@@ -87,7 +90,8 @@ def flow_config(flow: nn.Module) -> dict[str, Any]:
         raise ArgumentError(
             "flow", f"one of a named architecture, of named bases and plain options; {_ADVICE}", got
         )
-    if getattr(flow, "embedding", None) is not None:
+    embedding = getattr(flow, "embedding", None)
+    if embedding is not None and not config.get("standardized", {}).get("context"):
         raise ArgumentError("flow", f"one without an embedding; {_ADVICE}", "one with")
     tensors = [*flow.parameters(), *flow.buffers()]
     dtypes = {str(t.dtype).removeprefix("torch.") for t in tensors if t.is_floating_point()}
@@ -112,12 +116,12 @@ def flow_from_config(config: Any) -> Any:
         ArgumentError: the configuration is of another form, or names something unknown, or has
             arguments too many, too few, or of a wrong type or value.
     """
-    check_keys("config", config, ("name", "arguments", "dtype"))
+    check_keys("config", config, ("name", "arguments", "dtype", *_optional(config)))
     dtype = config["dtype"]
     if not isinstance(dtype, str) or dtype not in _DTYPES:
         raise ArgumentError("config.dtype", "one of " + ", ".join(_DTYPES), repr(dtype))
     with torch.device("cpu"), torch.random.fork_rng(devices=[]):
-        flow = _make("config", {"name": config["name"], "arguments": config["arguments"]})
+        flow = _make("config", {key: config[key] for key in config if key != "dtype"})
         return flow.to(_DTYPES[dtype])
 
 
@@ -130,14 +134,14 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Real):
         return float(value)
     if isinstance(value, nn.Module) and vars(value).get("_config") is not None:
-        return deepcopy(vars(value)["_config"])
+        return vars(value)["_config"]  # not a copy: a flow may be standardised later
     if isinstance(value, Iterable) and not isinstance(value, nn.Module):
         return [_plain(item) for item in value]
     raise TypeError(type(value).__name__)
 
 
 def _make(where: str, config: Any) -> Any:
-    check_keys(where, config, ("name", "arguments"))
+    check_keys(where, config, ("name", "arguments", *_optional(config)))
     name = config["name"]
     if not isinstance(name, str) or name not in _NAMED:
         raise ArgumentError(f"{where}.name", "one of " + ", ".join(sorted(_NAMED)), repr(name))
@@ -149,11 +153,31 @@ def _make(where: str, config: Any) -> Any:
         for argument, value in config["arguments"].items()
     }
     try:
-        return make(**arguments)
+        made = make(**arguments)
     except FlowkitError:
         raise
     except (TypeError, ValueError, ArithmeticError, RuntimeError, MemoryError) as error:
         raise ArgumentError(where, f"arguments that {name} takes", error) from error
+    if "standardized" in config:
+        _standardize(f"{where.removesuffix('.arguments')}.standardized", made, config)
+    return made
+
+
+def _optional(config: Any) -> tuple[str, ...]:
+    """Return the key that only the configuration of a standardised flow has."""
+    return ("standardized",) if isinstance(config, dict) and "standardized" in config else ()
+
+
+def _standardize(where: str, flow: Any, config: dict[str, Any]) -> None:
+    """Place maps in a flow that are still to be loaded."""
+    placed = config["standardized"]
+    check_keys(where, placed, ("data", "context"))
+    width = getattr(flow, "context_features", 0)
+    if not hasattr(flow, "embedding") or not all(isinstance(v, bool) for v in placed.values()):
+        raise ArgumentError(where, "two booleans, of a flow", repr(placed))
+    if placed["context"] and not width:
+        raise ArgumentError(where, "no context, as the flow takes none", repr(placed))
+    place_blank(flow, data=placed["data"], context=width if placed["context"] else 0)
 
 
 def _argument(where: str, value: Any, hint: Any) -> Any:

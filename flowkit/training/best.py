@@ -15,8 +15,8 @@ class Best:
         patience: validations without a better score after which a model is done; None: never.
 
     Attributes:
-        scores: the best score of each model; lower is better.
-        steps: the step that each was reached at, 0 where none was.
+        scores: the best score of each model, infinite where none was finite; lower is better.
+        steps: the step that each was reached at; 0 for the weights before the first step.
         stale: the number of validations since.
         tensors: the weights by name.
     """
@@ -35,16 +35,24 @@ class Best:
         """Whether each model has waited in vain for as long as patience allows."""
         return [self._patience is not None and stale >= self._patience for stale in self.stale]
 
+    @property
+    def found(self) -> list[bool]:
+        """Whether each model has had a finite score."""
+        return [math.isfinite(score) for score in self.scores]
+
     def offer(self, scores: list[float], step: int, weights: Mapping[str, Tensor]) -> None:
-        """Keep the weights of the models that score better than before."""
+        """Keep the weights of the models that score better than before.
+
+        NaN and both infinities are worse than any number: they are no means of finite losses.
+        """
         better = [
-            score < best and not done
+            math.isfinite(score) and score < best and not done
             for score, best, done in zip(scores, self.scores, self.done, strict=True)
         ]
         if any(better) and not self.tensors:
             self.tensors = {name: tensor.clone() for name, tensor in weights.items()}
         for member in range(len(scores)):
-            self.stale[member] += 1
+            self.stale[member] += step > 0
             if better[member]:
                 self.scores[member], self.steps[member] = scores[member], step
                 self.stale[member] = 0
@@ -52,8 +60,8 @@ class Best:
 
     def restore(self, weights: Mapping[str, Tensor]) -> None:
         """Put the best weights back, where there are any."""
-        for member, step in enumerate(self.steps):
-            if step:
+        for member, found in enumerate(self.found):
+            if found:
                 self._copy(member, self.tensors, weights)
 
     def _copy(self, member: int, source: Mapping[str, Tensor], to: Mapping[str, Tensor]) -> None:

@@ -139,6 +139,9 @@ def _pack(histories: list[History]) -> tuple[dict[str, Tensor], list[Any]]:
         at = f"history/{model}"
         pairs = torch.tensor(history.validation, dtype=torch.float64)
         tensors[f"{at}/validation"] = pairs.reshape(-1, 2)
+        if history.starting_score is not None:
+            start = torch.tensor(history.starting_score, dtype=torch.float64)
+            tensors[f"{at}/starting_score"] = start
         for i, terms in enumerate(history.terms.values()):
             for j, values in enumerate(terms.values()):
                 tensors[f"{at}/{i}/{j}"] = torch.tensor(values, dtype=torch.float64)
@@ -161,5 +164,14 @@ def _unpack(tensors: Mapping[str, Tensor], documents: list[Any]) -> list[History
             for i, (name, names) in enumerate(document["terms"])
         }
         validation = [(int(step), score) for step, score in tensors[f"{at}/validation"].tolist()]
-        histories.append(History(terms, validation, document["best_step"], document["stopped"]))
+        start = tensors.get(f"{at}/starting_score")  # files of earlier versions have none
+        histories.append(
+            History(
+                terms,
+                validation,
+                document["best_step"],
+                document["stopped"],
+                None if start is None else start.item(),
+            )
+        )
     return histories

@@ -1,7 +1,7 @@
 """The rows that a fit is given: checked, weighed, and split."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -9,6 +9,8 @@ from torch import Tensor
 from flowkit._checks import check_count
 from flowkit.errors import ArgumentError, DtypeError, ShapeError
 from flowkit.training.rows import Batch, Order, Rows, split
+
+Wide: TypeAlias = tuple[bool, bool]
 
 
 class Data:
@@ -75,16 +77,39 @@ class Data:
             tensors |= zip(names, self._other, strict=True)
         return {name: tensor for name, tensor in tensors.items() if tensor is not None}
 
-    def source(self, device: torch.device, dtype: torch.dtype | None) -> Rows:
-        """Return the rows to train on (and those held out of them), on a device."""
-        held_out = self.held_out if self._other is None else None
-        return self._rows(self._batch, [self.train, held_out], device, dtype)
+    def rows_of(self, model: int) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Return the rows that a model is trained on, their context and weights, as given."""
+        x, context, weights = self._batch
+        if weights is not None and weights.dim() == 2:
+            weights = weights[model]
+        if self.train.shape[-1] == len(x):
+            return x, context, weights
+        train = self.train[model] if self.train.dim() == 2 else self.train
+        train = train.to(x.device)
+        return (
+            x.index_select(0, train),
+            None if context is None else context.index_select(0, train.to(context.device)),
+            None if weights is None else weights.index_select(0, train.to(weights.device)),
+        )
 
-    def validation_source(self, device: torch.device, dtype: torch.dtype | None) -> Rows | None:
+    def source(self, device: torch.device, dtype: torch.dtype | None, wide: Wide) -> Rows:
+        """Return the rows to train on (and those held out of them), on a device.
+
+        Args:
+            device: the device.
+            dtype: what floats are converted to; None leaves them as they are.
+            wide: whether rows, and contexts, in float64 stay as they are.
+        """
+        held_out = self.held_out if self._other is None else None
+        return self._rows(self._batch, [self.train, held_out], device, dtype, wide)
+
+    def validation_source(
+        self, device: torch.device, dtype: torch.dtype | None, wide: Wide
+    ) -> Rows | None:
         """Return the rows to validate on, if they are others."""
         if self._other is None:
             return None
-        return self._rows(self._other, [self.held_out], device, dtype)
+        return self._rows(self._other, [self.held_out], device, dtype, wide)
 
     def order(self, batch_size: int, device: torch.device) -> Callable[[int], Tensor]:
         """Return the rows of each step, ``(batch,)``, or ``(members, batch)``."""
@@ -98,15 +123,21 @@ class Data:
         parts: list[Tensor | None],
         device: torch.device,
         dtype: torch.dtype | None,
+        wide: Wide,
     ) -> Rows:
         x, context, weights = batch
         if weights is not None:
             weights = _normalised(weights, [part for part in parts if part is not None]).to(x.dtype)
+
+        def moved(tensor: Tensor, wide: bool) -> Tensor:
+            stays = wide and tensor.dtype == torch.float64
+            return tensor.to(device, dtype if tensor.is_floating_point() and not stays else None)
+
+        x = x.to(device) if wide[0] and x.dtype == torch.float64 else x.to(device, dtype)
         on_device = [
-            None if t is None else t.to(device, dtype if t.is_floating_point() else None)
-            for t in (context, weights)
+            None if context is None else moved(context, wide[1]),
+            None if weights is None else moved(weights, wide=False),
         ]
-        x = x.to(device, dtype)
         if self._members is None:
             return Rows(x, *on_device)
         return MemberRows(x, *on_device, members=self._members)

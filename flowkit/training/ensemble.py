@@ -79,21 +79,28 @@ def fit_many(
     _check_alike(models)
     for model in models:
         model.to(dtype=DTYPES.get(settings.precision or ""))
-    ensemble = Ensemble(models)
     table = Data(data, context, weights, validation, seeds=seeds, members=len(models))
+    ensembles: list[Ensemble] = []
+
+    def stack(models: Sequence[nn.Module]) -> Ensemble:
+        _check_alike(models)
+        ensembles.append(Ensemble(models))
+        return ensembles[0]
+
     try:
         return train(
-            ensemble,
+            models,
             table,
             settings,
             seeds=seeds,
             validation=validation,
             objective=None,
             extra=options if objective is None else {"objective": objective, **options},
-            members=len(models),
+            stack=stack,
         )
     finally:
-        ensemble.unstack()
+        for ensemble in ensembles:
+            ensemble.unstack()
 
 
 class Ensemble(nn.Module):
@@ -108,6 +115,7 @@ class Ensemble(nn.Module):
     def __init__(self, models: Sequence[nn.Module]) -> None:
         super().__init__()
         self._models = list(models)
+        self._moved = [name for name, p in models[0].named_parameters() if p.requires_grad]
         # In a tuple, so that it is no part of this module: it lends its methods, not its weights.
         self._template = (copy.deepcopy(models[0]),)
         for name, parameter in models[0].named_parameters():
@@ -119,6 +127,11 @@ class Ensemble(nn.Module):
             values = [_fixed(model)[name] for model in models]
             if not all(torch.equal(tensor, value) for value in values):
                 self.register_buffer(_flat(name), torch.stack(values))
+
+    @property
+    def template(self) -> nn.Module:
+        """A model of this architecture, whose weights are no one's."""
+        return self._template[0]
 
     def train(self, mode: bool = True) -> "Ensemble":
         """Switch the models between training and evaluation."""
@@ -152,9 +165,9 @@ class Ensemble(nn.Module):
         """Give each model its weights."""
         with torch.no_grad():
             for i, model in enumerate(self._models):
-                for name, parameter in model.named_parameters():
-                    if parameter.requires_grad:
-                        parameter.copy_(self.get_parameter(_flat(name))[i])
+                moved = [p for p in model.parameters() if p.requires_grad]
+                for name, parameter in zip(self._moved, moved, strict=True):
+                    parameter.copy_(self.get_parameter(_flat(name))[i])
                 model.train(self.training)
 
     def _batched(self, loss: Loss) -> Loss:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from flowkit.errors import ArgumentError
 from flowkit.training.checkpoint import Checkpoint
-from flowkit.training.data import Data
+from flowkit.training.data import Data, Wide
 from flowkit.training.evaluation import Evaluation
 from flowkit.training.history import History
 from flowkit.training.looks import look_at
@@ -20,6 +20,7 @@ from flowkit.training.options import DTYPES, Options, Progress, named
 from flowkit.training.processes import Processes, device_of, home_of
 from flowkit.training.rows import Batch
 from flowkit.training.schedule import Schedule
+from flowkit.training.standardising import Standardising
 from flowkit.training.step import Step, steps_of
 
 
@@ -37,6 +38,7 @@ def fit(
     learning_rate: float | None = None,
     schedule: str | Schedule = "cosine",
     clip: float | None = 5.0,
+    standardize: bool = True,
     average: float | None = None,
     patience: int | None = None,
     validate_every: int | None = None,
@@ -73,7 +75,8 @@ def fit(
         validation: share of the rows to hold out, or other rows: a tensor, or a tuple or `Batch`
             of them, their context and their weights. The model is left with the weights that
             scored best on them, by its ``validation_loss(batch, generator)`` if it has one, or
-            else by the loss of its first step. None: train on every row, keep the last weights.
+            else by the loss of its first step. The weights before the first step count among
+            these. None: train on every row, keep the last weights.
         objective: named `Step`s to take instead of the model's; anything else is an option of
             the model's ``training_steps``.
         seed: of the split, the order of rows and all noise.
@@ -84,6 +87,12 @@ def fit(
         schedule: "cosine", "constant", or a function from the fraction of steps taken, 0 to 1, to
             a factor of the learning rate.
         clip: largest norm of the gradient of a step, or None.
+        standardize: whether a flow that is trained by its likelihood is standardised first, see
+            `flowkit.flows.standardize`: a map of its rows, and one of their contexts, to mean 0
+            and variance 1 become the start of the flow, with moments of the training rows in
+            float64. Columns that have these moments already are left alone; a flow that has
+            been standardised before keeps its maps. Rows given in float64 are standardised in
+            float64, whatever the precision.
         average: decay, e.g. 0.999, of an exponential moving average of the weights, which
             is what is validated and what the model is left with. Batch norms take their running
             statistics anew from training rows then: those of averaged weights are their own.
@@ -112,10 +121,12 @@ def fit(
     Raises:
         ArgumentError: a bad option, rows that do not fit each other, or a checkpoint of other
             data or arguments.
+        DataError: a validation row holds NaN or infinity, or is impossible under the model.
         ModelFileError: the checkpoint is damaged, or of another model, as the names of its modules,
             what they say in ``extra_repr``, and their weights tell.
         TrainingError: the loss or its gradient turned NaN or infinite: step and term are named,
-            and the model is left with the best weights, or the last. Or another process died.
+            and the model is left with the best weights, or without validation the last. Or no
+            validation gave a finite score. Or another process died.
 
     Example:
         >>> from flowkit.flows import maf
@@ -131,6 +142,7 @@ def fit(
         learning_rate=learning_rate,
         schedule=schedule,
         clip=clip,
+        standardize=standardize,
         average=average,
         patience=patience,
         validate_every=validate_every,
@@ -145,7 +157,7 @@ def fit(
         max_seconds=max_seconds,
     )
     (history,) = train(
-        model,
+        [model],
         Data(data, context, weights, validation, seeds=(seed,)),
         settings,
         seeds=(seed,),
@@ -157,7 +169,7 @@ def fit(
 
 
 def train(
-    model: nn.Module,
+    models: Sequence[nn.Module],
     data: Data,
     options: Options,
     *,
@@ -165,24 +177,38 @@ def train(
     validation: Any,
     objective: Any,
     extra: Mapping[str, Any],
-    members: int | None = None,
+    stack: Callable[[Sequence[nn.Module]], nn.Module] | None = None,
 ) -> list[History]:
-    """Fit a model, or several that are stacked into one, to checked rows; return the histories."""
-    home = home_of(model)
-    processes = Processes.join(device_of(model, options.device))
+    """Fit a model, or several that ``stack`` makes one of, to checked rows; return histories."""
+    home = home_of(models[0])
+    processes = Processes.join(device_of(models[0], options.device))
+    dtype, loop, model = DTYPES.get(options.precision or ""), None, models[0]
+    if stack is None:
+        model.to(processes.device, dtype)
+    standardising = Standardising(models, data, options, processes, objective)
     try:
-        model.to(processes.device, DTYPES.get(options.precision or ""))
-        return _loop(
+        standardising.apply()
+        standardising.warn()
+        if stack is not None:
+            model = stack(models)
+            model.to(processes.device)
+        loop = _loop(
             model,
             data,
             options,
+            wide=standardising.keeps_wide(processes.device),
             processes=processes,
             seeds=seeds,
             validation=validation,
             objective=objective,
             extra=extra,
-            members=members,
-        ).run()
+            members=None if stack is None else len(models),
+        )
+        return loop.run()
+    except BaseException:
+        if loop is None or loop.step == 0:
+            standardising.undo()  # nothing has been trained
+        raise
     finally:
         model.to(home)
 
@@ -192,6 +218,7 @@ def _loop(
     data: Data,
     options: Options,
     *,
+    wide: Wide,
     processes: Processes,
     seeds: tuple[int, ...],
     validation: Any,
@@ -210,9 +237,9 @@ def _loop(
     autocast: AbstractContextManager[Any] = nullcontext()
     if options.precision == "bf16-mixed":
         autocast = torch.autocast(device.type, dtype=torch.bfloat16)
-    source = data.source(device, dtype)
+    source = data.source(device, dtype, wide)
     look_at(model, source)
-    held_out = data.validation_source(device, dtype)
+    held_out = data.validation_source(device, dtype, wide)
     if held_out is not None:
         look_at(model, held_out, validation=True)
     _warn_of_steps_not_taken(named_steps, total)
@@ -222,6 +249,8 @@ def _loop(
             getattr(model, "validation_loss", next(iter(named_steps.values())).loss),
             held_out or source,
             data.held_out.to(device),
+            name="data" if held_out is None else "validation",
+            members=members,
             processes=processes,
             autocast=autocast,
             seed=seeds[0],

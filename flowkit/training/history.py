@@ -11,14 +11,18 @@ class History:
         terms: for each named step, each term of its loss, one value per update. For maximum
             likelihood: ``terms["likelihood"]["negative_log_likelihood"]``, in nats.
         validation: ``(step, mean loss of the validation rows)``.
-        best_step: the step whose weights the model was left with.
+        best_step: the step whose weights the model was left with; 0 if no step improved on the
+            weights that the fit started from.
         stopped: what ended the fit: "steps", "patience", "callback" or "max_seconds".
+        starting_score: mean loss of the validation rows before the first step; None without
+            validation.
     """
 
     terms: dict[str, dict[str, list[float]]] = field(default_factory=dict)
     validation: list[tuple[int, float]] = field(default_factory=list)
     best_step: int = 0
     stopped: str = ""
+    starting_score: float | None = None
 
     @property
     def loss(self) -> list[float]:

@@ -13,6 +13,10 @@ from flowkit.training.history import History
 DELAY = 50
 
 
+class NotFiniteError(TrainingError):
+    """A term or a gradient is NaN or infinite."""
+
+
 class Ledger:
     """Writes the terms of one named step down, in the history of each model, and checks them.
 
@@ -117,4 +121,4 @@ class Ledger:
             for model, number in enumerate(numbers):
                 if not math.isfinite(number):
                     whose = f" of model {model}" if self._shape else ""
-                    raise TrainingError(f"the {what} of step {step}{whose} is {number} ({where})")
+                    raise NotFiniteError(f"the {what} of step {step}{whose} is {number} ({where})")

@@ -1,6 +1,8 @@
 """The one training loop."""
 
+import math
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
@@ -17,12 +19,13 @@ from flowkit.training.checkpoint import Checkpoint
 from flowkit.training.compilation import Compiled
 from flowkit.training.evaluation import Evaluation
 from flowkit.training.history import History
-from flowkit.training.ledger import DELAY, Ledger
+from flowkit.training.ledger import DELAY, Ledger, NotFiniteError
 from flowkit.training.memory import Pieces
 from flowkit.training.options import Options
 from flowkit.training.processes import Processes
 from flowkit.training.progress import reporter
 from flowkit.training.rows import Source
+from flowkit.training.scales import scale_hint
 from flowkit.training.schedule import schedule_named
 from flowkit.training.seeds import (
     CALIBRATION,
@@ -39,6 +42,7 @@ from flowkit.transforms import BatchNorm, calibrate
 
 # Rows that batch norm is calibrated on before a validation; at the end it is all of them.
 _CALIBRATION_ROWS = 10_000
+_SCALED_ROWS = 10_000  # whose scale may be the cause of an error
 _CALIBRATION_BATCHES = 20  # that other batch norms take the statistics of averaged weights from
 _STEPS_BETWEEN_VALIDATIONS = 100
 
@@ -166,6 +170,7 @@ class Loop:
             self._weights, list(self._updates.values()), self._best, self._average
         )
         self._buffers = [(b, b.clone()) for b in model.buffers() if b.is_floating_point()]
+        self._warned = False  # of a validation score that is not finite
         self._statistics: list[tuple[Tensor, Tensor]] = []  # and those of the last good step
         self._validate_every = options.validate_every or max(
             _STEPS_BETWEEN_VALIDATIONS,
@@ -181,15 +186,20 @@ class Loop:
                 try:
                     self._run()
                     self.read()
-                except TrainingError:
+                except TrainingError as error:
                     self._settle(failed=True)
-                    raise
+                    seen = self._source.take(self._train[..., :_SCALED_ROWS])
+                    cause = scale_hint(self.model, seen) if type(error) is NotFiniteError else ""
+                    if not cause:
+                        raise
+                    raise TrainingError(f"{error}; {cause}") from error
                 finally:
                     for parameter in self._moved:
                         parameter.grad = None
                 if self.stopped == "max_seconds":
                     self._save()  # as it is: another fit may go on from here
                 self._settle()
+                self._check_scores()
                 if self.stopped != "max_seconds":
                     self._save(finished=True)
         self.model.eval()
@@ -207,6 +217,8 @@ class Loop:
         state = State(self)
         # From here on, not from before a checkpoint was read.
         self._statistics = [(s, s.clone()) for s in running_statistics(self.model)]
+        if self._evaluation is not None and self.step == 0:
+            self._score_start(self._evaluation)
         self.model.train()
         with reporter(options.progress if self._processes.rank == 0 else None, self.steps) as tell:
             while not self.stopped:
@@ -236,22 +248,48 @@ class Loop:
                 if self.step % options.checkpoint_every == 0 and not self.stopped:
                     self._save()
 
+    def _score_start(self, evaluation: Evaluation) -> None:
+        """Let the starting weights be a candidate for the best."""
+        scores = self._score(evaluation)
+        if not all(map(math.isfinite, scores)):
+            evaluation.check(self._source.take(self._order(1)))
+        for history, score in zip(self.histories, scores, strict=True):
+            history.starting_score = score
+
+    def _score(self, evaluation: Evaluation) -> list[float]:
+        """Score the weights as they are, and keep them where they are the best."""
+        self._calibrate(self._train[..., :_CALIBRATION_ROWS])
+        self._processes.broadcast(self.model.buffers())
+        self.model.eval()
+        scores = evaluation()
+        self._best.offer(scores, self.step, self._weights())
+        return scores
+
     def _validate(self, evaluation: Evaluation) -> None:
+        done = self._best.done
         with self._final_weights():
             if self._average is not None:
                 self._take_statistics()
-            self._calibrate(self._train[..., :_CALIBRATION_ROWS])
-            self._processes.broadcast(self.model.buffers())
-            self.model.eval()
-            scores = evaluation()
-            done = self._best.done
-            self._best.offer(scores, self.step, self._weights())
+            scores = self._score(evaluation)
         self.model.train()
+        self._warn_of_scores(scores)
         for history, score, was_done in zip(self.histories, scores, done, strict=True):
             if not was_done:
                 history.validation.append((self.step, score))
         if all(self._best.done):
             self.stopped = self.stopped or "patience"
+
+    def _warn_of_scores(self, scores: list[float]) -> None:
+        """Warn once of scores that are not finite."""
+        for model, score in enumerate(scores):
+            if not math.isfinite(score) and not self._warned:
+                self._warned = True
+                whose = f" of model {model}" if len(scores) > 1 else ""
+                warnings.warn(
+                    f"the validation score of step {self.step}{whose} is {score}: it counts as "
+                    "worse than any number",
+                    stacklevel=6,  # who has called `fit`
+                )
 
     def _agree(self) -> None:
         """End in every process once one of them wants to."""
@@ -266,13 +304,14 @@ class Loop:
             # The batch that spoiled the loss went through the running averages of layers too.
             for statistic, kept in self._statistics:
                 statistic.copy_(kept)
-        if self._average is not None and not any(self._best.steps):
+        if self._average is not None and not all(self._best.found):
             self._average.apply()
             if not failed:
                 self._take_statistics()
         self._best.restore(self._weights())
-        for history, step in zip(self.histories, self._best.steps, strict=True):
-            history.best_step, history.stopped = step or self.step, self.stopped
+        best = zip(self.histories, self._best.steps, self._best.found, strict=True)
+        for history, step, found in best:
+            history.best_step, history.stopped = step if found else self.step, self.stopped
         if failed:
             for buffer, before in self._buffers:
                 if not buffer.isfinite().all():
@@ -281,6 +320,18 @@ class Loop:
             self._calibrate(self._train)
             self._processes.broadcast(self.model.buffers())
         self.model.eval()
+
+    def _check_scores(self) -> None:
+        """Raise if a model was validated, and never with a finite score."""
+        for model, (history, found) in enumerate(
+            zip(self.histories, self._best.found, strict=True)
+        ):
+            if history.validation and not found:
+                whose = f" of model {model}" if len(self.histories) > 1 else ""
+                raise TrainingError(
+                    f"no validation score{whose} is finite, neither that of the starting weights "
+                    f"nor any of {len(history.validation)}: the weights left are the last"
+                )
 
     @contextmanager
     def _final_weights(self) -> Iterator[None]:

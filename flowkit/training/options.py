@@ -35,6 +35,7 @@ class Options:
     learning_rate: float = 1e-3
     schedule: str | Schedule = "cosine"
     clip: float | None = 5.0
+    standardize: bool = True
     average: float | None = None
     patience: int | None = None
     validate_every: int | None = None
@@ -63,6 +64,8 @@ class Options:
             raise ArgumentError("average", "a decay between 0 and 1", self.average)
         if self.precision is not None:
             check_choice("precision", self.precision, ("32", "64", "bf16-mixed"))
+        if not isinstance(self.standardize, bool):
+            raise ArgumentError("standardize", "True or False", repr(self.standardize))
         if self.compile not in (True, False, "auto"):
             raise ArgumentError("compile", "True, False or 'auto'", repr(self.compile))
 

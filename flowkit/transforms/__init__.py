@@ -12,7 +12,8 @@ from flowkit.transforms.normalization import ActNorm, BatchNorm, calibrate
 from flowkit.transforms.permutation import Permutation, RandomPermutation, Reverse
 from flowkit.transforms.planar import Planar, Radial
 from flowkit.transforms.spline import RationalQuadraticSpline
-from flowkit.transforms.support import Circular, Interval, Log, Logit, Softplus, Standardize
+from flowkit.transforms.standardize import Standardize
+from flowkit.transforms.support import Circular, Interval, Log, Logit, Softplus
 from flowkit.transforms.univariate import Affine, Gate, Shift, Univariate
 
 __all__ = [

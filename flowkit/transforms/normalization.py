@@ -7,7 +7,7 @@ from flowkit._checks import check_count, check_event, check_positive
 from flowkit.errors import ArgumentError, DirectionError, ShapeError
 from flowkit.transforms.base import Transform
 from flowkit.transforms.elementwise import Elementwise
-from flowkit.transforms.support import mean_and_scale
+from flowkit.transforms.standardize import mean_and_scale
 from flowkit.transforms.univariate import Affine
 
 

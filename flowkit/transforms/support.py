@@ -13,17 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from flowkit._checks import check_count, check_event, check_positive
+from flowkit._checks import check_count, check_positive
 from flowkit.errors import ArgumentError, ShapeError
 from flowkit.transforms.base import Transform
-
-
-def mean_and_scale(rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Return mean and standard deviation of each column of ``(n, D)``, 1 for constant columns."""
-    mean, std = rows.mean(0), rows.std(0, correction=0)
-    # Rounding leaves a constant column a spread of an ulp or so.
-    constant = std <= 10 * torch.finfo(rows.dtype).eps * mean.abs()
-    return mean, torch.where(constant, 1.0, std)
 
 
 class Support(Transform):
@@ -245,58 +237,6 @@ class Logit(Support):
         high = 1 - (torch.sigmoid(-z) - self.alpha) / scale
         log_derivative = F.logsigmoid(z) + F.logsigmoid(-z) - math.log1p(-2 * self.alpha)
         return torch.where(z < 0, low, high), log_derivative
-
-
-class Standardize(Transform):
-    """``z = (x - mean) / std``, with numbers that are given once and not trained.
-
-    Args:
-        mean: one number per feature.
-        std: one positive number per feature.
-
-    Raises:
-        ArgumentError: a std that is not positive and finite.
-        ShapeError: unequal lengths.
-
-    Example:
-        >>> x = 5 + 2 * torch.randn(100, 3)
-        >>> z, _ = Standardize.of(x)(x)
-        >>> torch.allclose(z.std(0, correction=0), torch.ones(3))
-        True
-    """
-
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, mean: Tensor | Sequence[float], std: Tensor | Sequence[float]) -> None:
-        m, s = torch.as_tensor(mean).clone().detach(), torch.as_tensor(std).clone().detach()
-        if m.dim() != 1 or m.shape != s.shape:
-            raise ShapeError(
-                "std", f"one number per feature, as mean {tuple(m.shape)}", tuple(s.shape)
-            )
-        if not bool(((s > 0) & s.isfinite()).all()):
-            raise ArgumentError("std", "positive finite numbers", s.tolist())
-        super().__init__(len(m), constant_logabsdet=True)
-        self.register_buffer("mean", m)
-        self.register_buffer("std", s)
-
-    @classmethod
-    def of(cls, x: Tensor) -> "Standardize":
-        """Return the map that standardises rows ``(n, features)``; it does not scale constants."""
-        if x.dim() != 2 or len(x) == 0:
-            raise ShapeError("x", "a tensor of shape (rows, features)", tuple(x.shape))
-        check_event("x", x, x.shape[1:])
-        return cls(*mean_and_scale(x))
-
-    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Subtract the mean and divide."""
-        self.check_input("x", x, None)
-        return (x - self.mean) / self.std, self.zero_logabsdet(x) - self.std.log().sum()
-
-    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Multiply and add the mean."""
-        self.check_input("z", z, None)
-        return z * self.std + self.mean, self.zero_logabsdet(z) + self.std.log().sum()
 
 
 class Circular(Transform):

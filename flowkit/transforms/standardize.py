@@ -1,0 +1,152 @@
+"""Standardisation: columns of mean 0 and variance 1, as the first map of a flow."""
+
+from collections.abc import Sequence
+from itertools import takewhile
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from flowkit._checks import check_event
+from flowkit.errors import ArgumentError, ShapeError
+from flowkit.transforms.base import Chain, Transform
+
+# Rows whose moments are summed at once, in float64.
+_CHUNK = 65_536
+
+
+def mean_and_scale(rows: Tensor, weights: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Return mean and standard deviation of each column of ``(n, D)``, 1 for constant columns.
+
+    Sums accumulate in float64; the results have the dtype of the rows.
+
+    Args:
+        rows: at least one.
+        weights: of the rows, ``(n,)``, non-negative and not all zero. A row without weight may
+            hold anything.
+    """
+    if weights is not None:
+        rows, weights = rows[weights > 0], weights[weights > 0].double()
+    parts = rows.split(_CHUNK)
+    shares: Sequence[Tensor | None] = [None] * len(parts)
+    if weights is not None:
+        shares = (weights / weights.mean()).split(_CHUNK)
+
+    def mean_of(power: int, centre: Tensor | float) -> Tensor:
+        total = rows.new_zeros(rows.shape[1], dtype=torch.float64)
+        for part, share in zip(parts, shares, strict=True):
+            values = (part.double() - centre) ** power
+            total += values.sum(0) if share is None else share @ values
+        return total / len(rows)
+
+    mean = mean_of(1, 0.0)
+    std = mean_of(2, mean).sqrt()
+    # Rounding leaves a constant column a spread of an ulp or so.
+    constant = std <= 10 * torch.finfo(torch.float64).eps * mean.abs()
+    std = torch.where(constant, 1.0, std).to(rows.dtype)
+    return mean.to(rows.dtype), torch.where(std > 0, std, 1.0)
+
+
+class Standardize(Transform):
+    """``z = (x - mean) / std``, with numbers that are given once and not trained.
+
+    Args:
+        mean: one number per feature.
+        std: one positive number per feature.
+
+    Rows in float64 are standardised in float64, even if the numbers are of a lower precision;
+    the result then has the dtype of the numbers. So large shifts cost no digits.
+
+    Raises:
+        ArgumentError: a std that is not positive and finite.
+        ShapeError: unequal lengths.
+
+    Example:
+        >>> x = 5 + 2 * torch.randn(100, 3)
+        >>> z, _ = Standardize.of(x)(x)
+        >>> torch.allclose(z.std(0, correction=0), torch.ones(3))
+        True
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: Tensor | Sequence[float], std: Tensor | Sequence[float]) -> None:
+        m, s = torch.as_tensor(mean).clone().detach(), torch.as_tensor(std).clone().detach()
+        if m.dim() != 1 or m.shape != s.shape:
+            raise ShapeError(
+                "std", f"one number per feature, as mean {tuple(m.shape)}", tuple(s.shape)
+            )
+        if not bool(((s > 0) & s.isfinite()).all()):
+            raise ArgumentError("std", "positive finite numbers", s.tolist())
+        super().__init__(len(m), constant_logabsdet=True)
+        self.register_buffer("mean", m)
+        self.register_buffer("std", s)
+
+    @classmethod
+    def of(cls, x: Tensor, weights: Tensor | None = None) -> "Standardize":
+        """Return the map that standardises rows ``(n, features)``; it does not scale constants.
+
+        Args:
+            x: the rows.
+            weights: of the rows, ``(n,)``; none are negative, not all are zero.
+        """
+        if x.dim() != 2 or len(x) == 0:
+            raise ShapeError("x", "a tensor of shape (rows, features)", tuple(x.shape))
+        check_event("x", x, x.shape[1:])
+        return cls(*mean_and_scale(x, weights))
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Subtract the mean and divide."""
+        self.check_input("x", x, None)
+        z = (x - self.mean) / self.std
+        if x.dtype == torch.float64:
+            z = z.to(self.mean.dtype)
+        return z, self.zero_logabsdet(z) - self.std.log().sum()
+
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Multiply and add the mean."""
+        self.check_input("z", z, None)
+        return z * self.std + self.mean, self.zero_logabsdet(z) + self.std.log().sum()
+
+
+def leading(transform: Transform) -> tuple[list[Transform], list[Transform]]:
+    """Split a transform into the maps at its start that have no parameters, and the others.
+
+    Maps of supports, of circles and permutations have none: rows come in their own units.
+    """
+    members = [transform]
+    if isinstance(transform, Chain):
+        members = [cast(Transform, member) for member in transform.transforms]
+    fixed = list(takewhile(lambda member: not [*member.parameters()], members))
+    return fixed, members[len(fixed) :]
+
+
+class Standardized(Chain):
+    """A transform with a `Standardize` before the first of its layers that learn.
+
+    Args:
+        transform: what follows; maps without parameters at its start stay in front.
+        standardize: the map.
+
+    Attributes:
+        standardize: the map.
+        plain: the transform without it.
+    """
+
+    def __init__(self, transform: Transform, standardize: Standardize) -> None:
+        fixed, others = leading(transform)
+        super().__init__(*fixed, standardize, *others)
+        self._place = len(fixed)
+        # In a tuple, so that it is no part of this module: its layers are already.
+        self._plain = (transform,)
+
+    @property
+    def standardize(self) -> Standardize:
+        """The map."""
+        return cast(Standardize, self.transforms[self._place])
+
+    @property
+    def plain(self) -> Transform:
+        """The transform without the map."""
+        return self._plain[0]
