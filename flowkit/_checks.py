@@ -1,4 +1,7 @@
-"""Checks of arguments, each written once. They read shapes and dtypes, never a tensor's values."""
+"""Checks of arguments, each written once.
+
+Shapes and dtypes are all that is read of a tensor, but for `check_finite_rows` and `check_values`.
+"""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
@@ -70,6 +73,15 @@ def place_of(row: int, entry: tuple[int, ...]) -> str:
     if len(entry) < 2:
         return f"row {row}" + "".join(f", column {column}" for column in entry)
     return f"row {row}, entry {entry}"
+
+
+def check_values(argument: str, x: Tensor, good: Tensor, expected: str) -> None:
+    """Raise a `DataError` that names the first number of ``x (*batch, D)`` that is not good."""
+    if not good.all():
+        *row, column = (~good).nonzero()[0].tolist() or [0]
+        names = [f"row {row[0] if len(row) == 1 else tuple(row)}"] if row else []
+        at = (*row, column) if x.dim() else ()
+        raise DataError(", ".join([argument, *names, f"column {column}"]), expected, x[at].item())
 
 
 def check_permutation(argument: str, order: Any, features: int | None = None) -> tuple[int, ...]:

@@ -1,29 +1,40 @@
 """Noise by a generator, wherever that is."""
 
 from collections.abc import Sequence
+from typing import TypedDict
 
 import torch
 from torch import Tensor
 
 
+class _Source(TypedDict, total=False):
+    generator: torch.Generator
+
+
+def source(generator: torch.Generator | None) -> _Source:
+    """Return the keyword ``generator`` for a draw of torch's, left out where there is none.
+
+    Under ``torch.compile`` no draw with ``generator=None`` has an overload for symbolic sizes.
+    """
+    return {} if generator is None else {"generator": generator}
+
+
 def normal(shape: Sequence[int], like: Tensor, generator: torch.Generator | None = None) -> Tensor:
     """Draw standard normal noise of a shape, in the dtype and on the device of a tensor."""
-    noise = torch.randn(
-        *shape, dtype=like.dtype, device=_home(like, generator), generator=generator
-    )
-    return noise.to(like.device)
+    home = _home(like, generator)
+    return torch.randn(*shape, dtype=like.dtype, device=home, **source(generator)).to(like.device)
 
 
 def uniform(shape: Sequence[int], like: Tensor, generator: torch.Generator | None = None) -> Tensor:
     """Draw noise in [0, 1) of a shape, in the dtype and on the device of a tensor."""
-    noise = torch.rand(*shape, dtype=like.dtype, device=_home(like, generator), generator=generator)
-    return noise.to(like.device)
+    home = _home(like, generator)
+    return torch.rand(*shape, dtype=like.dtype, device=home, **source(generator)).to(like.device)
 
 
 def below(n: int, count: int, like: Tensor, generator: torch.Generator | None = None) -> Tensor:
     """Draw integers 0 .. n - 1, ``(count,)``, on the device of a tensor."""
-    drawn = torch.randint(n, (count,), device=_home(like, generator), generator=generator)
-    return drawn.to(like.device)
+    home = _home(like, generator)
+    return torch.randint(n, (count,), device=home, **source(generator)).to(like.device)
 
 
 def _home(like: Tensor, generator: torch.Generator | None) -> torch.device:

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from flowkit._checks import check_count
+from flowkit._checks import check_count, check_values
+from flowkit._modes import needs_plain_torch
 from flowkit._noise import normal
 from flowkit.errors import ArgumentError, ShapeError
 from flowkit.flows import Flow, dequantize
+from flowkit.flows.dequantized import check_integers
 
 _LN2 = math.log(2)
 
@@ -51,8 +53,17 @@ class PixelMap:
             raise ArgumentError("high", f"a number above low, {self.low}", self.high)
 
     def encode(self, pixels: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
-        """Return numbers for levels ``(*batch, D)``, float64, with fresh noise."""
-        v = dequantize(pixels.double(), generator=generator) / self.levels
+        """Return numbers for levels ``(*batch, D)``, float64, with fresh noise.
+
+        Raises:
+            DataError: a pixel is no level; row and column are named.
+        """
+        check_integers("pixels", pixels)
+        k = pixels.double()
+        if not needs_plain_torch():
+            inside = ~((k < 0) | (k >= self.levels))
+            check_values("pixels", k, inside, f"a level, 0 to {self.levels - 1}")
+        v = dequantize(k, generator=generator) / self.levels
         if self.squeeze is None:
             return self.low + (self.high - self.low) * v
         return torch.logit(self.squeeze + (1 - 2 * self.squeeze) * v)

@@ -6,8 +6,8 @@ import math
 import pytest
 import torch
 
-from flowkit.errors import ArgumentError
-from flowkit.flows import BinaryMADE, Dequantized, Flow, binary_made, dequantize, nsf
+from flowkit.errors import ArgumentError, DataError, DtypeError
+from flowkit.flows import BinaryMADE, Dequantized, Flow, binary_made, dequantize, maf, nsf
 from flowkit.nets import MADE
 from flowkit.training import fit
 from flowkit.transforms import Chain, Interval, Standardize
@@ -61,6 +61,52 @@ def test_dequantized_takes_a_context_and_trains():
     assert model.sample((3,), c).shape == (3, 6, 2)
     model.log_prob_bound(x, c).mean().backward()
     assert any(p.grad is not None for p in model.parameters())
+
+
+@pytest.mark.parametrize("bad", [0.5, -1e-3, math.inf, 2.0**24])
+def test_what_is_no_integer_is_refused_by_row_and_column(bad):
+    model = Dequantized(maf(3, layers=1, hidden=(8,)))
+    x = torch.tensor([[0.0, 4.0, 2.0], [1.0, bad, -3.0]])
+    message = r"^x, row 1, column 1: expected an integer"
+    for call in (dequantize, model.log_prob, model.log_prob_bound):
+        with pytest.raises(DataError, match=message):
+            call(x)
+    with pytest.raises(DataError, match=r"^x, row \(1, 0\), column 1: expected an integer"):
+        model.log_prob(x[:, None])
+    with pytest.raises(DataError, match=r"^x, column 1: expected an integer"):
+        dequantize(x[1])
+    with pytest.raises(DataError, match=r"^data, row 1, column 1: expected an integer"):
+        fit(model, x, steps=1)
+    if bad == 2.0**24:  # which float64 tells from its neighbours
+        assert model.double().log_prob(x).isfinite().all()
+
+
+def test_digits_that_a_flow_would_round_away_are_looked_at_before():
+    model = Dequantized(maf(1, layers=1, hidden=(8,)))
+    with pytest.raises(DataError, match=r"row 0, column 0: .*, got 3\.00000001"):
+        model.log_prob(torch.tensor([[3.00000001]], dtype=torch.float64))
+    with pytest.raises(DataError, match=r"below 16777216 in size"):
+        model.log_prob(torch.tensor([[2**24 + 1]]))
+    with pytest.raises(DataError, match=r"below 256 in size; torch\.bfloat16"):
+        dequantize(torch.tensor([257], dtype=torch.bfloat16))
+    with pytest.raises(DtypeError, match=r"^x: expected a torch\.Tensor of integers, got list"):
+        dequantize([1, 2])
+    assert model.log_prob(torch.tensor([[True], [False]])).isfinite().all()
+    assert model.log_prob(torch.tensor([[math.nan], [2.0]])).isnan().tolist() == [True, False]
+    assert model.log_prob(torch.zeros(0, 1)).shape == (0,)
+
+
+def test_a_compiled_dequantised_density_reads_no_value():
+    model = Dequantized(maf(2, layers=1, hidden=(8,)))
+    torch.compiler.reset()
+    compiled = torch.compile(model.log_prob_bound, fullgraph=True, backend="eager")
+    x = torch.tensor([[1.0, 0.0], [2.5, 0.0], [3.0, 1.0]])
+    with torch.no_grad():
+        assert compiled(x).isnan().tolist() == [False, True, False]
+        torch.manual_seed(0)
+        got = compiled(x[::2])
+        torch.manual_seed(0)
+        assert torch.allclose(got, model.log_prob_bound(x[::2]))
 
 
 @pytest.mark.parametrize("context", [0, 2])

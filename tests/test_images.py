@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import tabular_data
-from flowkit.errors import ArgumentError, ShapeError
+from flowkit.errors import ArgumentError, DataError, ShapeError
 from flowkit.flows import Flow, StandardLogistic, StandardNormal, nice
 from flowkit.images import PixelMap, class_marginal, inpaint
 from flowkit.transforms import Chain, Identity
@@ -102,3 +102,12 @@ def test_refusals():
         MAPS["nice"].bits_per_dimension(torch.zeros(3), torch.zeros(2, 4))
     with pytest.raises(ShapeError, match="known"):
         inpaint(nice(4), torch.rand(2, 4), torch.ones(4))
+
+
+@pytest.mark.parametrize(
+    ("pixel", "expected"), [(0.5, "an integer"), (256.0, "a level, 0 to 255"), (-1.0, "a level")]
+)
+def test_what_is_no_level_is_refused(pixel, expected):
+    pixels = torch.tensor([[0.0, 255.0], [3.0, pixel]])
+    with pytest.raises(DataError, match=rf"^pixels, row 1, column 1: expected {expected}"):
+        PixelMap(squeeze=1e-6).encode(pixels)

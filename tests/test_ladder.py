@@ -1,7 +1,5 @@
 """Ladders, and the hierarchy that they argue against."""
 
-import math
-
 import pytest
 import torch
 from torch import nn
@@ -91,7 +89,7 @@ def test_ladders_of_any_rows(row, options):
     assert ladder.reconstruct(x).shape == x.shape
     history = fit(ladder, x, terms=[kl(warm_up=5)], steps=4, batch_size=5)
     assert set(history.terms["vae"]) == {"reconstruction", "kl_1", "kl_2", "kl_3"}
-    assert ladder.sample(3).shape == (3, math.prod(row))
+    assert ladder.sample(3).shape == (3, *row)
     gradients = [p.grad for p in ladder.parameters()]
     assert all(g is None for g in gradients)  # fit leaves none behind
 

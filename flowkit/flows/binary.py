@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from flowkit._checks import check_context, check_event
+from flowkit._modes import needs_plain_torch
 from flowkit.flows.bases import Base
 from flowkit.nets import MADE
 from flowkit.nets.incremental import parameters_sweep
@@ -51,12 +52,20 @@ class BinaryMADE(Base):
     ) -> Tensor:
         """Draw floats of 0 and 1, ``(*sample_shape, *context_batch, D)``, bit after bit."""
         shape, context = self._flat(sample_shape, context)
-        u = self._noise("uniform", (*shape, *self.event_shape), generator).view(
-            -1, self.made.features
-        )
+        u = self._noise("uniform", (*shape, *self.event_shape), generator)
+        u = u.reshape(-1, self.made.features)
+        if needs_plain_torch():
+            return self._by_passes(u, context).reshape(*shape, *self.event_shape)
         order = torch.tensor(self.made.order, device=u.device)
         bits = torch.zeros_like(u.t(), memory_format=torch.contiguous_format)  # (D, batch)
         sweep = parameters_sweep(self.made, bits, context)
         for k, threshold in enumerate(u.t()[order].unbind()):
             bits[k] = threshold < torch.sigmoid(sweep.advance(k)[0])
         return bits[order.argsort()].t().reshape(*shape, *self.event_shape)
+
+    def _by_passes(self, u: Tensor, context: Tensor | None) -> Tensor:
+        """Draw bits by uniform numbers ``(n, D)`` at a pass of the network for each."""
+        bits = torch.zeros_like(u)
+        for _ in range(self.made.features):  # each pass settles one more bit, in the MADE's order
+            bits = (u < torch.sigmoid(self.made(bits, context).squeeze(-1))).to(u.dtype)
+        return bits

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from flowkit._checks import check_count, check_shape
+from flowkit._checks import check_context, check_count, check_shape, check_values
+from flowkit._modes import needs_plain_torch
 from flowkit._noise import uniform
+from flowkit.errors import DtypeError
 from flowkit.flows.bases import Base
 from flowkit.flows.flow import Flow
 
@@ -19,15 +21,59 @@ def dequantize(x: Tensor, *, generator: torch.Generator | None = None) -> Tensor
         x: integers, of any dtype and shape; integer dtypes become the default float dtype.
         generator: where to draw from; torch's global one by default.
 
+    Values are checked in eager mode only: a graph of ``torch.compile`` or ``torch.func`` has NaN
+    where ``x`` has no integer. A NaN stays one in either mode.
+
+    Raises:
+        DataError: a number is no integer, or too large for its dtype; row and column are named.
+
     Example:
         >>> x = dequantize(torch.tensor([3, 7]))
         >>> x.floor()
         tensor([3., 7.])
     """
-    x = x if x.is_floating_point() else x.to(torch.get_default_dtype())
+    check_integers("x", x)
+    dtype = x.dtype if x.is_floating_point() else torch.get_default_dtype()
+    return _noisy(x.to(dtype), generator)
+
+
+def check_integers(argument: str, x: Tensor, dtype: torch.dtype | None = None) -> None:
+    """Raise unless ``x`` holds integers (or NaN) that a dtype can tell from their neighbours.
+
+    No value is read under ``torch.compile`` and ``torch.func``.
+
+    Args:
+        argument: name of ``x``.
+        x: any tensor.
+        dtype: what the integers are converted to; by default that of ``x``, if it is of floats.
+
+    Raises:
+        DataError: a number is no integer, or too large; row and column are named.
+        DtypeError: ``x`` is no tensor.
+    """
+    if not isinstance(x, Tensor):
+        raise DtypeError(argument, "a torch.Tensor of integers", type(x).__name__)
+    if needs_plain_torch():
+        return
+    if x.is_floating_point():
+        whole = (x == x.floor()) | x.isnan()
+        remedy = "an integer; round the data, or give real numbers to the flow itself"
+        check_values(argument, x, whole, remedy)
+        dtype = dtype or x.dtype
+    else:
+        x = x.long()
+        dtype = dtype or torch.get_default_dtype()
+    limit = int(2 / torch.finfo(dtype).eps)
+    expected = f"an integer below {limit} in size; {dtype} skips some above"
+    check_values(argument, x, ~(x.abs() >= limit), expected)
+
+
+def _noisy(x: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Return integers plus noise, and NaN for what is no integer."""
     y = x + uniform(x.shape, x, generator)
     # The sum may round up to the next integer.
-    return torch.where(y < x + 1, y, torch.nextafter(x + 1, x))
+    y = torch.where(y < x + 1, y, torch.nextafter(x + 1, x))
+    return torch.where(x == x.floor(), y, math.nan)
 
 
 class Dequantized(nn.Module):
@@ -39,6 +85,12 @@ class Dequantized(nn.Module):
 
     Args:
         flow: a flow (or base) over real vectors.
+
+    Values are checked in eager mode only: a graph of ``torch.compile`` or ``torch.func`` gives NaN
+    for a row with a number that is no integer.
+
+    Raises:
+        DataError: ``x`` holds a number that is no integer; row and column are named.
 
     Reference: Theis, van den Oord and Bethge, *A note on the evaluation of generative models*,
     2016, section 3.1.
@@ -101,6 +153,11 @@ class Dequantized(nn.Module):
             draws: Tensor = self.flow.sample(shape, context, generator)
         return draws.floor()
 
+    def check_rows(self, x: Tensor, context: Tensor | None = None) -> None:
+        """Raise unless rows are integers, before `flowkit.training.fit` takes its first step."""
+        check_context(context, self.flow.context_features)
+        check_integers("data", x, next(self.flow.parameters(), torch.empty(0)).dtype)
+
     def _terms(
         self,
         x: Tensor,
@@ -111,11 +168,12 @@ class Dequantized(nn.Module):
         """Return ``log p(x + u)`` for each draw of u, ``(samples, *batch)``."""
         check_count("samples", samples)
         parameter = next(self.flow.parameters(), torch.empty(0))
+        check_integers("x", x, parameter.dtype)
         x = x.to(parameter.dtype)
         if context is not None:  # the draws come in front of every batch dimension there is
             event = self.flow.event_shape
             batch = x.shape[: x.dim() - len(event)]
             x = x.expand(*torch.broadcast_shapes(batch, context.shape[:-1]), *event)
-        rows = dequantize(x.expand(samples, *x.shape), generator=generator)
+        rows = _noisy(x.expand(samples, *x.shape), generator)
         terms: Tensor = self.flow.log_prob(rows, context)
         return terms

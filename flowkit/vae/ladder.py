@@ -132,7 +132,7 @@ class LadderVAE(VAE):
         encoder, decoder = _ladders(row, sizes, tuple(channels), tuple(hidden), law.outputs)
         latents = sum(sizes)
         q = ConditionalNormal(latents, context_features=2 * latents, hidden=None)
-        super().__init__(encoder, decoder, q, likelihood=law, groups=sizes)
+        super().__init__(encoder, decoder, q, likelihood=law, groups=sizes, row=row)
 
     def ladder(self, group: int) -> slice:
         """Return where the latents of a ladder stand, counted from the data on, from 0."""

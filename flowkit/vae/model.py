@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from flowkit._checks import check_count
+from flowkit._checks import check_count, check_row
 from flowkit._modes import evaluating
 from flowkit.errors import ArgumentError, ContextError, ShapeError
 from flowkit.estimators import Estimate, elbo
@@ -81,6 +81,11 @@ class VAE(nn.Module):
             "logistic" or "categorical".
         groups: sizes of groups of latents, in order, whose KL is reported one by one; one group by
             default.
+        row: shape of a row that is drawn before any fit, as after ``load_state_dict``; by default
+            one vector, of all that the decoder returns. A fit sets it to the shape of its rows.
+
+    Attributes:
+        row: shape of a row as `sample` draws it, or None for a vector.
 
     Rows are ``(n, *event_shape)``. Costs: a pass of encoder, posterior and decoder per bound, the
     last two for every sample.
@@ -115,6 +120,7 @@ class VAE(nn.Module):
         likelihood: str | Likelihood = "bernoulli",
         *,
         groups: Sequence[int] | None = None,
+        row: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
         self.context_features: int = getattr(posterior, "context_features", 0)
@@ -134,6 +140,7 @@ class VAE(nn.Module):
         self.groups = (self.latents,) if groups is None else tuple(groups)
         if sum(check_count("groups", size) for size in self.groups) != self.latents:
             raise ShapeError("groups", f"sizes that add up to {self.latents}", self.groups)
+        self.row = None if row is None else check_row(row)
         self.encoder, self.decoder = encoder, decoder
         self.posterior, self.prior = posterior, prior
         self.likelihood = likelihood_named(likelihood)
@@ -185,11 +192,11 @@ class VAE(nn.Module):
 
         Args:
             z: ``(*batch, latents)``.
-            event_shape: of a row; by default all that the decoder returns is one vector.
+            event_shape: of a row; by default ``row``, or where that is None one vector.
         """
         out: Tensor = self.decoder(z.reshape(-1, self.latents)).flatten(1)
         if event_shape is None:
-            event_shape = (out.shape[1] // self.likelihood.outputs,)
+            event_shape = self.row or (out.shape[1] // self.likelihood.outputs,)
         return self.likelihood.arrange(out, z.shape[:-1], event_shape)
 
     def draw(self, x: Tensor, samples: int = 1, generator: torch.Generator | None = None) -> Draw:
@@ -211,7 +218,7 @@ class VAE(nn.Module):
 
     @torch.no_grad()
     def sample(self, n: int = 1, generator: torch.Generator | None = None) -> Tensor:
-        """Draw rows ``(n, *)``, flat."""
+        """Draw rows ``(n, *row)``, shaped as those of the last fit."""
         z = self.prior.sample((n,), generator=generator)  # type: ignore[operator]
         return self.likelihood.sample(self.decode(z), generator)
 
@@ -280,7 +287,7 @@ class VAE(nn.Module):
 
     @torch.no_grad()
     def check_rows(self, x: Tensor, context: Tensor | None = None) -> None:
-        """Raise unless rows can be observed and go through all parts.
+        """Raise unless rows can be observed and go through all parts; take their shape.
 
         Raises:
             DataError: a value is impossible under the likelihood; the row is named.
@@ -293,6 +300,7 @@ class VAE(nn.Module):
         self.likelihood.check(x)
         with evaluating(self):
             self.draw(self.likelihood.observe(x[:2]))
+        self.row = tuple(x.shape[1:])
 
 
 def _checked(model: VAE, terms: Any) -> tuple[Term, ...]:
