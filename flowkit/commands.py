@@ -19,7 +19,9 @@ from flowkit.metrics import mean, mean_difference
 from flowkit.report import make_report
 from flowkit.report.baselines import baselines
 from flowkit.schema import Encoded, Schema
-from flowkit.schema.frames import arrow_type
+from flowkit.schema.arrow_columns import type_of
+from flowkit.schema.arrow_tables import of_frame, take, text_type
+from flowkit.schema.frames import Arrays
 from flowkit.tabular.estimator import FlowDensity
 from flowkit.tabular.split import describe_split, split_again, split_rows
 from flowkit.tabular.tablefiles import TableWriter, format_of, read_chunks, read_table
@@ -58,7 +60,7 @@ def fit(
     _console.print(str(schema), highlight=False, markup=False)
     encoded = schema.encode(table)
     kept, held_out = split_rows(table.num_rows, holdout, seed)
-    train, test = table.take(kept), table.take(held_out)
+    train, test = take(table, kept), take(table, held_out)
     density = FlowDensity(
         effort=effort,
         schema=schema,
@@ -90,7 +92,7 @@ def score(model: Path, path: Path, out: Path, *, force: bool) -> None:
     density = FlowDensity.load(model)
     fitted, row = density.model_, 0
     with TableWriter(out) as writer:
-        for chunk in read_chunks(path, _types(fitted.schema)):
+        for chunk in read_chunks(path, _types(fitted.schema, path)):
             log_density = fitted.log_prob(chunk, on_unknown=density.on_unknown, rows_from=row)
             row += chunk.num_rows
             scored = chunk.append_column("log_density", pa.array(log_density))
@@ -104,11 +106,9 @@ def sample(model: Path, rows: int, out: Path, *, seed: int, force: bool) -> None
     """Write new rows."""
     _check_out(out, force)
     density = FlowDensity.load(model)
-    schema = density.schema_
-    arrow = Schema(schema.columns, "pyarrow") if schema.library == "pyarrow" else None
     with TableWriter(out) as writer:
         for chunk in density.model_.sample_chunks(rows, np.random.default_rng(seed)):
-            writer.write(chunk if arrow is not None else _as_arrow(chunk, schema))
+            writer.write(of_frame(_named(chunk, density.schema_)))
     _console.print(f"{out}: {rows:,} rows")
 
 
@@ -119,7 +119,7 @@ def report(model: Path, path: Path, out: Path, *, seed: int, force: bool) -> Non
     for file in (out, out.with_suffix(".json")):
         _check_out(file, force)
     density = FlowDensity.load(model)
-    table = read_table(path, _types(density.schema_))
+    table = read_table(path, _types(density.schema_, path))
     split = density.run_.get("split")
     again = None
     if split is not None:
@@ -133,8 +133,8 @@ def report(model: Path, path: Path, out: Path, *, seed: int, force: bool) -> Non
         (kept, held_out), note = again, None
     found = make_report(
         density,
-        table.take(held_out),
-        None if kept is None else table.take(kept),
+        take(table, held_out),
+        None if kept is None else take(table, kept),
         seed=seed,
         title=f"{model.name} on {path.name}",
         numbers=held_out,
@@ -204,21 +204,18 @@ def _check_out(out: Path, force: bool) -> None:
         raise ModelFileError(out, "cannot be written: there is no such folder")
 
 
-def _types(schema: Schema) -> dict[str, Any]:
-    """Return the Arrow types that a text file's columns are to be read as."""
-    if schema.library != "pyarrow":
+def _types(schema: Schema, path: Path) -> dict[str, Any]:
+    """Return the types that the columns of a file of text are to be read as."""
+    if schema.library != "pyarrow" or format_of(path) == ".parquet":
         return {}
-    types = {c.name: arrow_type(c.dtype) for c in schema.columns}
-    return {k: pa.string() if pa.types.is_dictionary(v) else v for k, v in types.items()}
+    return {column.name: text_type(type_of(column.dtype)) for column in schema.columns}
 
 
-def _as_arrow(chunk: Any, schema: Schema) -> pa.Table:
-    if isinstance(chunk, np.ndarray):
-        arrays = [pa.array(column) for column in chunk.T]
-        return pa.table(dict(zip(schema.names, arrays, strict=True)))
-    import narwhals.stable.v2 as nw
-
-    return nw.from_native(chunk, eager_only=True).to_arrow()
+def _named(chunk: Any, schema: Schema) -> Any:
+    """Return a table with the names of the schema, which an array does not have."""
+    if not isinstance(chunk, np.ndarray):
+        return chunk
+    return Arrays(dict(zip(schema.names, chunk.T, strict=True)), {})
 
 
 def _beside(density: FlowDensity, train: Encoded, test: Encoded, seed: int) -> Table:

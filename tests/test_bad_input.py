@@ -57,8 +57,10 @@ def test_one_row_and_two(rows):
 
 
 def test_column_of_only_missing_values():
-    with pytest.raises(DataError, match="column 'b': .*only missing"):
-        fitted(pd.DataFrame({"a": [1.0, 2.0], "b": [np.nan, np.nan]}))
+    with pytest.raises(DataError, match="table: .*only missing"):
+        fitted(pd.DataFrame({"a": [None, None], "b": [np.nan, np.nan]}))
+    _, samples = assert_works(pd.DataFrame({"a": RNG.normal(size=50), "b": np.full(50, np.nan)}))
+    assert samples["b"].isna().all()
 
 
 def test_columns_of_the_same_name():

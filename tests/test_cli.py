@@ -147,7 +147,7 @@ def test_beside_a_gaussian(tmp_path):
         ("x,y\n", 3, "at least one row"),
         ("x,y\n1,2\n3\n", 3, "Expected 2 columns"),
         ("x,y\n1,inf\n2,3\n", 3, "column 'y', row 0"),
-        ("x,y\n1,\n2,\n", 3, "column 'y'"),
+        ("x,y\n,\n,\n", 3, "only missing"),
         ("x\n" + "".join(f"{i}.5\n" for i in range(20)) + "?\n", 3, "column 'x', row 20"),
     ],
 )

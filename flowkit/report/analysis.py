@@ -4,7 +4,6 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-import narwhals.stable.v2 as nw
 import numpy as np
 from scipy import stats
 
@@ -24,7 +23,7 @@ from flowkit.report.baselines import baselines
 from flowkit.report.coordinates import Coordinates
 from flowkit.report.unlikely import blame
 from flowkit.schema import Encoded
-from flowkit.schema.frames import length, read, take
+from flowkit.schema.frames import cell, length, plain, read, take
 from flowkit.tabular import FlowDensity
 
 # Most rows that are looked at; a report on more says so.
@@ -77,6 +76,8 @@ def analyse(
 ) -> Analysis:
     """Compare a density with rows; the arguments are those of `make_report`."""
     model = density.model_
+    held_out = plain(held_out)
+    training = None if training is None else plain(training)
     if length(held_out) < 2:
         raise DataError("held_out", "at least two rows", length(held_out))
     said = list(notes)
@@ -157,12 +158,8 @@ def strict(value: Any) -> Any:
 
 def shown(rows: Rows, name: str, i: int) -> str:
     """Return a value as people read it."""
-    if isinstance(rows.table, np.ndarray):
-        value = rows.table[i, int(name[1:])]
-    else:
-        frame = nw.from_native(rows.table, eager_only=True)
-        value = frame[:, [str(c) for c in frame.columns].index(name)][i]
-    if value is None or value != value:
+    value = cell(rows.table, name, i)
+    if value is None:
         return "missing"
     return f"{value:.6g}" if isinstance(value, float | np.floating) else str(value)
 
@@ -294,7 +291,8 @@ def _summary(new: Rows, samples: Rows, name: str) -> dict[str, Any]:
 
 def _correlations(density: FlowDensity, new: Rows, samples: Rows) -> dict[str, Any]:
     """Return rank correlations of the columns of numbers, in data and samples."""
-    names = [c.name for c in density.schema_.columns if c.kind != "categorical"]
+    none = ("categorical", "empty")
+    names = [c.name for c in density.schema_.columns if c.kind not in none]
     found: dict[str, Any] = {"columns": names}
     for who, rows in (("held_out", new), ("samples", samples)):
         table = []

@@ -35,6 +35,8 @@ def blame(
     for c, name in enumerate(names):
         codes = [j for j, d in enumerate(model.schema.discrete) if d.name == name]
         values = [j for j, v in enumerate(model.schema.continuous) if v == name]
+        if not codes and not values:
+            continue  # no value was ever seen there
 
         def changed(
             given: Encoded, codes: list[int] = codes, values: list[int] = values

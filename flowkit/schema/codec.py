@@ -7,7 +7,11 @@ import numpy as np
 
 from flowkit.errors import DataError
 from flowkit.schema.columns import Column
-from flowkit.schema.frames import Series
+from flowkit.schema.precision import float_of, rounded_within, step_of
+from flowkit.schema.series import Series
+
+# What a real column can be of; of times of day and durations, the seconds.
+_NUMBERS = ("float", "integer", "boolean", "clock", "duration")
 
 
 def check_finite(series: Series, rows_from: int) -> None:
@@ -57,17 +61,16 @@ def categories(column: Column, series: Series, on_unknown: str, rows_from: int) 
     return np.where(unseen, len(known) + column.missing, code)
 
 
-def from_categories(column: Column, codes: np.ndarray) -> np.ndarray:
-    """Return the categories of codes, None where they are missing."""
+def from_categories(column: Column, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the categories of codes, and which of them are missing."""
     values = np.empty(len(column.categories) + column.missing, dtype=object)
     values[: len(column.categories)] = column.categories
-    taken: np.ndarray = values[codes]
-    return taken
+    return values[codes], codes == len(column.categories)
 
 
 def integers(column: Column, series: Series, rows_from: int) -> np.ndarray:
     """Return whole numbers, 0 where they are missing."""
-    if series.family not in ("integer", "float", "boolean"):
+    if series.family not in ("integer", "float", "boolean", "period"):
         _refuse(column, series, rows_from, "an integer")
     values = np.where(series.missing, 0, series.values)
     broken = (values != np.round(values)) | (np.abs(values) > 2**53)
@@ -79,14 +82,9 @@ def integers(column: Column, series: Series, rows_from: int) -> np.ndarray:
     return values.astype(np.int64)
 
 
-def from_integers(column: Column, codes: np.ndarray, missing: np.ndarray) -> np.ndarray:
-    """Return integers in the dtype of the column, NaN or None where they are missing."""
-    return _with_missing(column, codes, missing)
-
-
 def numbers(column: Column, series: Series, rows_from: int) -> np.ndarray:
     """Return the numbers of a continuous column as float64."""
-    expected = ("time",) if column.kind == "datetime" else ("float", "integer", "boolean")
+    expected = ("time",) if column.kind == "datetime" else _NUMBERS
     if series.family not in expected:
         _refuse(column, series, rows_from, "a time" if column.kind == "datetime" else "a number")
     return series.values.astype(np.float64)
@@ -173,49 +171,22 @@ def from_line(column: Column, value: np.ndarray) -> np.ndarray:
     return x
 
 
-def from_numbers(column: Column, x: np.ndarray, missing: np.ndarray) -> np.ndarray:
-    """Return numbers in the dtype of the column, strictly within its bounds but for atoms."""
+def from_numbers(column: Column, x: np.ndarray) -> np.ndarray:
+    """Return numbers as the dtype of the column has them, within its bounds but for atoms."""
     if column.kind == "datetime":
-        known = np.where(np.isfinite(x), x, 0.0).clip(-6e10, 2.5e11)
-        times = (known * 1e6).round().astype(np.int64).astype("datetime64[us]")
-        times[missing] = np.datetime64("NaT")
-        if column.dtype.startswith("datetime64["):  # pandas and NumPy
-            return times
-        if column.zone is not None:
-            from datetime import UTC
-
-            stamps = [None if np.isnat(t) else t.item().replace(tzinfo=UTC) for t in times]
-            return np.array(stamps, dtype=object)
-        return times.astype(object)
-    dtype = _float_dtype(column.dtype)
-    cast: np.ndarray = x.astype(dtype)
+        return x
+    dtype, step = float_of(column.dtype), step_of(column.dtype)
+    most = float(np.finfo(dtype).max)
+    cast: np.ndarray = x.clip(-most, most).astype(dtype)
     if column.kind in ("positive", "bounded"):
         free = ~np.isin(x, column.atoms)
-        lower = 0.0 if column.kind == "positive" else column.lower
+        lower, upper = 0.0 if column.kind == "positive" else column.lower, column.upper
+        if step is not None:
+            return np.where(free, rounded_within(x, step, lower, upper), x)
         if lower is not None:
             edge = np.nextafter(dtype(lower), dtype(np.inf))
             cast = np.where(free & (cast <= lower), edge, cast)
-        if column.upper is not None:
-            edge = np.nextafter(dtype(column.upper), dtype(-np.inf))
-            cast = np.where(free & (cast >= column.upper), edge, cast)
-    return _with_missing(column, cast, missing)
-
-
-def _float_dtype(dtype: str) -> type[np.floating[Any]]:
-    name = dtype.lower()
-    if "16" in name or "half" in name:
-        return np.float16
-    return np.float32 if name in ("float32", "float") else np.float64
-
-
-def _with_missing(column: Column, values: np.ndarray, missing: np.ndarray) -> np.ndarray:
-    """Mark what is missing as the table's library does."""
-    if not missing.any():
-        return values
-    if values.dtype.kind == "f" and column.dtype in ("float16", "float32", "float64"):
-        return np.where(missing, np.nan, values).astype(values.dtype)
-    if column.dtype in ("float16", "float32", "float64"):  # pandas' integers with holes
-        return np.where(missing, np.nan, values.astype(np.float64))
-    marked = values.astype(object)
-    marked[missing] = None
-    return marked
+        if upper is not None:
+            edge = np.nextafter(dtype(upper), dtype(-np.inf))
+            cast = np.where(free & (cast >= upper), edge, cast)
+    return cast

@@ -9,7 +9,7 @@ from flowkit._checks import check_choice, check_keys
 from flowkit.errors import ArgumentError
 
 CONTINUOUS = ("real", "positive", "bounded", "circular", "datetime")
-KINDS = (*CONTINUOUS, "integer", "categorical")
+KINDS = (*CONTINUOUS, "integer", "categorical", "empty")
 
 Category = str | int | float | bool
 
@@ -22,7 +22,8 @@ class Column:
         name: its name.
         kind: "real"; "positive", above zero; "bounded", between ``lower`` and ``upper``, of which
             one may be missing; "circular", an angle or time of day of some ``period``; "datetime";
-            "integer", a count if ``lower`` is 0; "categorical".
+            "integer", a count if ``lower`` is 0; "categorical"; "empty", without any value, which
+            is left out of the density and comes back as it is.
         dtype: that of the table, in the words of its library; what samples are given.
         lower: bound from below of a "bounded" (open) or "integer" (included) column.
         upper: bound from above.
@@ -32,6 +33,9 @@ class Column:
         missing: whether values may be missing.
         atoms: values of a continuous column that many rows share to the last digit: zeros, caps,
             defaults. They have a probability, and no density.
+        levels: all categories of the table's dtype in its order, those without a row too; samples
+            have them again. Empty of a dtype that has none of its own.
+        ordered: whether the order of the levels has a meaning.
         resolution: the step in which a continuous column was written down, if repeated values
             show one. Fits see values spread within it.
 
@@ -54,11 +58,14 @@ class Column:
     missing: bool = False
     atoms: tuple[float, ...] = ()
     resolution: float | None = None
+    levels: tuple[Category, ...] = ()
+    ordered: bool = False
 
     def __post_init__(self) -> None:
         where = f"column {self.name!r}"
         check_choice(f"{where}, kind", self.kind, KINDS)
         object.__setattr__(self, "categories", tuple(self.categories))
+        object.__setattr__(self, "levels", tuple(self.levels))
         object.__setattr__(self, "atoms", tuple(float(a) for a in self.atoms))
         numbers = (self.lower, self.upper, self.period, self.resolution, *self.atoms)
         for number in numbers:
@@ -91,7 +98,8 @@ class Column:
     @property
     def has_flag(self) -> bool:
         """Whether a flag in the discrete block says if a value is present, missing or an atom."""
-        return self.kind != "categorical" and (self.missing or bool(self.atoms))
+        plain = self.kind not in ("categorical", "empty")
+        return plain and (self.missing or bool(self.atoms))
 
     @property
     def missing_state(self) -> int:
@@ -100,12 +108,11 @@ class Column:
 
     def describe(self) -> str:
         """Return the kind with its options, for people."""
+        if self.kind == "empty":
+            return "empty, only missing values: left out of the density, missing in samples too"
         words = [self.kind]
         if self.kind == "categorical":
-            shown = ", ".join(str(c) for c in self.categories[:4])
-            words = [f"categorical, {len(self.categories):,}: {shown}"]
-            if len(self.categories) > 4:
-                words[0] += ", ..."
+            words = [self._describe_categories()]
         if self.lower is not None:
             words.append(f"from {self.lower:g}")
         if self.upper is not None:
@@ -120,6 +127,14 @@ class Column:
         if self.atoms:
             text += f", point masses at {', '.join(f'{a:g}' for a in self.atoms)}"
         return text + (", may be missing" if self.missing else "")
+
+    def _describe_categories(self) -> str:
+        count, order = len(self.categories), "in order: " if self.ordered else ""
+        more = ", ..." if count > 4 else ""
+        shown = ", ".join(str(c) for c in self.categories[:4])
+        unused = max(len(self.levels) - count, 0)
+        without = f" ({unused:,} more without a row)" if unused else ""
+        return f"categorical, {count:,}{without}: {order}{shown}{more}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return what differs from the defaults, ready for JSON."""
@@ -147,10 +162,10 @@ class Column:
     def override(self, options: "str | Mapping[str, Any] | Column") -> "Column":
         """Return the column with a kind, options or all of it told instead of inferred."""
         if isinstance(options, Column):
-            return replace(options, name=self.name, dtype=self.dtype)
+            return replace(options, **self._of_table())
         if isinstance(options, str):
             options = {"kind": options}
-        known = {f.name for f in fields(self)} - {"name", "dtype"}
+        known = {f.name for f in fields(self)} - set(self._of_table())
         if not isinstance(options, Mapping) or not set(options) <= known:
             raise ArgumentError(
                 f"column {self.name!r}", f"a kind, or some of {sorted(known)}", options
@@ -158,5 +173,10 @@ class Column:
         kind = options.get("kind", self.kind)
         # What was inferred for another kind says nothing about this one.
         kept = asdict(self) if kind == self.kind else {"missing": self.missing}
-        kept |= {"name": self.name, "dtype": self.dtype, "kind": kind}
+        kept |= {**self._of_table(), "kind": kind}
         return Column(**{**kept, **options})
+
+    def _of_table(self) -> dict[str, Any]:
+        """Return what the table says, whatever the column is taken to be."""
+        own = ("name", "dtype", "levels", "ordered")
+        return {name: getattr(self, name) for name in own}

@@ -1,79 +1,187 @@
-"""Tables of NumPy, pandas, polars and pyarrow: their columns as arrays, and arrays as a table."""
+"""Tables of NumPy, pandas, polars, pyarrow and what holds one: columns as series, and back."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Any
 
 import narwhals.stable.v2 as nw
 import numpy as np
 
 from flowkit.errors import DataError
+from flowkit.schema import numpy_columns
+from flowkit.schema.series import Series
 
-LIBRARIES = ("numpy", "pandas", "polars", "pyarrow")
+_FRAMES = ("pandas", "polars", "pyarrow")
+LIBRARIES = (
+    *("numpy", "numpy.ma", *_FRAMES, "pyarrow.RecordBatch", "astropy", "astropy.QTable"),
+    *(f"narwhals.{name}" for name in _FRAMES),
+)
 
 
 @dataclass(frozen=True)
-class Series:
-    """A column as arrays.
+class Arrays:
+    """A table of named NumPy arrays, masked or not.
 
     Args:
-        name: its name.
-        family: "float", "integer", "boolean", "text" or "time".
-        dtype: the dtype in the words of the table's library.
-        values: float64; int64; bool; an object array of strings; or seconds as float64. What
-            stands where a value is missing means nothing.
-        missing: which values are missing.
-        zone: time zone of times.
+        columns: from names to arrays ``(rows,)``.
+        units: physical units of some of them, in words.
     """
 
-    name: str
-    family: str
-    dtype: str
-    values: np.ndarray
-    missing: np.ndarray
-    zone: str | None = None
+    columns: Mapping[str, np.ndarray]
+    units: Mapping[str, str]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Number of rows and columns."""
+        return len(next(iter(self.columns.values()), ())), len(self.columns)
 
 
 def library(table: Any) -> str:
-    """Return which library a table is of."""
-    if isinstance(table, np.ndarray):
-        return "numpy"
+    """Return which library a table is of, and in what of it."""
+    return opened(table)[1]
+
+
+def plain(table: Any) -> Any:
+    """Return a table as an array or a frame of pandas, polars or pyarrow; compute it if lazy.
+
+    Raises:
+        DataError: it is no table.
+    """
+    return opened(table)[0]
+
+
+def opened(table: Any) -> tuple[Any, str]:
+    """Return what `plain` returns, and what `library` returns; a lazy table is computed once.
+
+    Raises:
+        DataError: it is no table.
+    """
+    found = opened_or_none(table)
+    if found is None:
+        expected = f"an array, or a frame of {', '.join(_FRAMES)} or what turns into one"
+        raise DataError("table", expected, f"a {type(table).__name__}")
+    return found
+
+
+def opened_or_none(table: Any) -> tuple[Any, str] | None:
+    """Return what `opened` does, or None for what is no array and no frame."""
+    import pyarrow as pa
+
+    found: tuple[Any, str] | None = None
+    if isinstance(table, np.ma.MaskedArray):
+        found = table, "numpy.ma"
+    elif isinstance(table, np.ndarray):
+        found = table, "numpy"
+    elif isinstance(table, Arrays):
+        found = table, "astropy"
+    elif nw.dependencies.is_narwhals_dataframe(table):
+        native, name = opened(table.to_native())
+        found = native, f"narwhals.{name}"
+    elif nw.dependencies.is_narwhals_lazyframe(table):
+        native, name = opened(table.collect().to_native())
+        found = native, f"narwhals.{name}"
+    elif isinstance(table, pa.Table):
+        found = table, "pyarrow"
+    elif isinstance(table, pa.RecordBatch):
+        found = pa.Table.from_batches([table]), "pyarrow.RecordBatch"
+    elif nw.dependencies.is_pandas_dataframe(table):
+        found = table, "pandas"
+    elif nw.dependencies.is_polars_dataframe(table):
+        found = table, "polars"
+    elif nw.dependencies.is_dask_dataframe(table):
+        found = table.compute(), "pandas"
+    elif _is_astropy(table):
+        found = _of_astropy(table), f"astropy{'.QTable' * _has_quantities(table)}"
+    return found or _computed(table)
+
+
+def _computed(table: Any) -> tuple[Any, str] | None:
+    """Return a lazy frame computed, or what else hands out Arrow's columns, as a frame."""
+    import pyarrow as pa
+
     try:
-        name = nw.from_native(table, eager_only=True).implementation.value
-    except TypeError as error:
-        raise _no_table(table) from error
-    if name not in LIBRARIES:
-        raise _no_table(table)
-    return str(name)
+        frame = nw.from_native(table)
+    except TypeError:
+        frame = None
+    if isinstance(frame, nw.LazyFrame):
+        return opened(frame.collect().to_native())
+    if isinstance(frame, nw.DataFrame):  # of a library that mirrors pandas
+        return frame.to_pandas(), "pandas"
+    if hasattr(table, "__arrow_c_stream__"):
+        with suppress(pa.ArrowException, TypeError, ValueError):
+            return pa.table(table), "pyarrow"
+    return None
+
+
+def _is_astropy(table: Any) -> bool:
+    module = sys.modules.get("astropy.table")
+    return module is not None and isinstance(table, module.Table)
+
+
+def _has_quantities(table: Any) -> bool:
+    return isinstance(table, sys.modules["astropy.table"].QTable)
+
+
+def _of_astropy(table: Any) -> Arrays:
+    """Return a table of astropy: columns and quantities as arrays, with their units beside."""
+    arrays, units = {}, {}
+    for name in table.colnames:
+        column = table[name]
+        unit = getattr(column, "unit", None)
+        if unit is not None:
+            units[name] = str(unit)
+        if hasattr(column, "unmasked"):  # a masked quantity
+            column = np.ma.MaskedArray(np.asarray(column.unmasked), np.asarray(column.mask))
+        if not isinstance(column, np.ndarray):
+            expected = "arrays (turn times and places into columns of these, or leave them out)"
+            raise DataError(f"column {name!r}", expected, f"a {type(column).__name__}")
+        masked = isinstance(column, np.ma.MaskedArray)
+        arrays[str(name)] = (
+            np.ma.MaskedArray(column.data, np.ma.getmaskarray(column))
+            if masked
+            else np.asarray(column)
+        )
+    return Arrays(arrays, units)
 
 
 def length(table: Any) -> int:
     """Return the number of rows."""
-    return int(table.shape[0])
+    return int(plain(table).shape[0])
 
 
 def rows(table: Any, start: int, stop: int) -> Any:
     """Return some of the rows."""
-    if isinstance(table, np.ndarray):
-        return table[start:stop]
-    return nw.from_native(table, eager_only=True)[start:stop].to_native()
+    return _picked(table, lambda t: t[start:stop], lambda t: t.slice(start, stop - start))
 
 
 def take(table: Any, chosen: np.ndarray) -> Any:
     """Return rows by their indices."""
-    if isinstance(table, np.ndarray):
-        return table[chosen]
-    return nw.from_native(table, eager_only=True)[chosen.tolist()].to_native()
+    from flowkit.schema.arrow_tables import take as of_arrow
+
+    return _picked(table, lambda t: t[chosen], lambda t: of_arrow(t, chosen))
+
+
+def _picked(table: Any, index: Callable[[Any], Any], of_arrow: Callable[[Any], Any]) -> Any:
+    table, name = opened(table)
+    if isinstance(table, Arrays):
+        return Arrays({k: index(v) for k, v in table.columns.items()}, table.units)
+    if "pyarrow" in name:
+        return of_arrow(table)
+    return index(table.iloc if "pandas" in name else table)
 
 
 def names(table: Any) -> list[str]:
-    """Return the names of the columns; those of an array are "x0", "x1", ..."""
+    """Return the names of the columns; those of an array are "x0", "x1", ...
+
+    Raises:
+        DataError: it is no table, or a name stands twice.
+    """
+    table = plain(table)
     if isinstance(table, np.ndarray):
         return [f"x{j}" for j in range(table.shape[1])]
-    # Of the native table, as narwhals refuses duplicates in words of its own.
-    native = getattr(table, "column_names", getattr(table, "columns", None))
-    if native is None or not hasattr(table, "shape"):
-        raise _no_table(table)
+    native = table.column_names if hasattr(table, "column_names") else table.columns
     columns = [str(c) for c in native]
     for i, name in enumerate(columns):
         if name in columns[:i]:
@@ -81,161 +189,144 @@ def names(table: Any) -> list[str]:
     return columns
 
 
-def _no_table(table: Any) -> DataError:
-    expected = f"an array, or a frame of {', '.join(LIBRARIES[1:])}"
-    return DataError("table", expected, f"a {type(table).__name__}")
-
-
 def read(table: Any, name: str, *, rows_from: int = 0) -> Series:
-    """Return one column of a table as arrays."""
-    if isinstance(table, np.ndarray):
-        if name not in names(table):
-            expected = f"a frame with a column {name!r}, as the schema has"
-            raise DataError("table", expected, "an array")
-        return _of_array(name, table[:, int(name[1:])], rows_from)
-    if library(table) == "pandas":
-        table = table.set_axis([str(c) for c in table.columns], axis=1)
-    series = nw.from_native(table, eager_only=True)[name]
-    column = series.to_native()
-    native = str(column.dtype if hasattr(column, "dtype") else column.type)
-    zone = getattr(series.dtype, "time_zone", None)
-    if getattr(getattr(column, "dtype", None), "tz", None) is not None:
-        # Of pandas: narwhals knows no zone with an underscore in its name.
-        zone = str(column.dtype.tz)
-        series = nw.from_native(column.dt.tz_convert("UTC"), series_only=True)
-    dtype = series.dtype
-    missing = np.array(series.is_null().to_numpy(), dtype=bool)
-    if isinstance(dtype, nw.Datetime | nw.Date):
-        plain = series.cast(nw.Datetime("us", getattr(dtype, "time_zone", None)))
-        ticks = plain.dt.timestamp("us").fill_null(0).to_numpy().astype(np.int64)
-        return Series(name, "time", native, ticks / 1e6, missing, zone)
-    if dtype.is_integer():
-        values = series.fill_null(0) if missing.any() else series
-        return Series(name, "integer", native, _int64(name, values.to_numpy(), rows_from), missing)
-    if dtype.is_float() or dtype.is_decimal():
-        values = np.asarray(series.to_numpy(), dtype=np.float64)
-        return Series(name, "float", native, values, missing | np.isnan(values))
-    values = np.asarray(series.to_numpy(), dtype=object)
-    if dtype == nw.Boolean:
-        known = np.where(missing, False, values).astype(bool)
-        return Series(name, "boolean", native, known, missing)
-    return _of_objects(name, native, values, missing, rows_from)
+    """Return one column of a table as arrays.
 
-
-def _of_array(name: str, column: np.ndarray, rows_from: int) -> Series:
-    dtype = str(column.dtype)
-    if column.dtype.kind == "f":
-        values = column.astype(np.float64)
-        return Series(name, "float", dtype, values, np.isnan(values))
-    present = np.zeros(len(column), dtype=bool)
-    if column.dtype.kind in "iu":
-        return Series(name, "integer", dtype, _int64(name, column, rows_from), present)
-    if column.dtype.kind == "b":
-        return Series(name, "boolean", dtype, column, present)
-    if column.dtype.kind == "M":
-        missing = np.isnat(column)
-        ticks = column.astype("datetime64[us]").astype(np.int64)
-        return Series(name, "time", dtype, np.where(missing, 0, ticks) / 1e6, missing)
-    if column.dtype.kind == "O":
-        missing = np.array([v is None or v != v for v in column], dtype=bool)
-        return _of_objects(name, dtype, column, missing, rows_from)
-    return Series(name, "text", dtype, column.astype(object), present)
-
-
-def _of_objects(
-    name: str, dtype: str, values: np.ndarray, missing: np.ndarray, rows_from: int
-) -> Series:
-    """Return a column of Python objects: numbers if all are, or else text."""
-    present = values[~missing]
-    if len(present) and all(isinstance(v, int | float | np.number) for v in present):
-        numbers = np.full(len(values), np.nan)
-        numbers[~missing] = present.astype(np.float64)
-        return Series(name, "float", dtype, numbers, missing)
-    for i in np.flatnonzero(~missing):
-        if not isinstance(values[i], str | bool | np.bool_ | int | float | np.number):
-            got = f"a {type(values[i]).__name__}: the argument must be a string or a real number"
-            raise DataError(f"column {name!r}, row {i + rows_from}", "text or a number", got)
-    text = np.array(["" if m else str(v) for v, m in zip(values, missing, strict=True)], object)
-    return Series(name, "text", dtype, text, missing)
-
-
-def _int64(name: str, values: np.ndarray, rows_from: int) -> np.ndarray:
-    """Return whole numbers that float64 holds exactly."""
-    values = np.asarray(values)
-    large = (values > 2**53) | (values < -(2**53)) if values.size else np.zeros(0, dtype=bool)
-    if large.any():
-        i = int(np.flatnonzero(large)[0])
-        raise DataError(
-            f"column {name!r}, row {i + rows_from}",
-            "integers within 2**53 (identifiers are no quantities: leave them out, or make them "
-            "text)",
-            values[i],
-        )
-    return values.astype(np.int64)
-
-
-def table_of(columns: Sequence[tuple[str, str, Any]], kind: str) -> Any:
-    """Return a table of the library ``kind`` from (name, dtype, values) of each column.
-
-    Values are arrays of the column's own dtype, or object arrays with None for missing.
+    Raises:
+        DataError: there is no such column, its dtype has no scalars that a density is of, or a
+            value is none; then the row is named.
     """
-    if kind == "numpy":
-        dtypes = {dtype for _, dtype, _ in columns}
-        dtype = np.dtype(dtypes.pop()) if len(dtypes) == 1 else np.dtype(object)
-        return np.stack([np.asarray(v).astype(dtype) for _, _, v in columns], axis=1)
+    table, kind = opened(table)
+    columns = names(table)
+    if name not in columns:
+        got = "an array" if isinstance(table, np.ndarray) else ", ".join(columns)
+        raise DataError("table", f"a frame with a column {name!r}, as the schema has", got)
+    at = columns.index(name)
+    if isinstance(table, np.ndarray):
+        return numpy_columns.read(name, table[:, at], rows_from)
+    if isinstance(table, Arrays):
+        found = numpy_columns.read(name, table.columns[name], rows_from)
+        return replace(found, dtype=_in_words(table, name, found.dtype))
+    if "pandas" in kind:
+        from flowkit.schema import pandas_columns
+
+        return pandas_columns.read(name, table.iloc[:, at], rows_from)
+    if "polars" in kind:
+        from flowkit.schema import polars_columns
+
+        return polars_columns.read(name, table.to_series(at), rows_from)
+    from flowkit.schema import arrow_columns
+
+    return arrow_columns.read(name, table.column(at), rows_from)
+
+
+def cell(table: Any, name: str, row: int) -> Any:
+    """Return one value as its library has it, None if it is missing."""
+    table, kind = opened(rows(table, row, row + 1))
+    if read(table, name).missing[0]:
+        return None
+    at = names(table).index(name)
+    if isinstance(table, np.ndarray):
+        return table[0, at]
+    if isinstance(table, Arrays):
+        return table.columns[name][0]
+    if "pandas" in kind:
+        return table.iloc[0, at]
+    return table[0, at] if "polars" in kind else table.column(at)[0].as_py()
+
+
+def table_of(columns: Sequence[Series], kind: str) -> Any:
+    """Return a table of the library ``kind`` from its columns.
+
+    Raises:
+        DataError: a dtype is none of the library's.
+    """
+    if kind.startswith("numpy"):
+        return _array(columns, masked=kind == "numpy.ma")
+    wrapper, _, name = kind.partition(".")
+    if wrapper == "narwhals":
+        return nw.from_native(table_of(columns, name), eager_only=True)
     return _BUILDERS[kind](columns)
 
 
-def _pandas(columns: Sequence[tuple[str, str, Any]]) -> Any:
+def _array(columns: Sequence[Series], *, masked: bool) -> np.ndarray:
+    """Return columns side by side, as objects if their dtypes differ."""
+    built = [numpy_columns.build(series) for series in columns]
+    dtypes = {array.dtype for array in built}
+    # Not stacked: that would turn the bytes of numbers round.
+    dtype = dtypes.pop() if len(dtypes) == 1 else np.dtype(object)
+    found = np.empty((len(built[0]), len(built)), dtype)
+    for j, array in enumerate(built):
+        found[:, j] = array
+    if not masked:
+        return found
+    mask = np.stack([series.missing for series in columns], axis=1)
+    return np.ma.MaskedArray(found, mask)
+
+
+def _pandas(columns: Sequence[Series]) -> Any:
     import pandas as pd
 
-    def series(dtype: str, values: Any) -> Any:
-        if dtype.startswith("datetime64[") and "," in dtype:
-            zone = dtype.split(",")[1].strip(" ]")
-            return pd.Series(values).dt.tz_localize("UTC").dt.tz_convert(zone).astype(dtype)
-        return pd.Series(values).astype(dtype)
+    from flowkit.schema import pandas_columns
 
-    return pd.DataFrame({name: series(dtype, values) for name, dtype, values in columns})
+    return pd.DataFrame({series.name: pandas_columns.build(series) for series in columns})
 
 
-def _polars(columns: Sequence[tuple[str, str, Any]]) -> Any:
+def _polars(columns: Sequence[Series]) -> Any:
     import polars as pl
 
-    return pl.DataFrame([pl.Series(n, list(v)).cast(_polars_dtype(d)) for n, d, v in columns])
+    from flowkit.schema import polars_columns
+
+    return pl.DataFrame([polars_columns.build(series).alias(series.name) for series in columns])
 
 
-def _polars_dtype(dtype: str) -> Any:
-    import polars as pl
-
-    simple = dtype.split("(")[0]
-    if simple == "Datetime":
-        zone = dtype.split("time_zone=")[1].strip(")'\"") if "time_zone='" in dtype else None
-        return pl.Datetime("us", zone)
-    return pl.String if simple == "Enum" else getattr(pl, simple)
-
-
-def _pyarrow(columns: Sequence[tuple[str, str, Any]]) -> Any:
+def _pyarrow(columns: Sequence[Series]) -> Any:
     import pyarrow as pa
 
-    arrays = []
-    for _, dtype, values in columns:
-        if dtype.startswith("dictionary"):
-            arrays.append(pa.array(list(values), pa.string()).dictionary_encode())
+    from flowkit.schema import arrow_columns
+
+    arrays = [arrow_columns.build(series) for series in columns]
+    return pa.table(arrays, names=[series.name for series in columns])
+
+
+def _record_batch(columns: Sequence[Series]) -> Any:
+    import pyarrow as pa
+
+    table = _pyarrow(columns)
+    arrays = [column.combine_chunks() for column in table.columns]
+    return pa.RecordBatch.from_arrays(arrays, schema=table.schema)
+
+
+def _astropy(columns: Sequence[Series], *, quantities: bool = False) -> Any:
+    from astropy.table import Column, MaskedColumn, QTable, Table
+
+    table = QTable() if quantities else Table()
+    for series in columns:
+        dtype, _, unit = series.dtype.partition(_UNIT)
+        plain_dtype = dtype.removeprefix(_MASKED)
+        array = numpy_columns.build(replace(series, dtype=plain_dtype))
+        if plain_dtype != dtype or series.missing.any():
+            table[series.name] = MaskedColumn(array, mask=series.missing, unit=unit or None)
         else:
-            arrays.append(pa.array(list(values), arrow_type(dtype)))
-    return pa.table(arrays, names=[name for name, _, _ in columns])
+            table[series.name] = Column(array, unit=unit or None)
+    return table
 
 
-def arrow_type(dtype: str) -> Any:
-    """Return the Arrow type of a column of a pyarrow table, by its name."""
-    import pyarrow as pa
-
-    if dtype.startswith("timestamp"):
-        unit, _, zone = dtype[len("timestamp[") : -1].partition(", tz=")
-        return pa.timestamp(unit, zone or None)
-    if dtype.startswith("dictionary"):
-        return pa.dictionary(pa.int32(), pa.string())
-    return pa.type_for_alias(dtype.split("[")[0] if dtype.startswith("date32") else dtype)
+_MASKED, _UNIT = "masked ", " in "
 
 
-_BUILDERS = {"pandas": _pandas, "polars": _polars, "pyarrow": _pyarrow}
+def _in_words(table: Arrays, name: str, dtype: str) -> str:
+    """Return the dtype of a column of astropy: with a mask or not, in a physical unit or none."""
+    masked = _MASKED if isinstance(table.columns[name], np.ma.MaskedArray) else ""
+    unit = table.units.get(name)
+    return f"{masked}{dtype}" + ("" if unit is None else f"{_UNIT}{unit}")
+
+
+_BUILDERS: dict[str, Callable[[Sequence[Series]], Any]] = {
+    "pandas": _pandas,
+    "polars": _polars,
+    "pyarrow": _pyarrow,
+    "pyarrow.RecordBatch": _record_batch,
+    "astropy": _astropy,
+    "astropy.QTable": lambda columns: _astropy(columns, quantities=True),
+}

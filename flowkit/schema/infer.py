@@ -1,12 +1,14 @@
 """Guessing what a column is from its values."""
 
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
 
 from flowkit.errors import DataError
-from flowkit.schema.columns import Column
-from flowkit.schema.frames import Series
+from flowkit.schema.columns import Category, Column
+from flowkit.schema.series import Series
+from flowkit.schema.ticks import DAY
 
 # A value of a continuous law never repeats. One that at least this share of the rows have, and
 # this many of them, is an atom; fewer repetitions come from rounding.
@@ -25,9 +27,13 @@ _MANY_NUMBERS = 10
 def infer(series: Series, *, distinct_rows: int, told: bool = False) -> Column:
     """Return what a column is taken to be.
 
-    Text and booleans are categorical, times datetimes. Whole numbers are integers, and counts if
-    none is negative; so are floats that are all whole and repeat, as integers with missing values
-    are stored. Other numbers are real: bounds are never inferred, as the next row may exceed them.
+    Text, booleans and categorical dtypes are categorical, the last with the dtype's own levels,
+    times datetimes. Times of day are circular, durations real, both in seconds; stretches of the
+    calendar are integers. A column without a value is empty.
+
+    Whole numbers are integers, and counts if none is negative; so are floats that are all whole and
+    repeat, as integers with missing values are stored. Other numbers are real: bounds are never
+    inferred, as the next row may exceed them.
 
     Args:
         series: the column.
@@ -35,12 +41,21 @@ def infer(series: Series, *, distinct_rows: int, told: bool = False) -> Column:
         told: whether the user has said what the column is.
 
     Raises:
-        DataError: there is no value, or numbers with text among them.
+        DataError: numbers with text among them.
     """
     present = series.values[~series.missing]
+    column = Column(
+        series.name,
+        "real",
+        series.dtype,
+        missing=bool(series.missing.any()),
+        levels=series.levels or (),
+        ordered=series.ordered,
+    )
     if len(present) == 0:
-        raise DataError(f"column {series.name!r}", "at least one value", "only missing ones")
-    column = Column(series.name, "real", series.dtype, missing=bool(series.missing.any()))
+        return replace(column, kind="empty", zone=series.zone)
+    if series.levels is not None:
+        return replace(column, kind="categorical", categories=_seen(series, present))
     if series.family in ("text", "boolean"):
         values, counts = np.unique(present.astype(str), return_counts=True)
         if series.family == "boolean":
@@ -51,9 +66,14 @@ def infer(series: Series, *, distinct_rows: int, told: bool = False) -> Column:
         return replace(column, kind="categorical", categories=tuple(values[order].tolist()))
     if series.family == "time":
         return replace(column, kind="datetime", zone=series.zone)
+    if series.family == "period":
+        return replace(column, kind="integer")
+    if series.family == "clock":
+        column = replace(column, kind="circular", period=DAY)
     levels, counts = np.unique(present, return_counts=True)
     repeats = len(levels) < _OWN_VALUES * min(distinct_rows, len(present))
     whole = bool((levels == np.round(levels)).all() and (np.abs(levels) <= 2**53).all())
+    whole = whole and series.family not in ("clock", "duration")
     if series.family == "integer" or (whole and repeats and len(levels) > 1):
         return replace(column, kind="integer", lower=0.0 if levels[0] >= 0 else None)
     column = replace(column, atoms=atoms(levels, counts, len(series.values)))
@@ -62,6 +82,17 @@ def infer(series: Series, *, distinct_rows: int, told: bool = False) -> Column:
     return replace(
         column, resolution=_resolution(smooth) if len(smooth) < _OWN_VALUES * rows else None
     )
+
+
+def _seen(series: Series, present: np.ndarray) -> tuple[Category, ...]:
+    """Return the categories that have rows: in their own order if it means something.
+
+    Otherwise the frequent come first.
+    """
+    counts = Counter(present.tolist())
+    if series.ordered and series.levels:
+        return tuple(level for level in series.levels if level in counts)
+    return tuple(sorted(counts, key=lambda level: (-counts[level], str(level))))
 
 
 def _check_no_numbers(series: Series, values: np.ndarray, counts: np.ndarray) -> None:

@@ -12,6 +12,7 @@ from flowkit.errors import ArgumentError, DataError
 from flowkit.schema import codec, frames
 from flowkit.schema.columns import Column
 from flowkit.schema.infer import atoms, infer
+from flowkit.schema.series import Series
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,8 @@ class Schema:
     Args:
         columns: the columns, in the table's order.
         library: that of the table, which samples are given back in: "numpy", "pandas", "polars"
-            or "pyarrow".
+            or "pyarrow"; "numpy.ma", "pyarrow.RecordBatch", "astropy", or one within another,
+            as "narwhals.polars".
 
     Example:
         >>> table = np.stack([np.linspace(0, 1, 30), np.repeat([0.0, 1.5], [29, 1])], axis=1)
@@ -94,10 +96,12 @@ class Schema:
                 an array are called "x0", "x1", ...
 
         Raises:
-            DataError: a table without rows or columns, a column without values.
+            DataError: a table without rows, columns or any value, a column of a dtype without
+                scalars.
             ArgumentError: an override of no column, or with options that do not fit.
         """
-        names, library = frames.names(table), frames.library(table)
+        table, library = frames.opened(table)
+        names = frames.names(table)
         if frames.length(table) < 1 or not names:
             shape = (frames.length(table), len(names))
             raise DataError("table", "at least one row and one column", f"shape {shape}")
@@ -118,6 +122,8 @@ class Schema:
                 column = column.override(overrides[series.name])
                 column = _complete(column, series)
             columns.append(column)
+        if all(column.kind == "empty" for column in columns):
+            raise DataError("table", "a value in at least one column", "only missing ones")
         return cls(tuple(columns), library)
 
     @property
@@ -181,6 +187,7 @@ class Schema:
                 named.
         """
         check_choice("on_unknown", on_unknown, ("score", "raise"))
+        table = frames.plain(table)
         self._check_columns(table)
         n = frames.length(table)
         codes = np.zeros((n, len(self.discrete)), dtype=np.int64)
@@ -189,6 +196,9 @@ class Schema:
         for column in self.columns:
             series = frames.read(table, column.name, rows_from=rows_from)
             codec.check_finite(series, rows_from)
+            if column.kind == "empty":
+                _check_empty(series, rows_from)
+                continue
             if series.missing.any() and not column.missing:
                 row = rows_from + int(np.flatnonzero(series.missing)[0])
                 where = f"column {column.name!r}, row {row}"
@@ -217,21 +227,39 @@ class Schema:
         """Return codes and values as a table like the one that the schema was inferred from."""
         decoded = []
         for column in self.columns:
-            at = [i for i, d in enumerate(self.discrete) if d.name == column.name]
-            if column.kind == "categorical":
-                decoded.append(codec.from_categories(column, codes[:, at[0]]))
-                continue
-            state = codes[:, at[0]] if column.has_flag else np.zeros(len(codes), dtype=np.int64)
-            missing = state == column.missing_state
-            if column.kind == "integer":
-                decoded.append(codec.from_integers(column, codes[:, at[-1]], missing))
-                continue
-            x = codec.from_line(column, values[:, self.continuous.index(column.name)])
-            for k, atom in enumerate(column.atoms):
-                x[state == 1 + k] = atom
-            decoded.append(codec.from_numbers(column, x, missing))
-        parts = [(c.name, c.dtype, v) for c, v in zip(self.columns, decoded, strict=True)]
-        return frames.table_of(parts, self.library)
+            values_of, missing = self._decoded(column, codes, values)
+            decoded.append(  # what is built goes by the dtype, not by the family
+                Series(
+                    column.name,
+                    column.kind,
+                    column.dtype,
+                    values_of,
+                    missing,
+                    zone=column.zone,
+                    levels=column.levels,
+                    ordered=column.ordered,
+                )
+            )
+        return frames.table_of(decoded, self.library)
+
+    def _decoded(
+        self, column: Column, codes: np.ndarray, values: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the values of a column, and which are missing."""
+        n = len(codes)
+        at = [i for i, d in enumerate(self.discrete) if d.name == column.name]
+        if column.kind == "empty":
+            return np.zeros(n), np.ones(n, dtype=bool)
+        if column.kind == "categorical":
+            return codec.from_categories(column, codes[:, at[0]])
+        state = codes[:, at[0]] if column.has_flag else np.zeros(n, dtype=np.int64)
+        missing: np.ndarray = state == column.missing_state
+        if column.kind == "integer":
+            return codes[:, at[-1]], missing
+        x = codec.from_line(column, values[:, self.continuous.index(column.name)])
+        for k, atom in enumerate(column.atoms):
+            x[state == 1 + k] = atom
+        return codec.from_numbers(column, x), missing
 
     def to_dict(self) -> dict[str, Any]:
         """Return the schema ready for JSON."""
@@ -257,16 +285,32 @@ class Schema:
         if isinstance(table, np.ndarray) and len(names) != len(self.names):
             raise DataError("table", f"{len(self.names)} columns", len(names))
         if not isinstance(table, np.ndarray):
-            frames.library(table)
             for name in self.names:
                 if name not in names:
                     raise DataError(f"column {name!r}", "a column of that name", "none")
 
 
-def _complete(column: Column, series: frames.Series) -> Column:
+def _check_empty(series: Series, rows_from: int) -> None:
+    """Raise if a column that had no value when the density was fitted has one."""
+    present = np.flatnonzero(~series.missing)
+    if len(present):
+        where = f"column {series.name!r}, row {rows_from + int(present[0])}"
+        got = repr(series.values[present].tolist()[0])
+        raise DataError(where, "no value, as the fit saw only missing ones", got)
+
+
+def _complete(column: Column, series: Series) -> Column:
     """Fill in what an override left open, and check that the rows agree with it."""
     where = f"column {column.name!r}"
     missing = bool(series.missing.any())
+    if series.missing.all() and column.kind != "empty":
+        raise DataError(where, f"at least one value, to be {column.kind}", "only missing ones")
+    if column.kind == "empty":
+        _check_empty(series, 0)
+        return column
+    if series.levels is not None and column.kind != "categorical":
+        expected = f"numbers, to be {column.kind} (give it a dtype without categories)"
+        raise DataError(where, expected, f"categories of dtype {column.dtype}")
     column = replace(column, missing=column.missing or missing)
     if column.kind == "categorical" and not column.categories:
         present = series.values[~series.missing]
@@ -276,7 +320,7 @@ def _complete(column: Column, series: frames.Series) -> Column:
         return column
     if series.family == "text":
         raise DataError(where, f"numbers, as it is {column.kind}", "text")
-    if series.family == "time" and column.kind != "datetime":
+    if series.family in ("time", "period") and column.kind != "datetime":
         raise DataError(where, f"numbers, as it is {column.kind}", "times")
     # On a bound there is no density: what the table has there are atoms.
     present = codec.numbers(column, series, 0)[~series.missing]

@@ -105,11 +105,13 @@ class FlowDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
         check_choice("effort", self.effort, EFFORTS)
         check_choice("on_unknown", self.on_unknown, ("score", "raise"))
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        X, library = table.opened(X)
         X = table.checked(self, X, reset=True)
         weights = table.checked_weights(sample_weight, X)
         self.model_ = TableModel.fit(
             X,
             schema=self.schema,
+            library=library,
             weights=weights,
             effort=self.effort,
             store_rows=self.store_rows,

@@ -3,6 +3,7 @@
 import platform
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -55,6 +56,7 @@ class TableModel:
         table: Any,
         *,
         schema: Schema | Mapping[str, Any] | None,
+        library: str,
         weights: np.ndarray | None,
         effort: str,
         store_rows: bool,
@@ -63,10 +65,13 @@ class TableModel:
         progress: Callable[..., object] | None,
         stop: Callable[[], bool] | None,
     ) -> "TableModel":
-        """Fit to the rows of a table; the arguments are those of `FlowDensity`."""
+        """Fit to the rows of a table; the arguments are those of `FlowDensity`.
+
+        ``library`` is what samples are given back in.
+        """
         start = time.perf_counter()
         if not isinstance(schema, Schema):
-            schema = Schema.infer(table, schema)
+            schema = replace(Schema.infer(table, schema), library=library)
         encoded = schema.encode(table)
         if weights is not None:  # rows of no weight are not there
             kept = weights > 0

@@ -2,25 +2,36 @@
 
 from typing import Any
 
-import narwhals.stable.v2 as nw
 import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import _check_feature_names, _check_n_features, validate_data
 
 from flowkit.errors import ArgumentError, ShapeError
-from flowkit.schema.frames import length, names
+from flowkit.schema.frames import Arrays, length, names, opened_or_none
+
+
+def opened(X: Any) -> tuple[Any, str]:
+    """Return a table as an array or a frame, and its library; what is neither stays as it is."""
+    found = opened_or_none(X)
+    return (X, "numpy") if found is None else found
 
 
 def checked(estimator: BaseEstimator, X: Any, *, reset: bool) -> Any:
     """Return the table as an array or a frame, and check its columns or, at a fit, note them.
 
-    Values are left to the schema, which knows what a column is, and the row of what is wrong.
+    Values are left to the schema, which has the row of what is wrong.
     """
-    if nw.dependencies.is_into_dataframe(X):
-        names(X)  # are no two the same
+    found = opened_or_none(X)
+    if found is not None and not isinstance(found[0], np.ndarray):
+        X = found[0]
+        columns = names(X)  # are no two the same
         if reset:
-            _check_n_features(estimator, X, reset=True)
-            _check_feature_names(estimator, X, reset=True)
+            shown = _named(columns) if isinstance(X, Arrays) else X
+            _check_n_features(estimator, shown, reset=True)
+            _check_feature_names(estimator, shown, reset=True)
+        return X
+    if isinstance(X, np.ma.MaskedArray):  # scikit-learn drops masks
+        checked(estimator, X.data, reset=reset)
         return X
     return validate_data(
         estimator,
@@ -30,6 +41,13 @@ def checked(estimator: BaseEstimator, X: Any, *, reset: bool) -> Any:
         ensure_all_finite=False,
         ensure_min_samples=2 if reset else 1,
     )
+
+
+def _named(columns: list[str]) -> Any:
+    """Return a frame of these names, of a kind that scikit-learn knows."""
+    import pyarrow as pa
+
+    return pa.table({name: pa.nulls(0) for name in columns})
 
 
 def checked_weights(weights: Any, X: Any) -> np.ndarray | None:

@@ -12,6 +12,7 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from flowkit.errors import ArgumentError, DataError
+from flowkit.schema.arrow_tables import storable
 
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
 _BLOCK = 4 * 2**20
@@ -108,7 +109,8 @@ class TableWriter:
         return self
 
     def write(self, table: pa.Table) -> None:
-        """Write more rows."""
+        """Write more rows; columns of types that the format does not have as the nearest ones."""
+        table = storable(table, text=self._ending != ".parquet")
         try:
             if self._writer is None:
                 self._open(table.schema)
