@@ -15,6 +15,7 @@ from flowkit.tables.dialect import SPACE, Dialect, check_closed, find_dialect, l
 from flowkit.tables.engine import connect, literal
 from flowkit.tables.formats import check_text, compression_of
 from flowkit.tables.header import Layout, find_layout
+from flowkit.tables.numbers import is_plain
 from flowkit.tables.options import Note, ReadOptions
 from flowkit.tables.survey import Relation
 
@@ -62,6 +63,7 @@ class DelimitedText:
         if not self._records:
             raise DataError("table", "at least one row", f"none in {self.path}")
         self._read_layout()
+        self._note_encoding()
         self._note_dialect()
 
     def _read_layout(self) -> None:
@@ -103,20 +105,19 @@ class DelimitedText:
         return found
 
     def _note_dialect(self) -> None:
-        separator = self.dialect.separator
-        usual = {".csv": ",", ".tsv": "\t", ".tab": "\t"}
-        ending = next((e for e in usual if f"{e}" in self.path.name.lower()), None)
-        if self.options.separator is None and separator != usual.get(ending or "", ","):
-            names = {"\t": "tabs", SPACE: "blanks"}
-            text = f"read {names.get(separator or '', f'`{separator}`')} as separator"
-            if separator is None:
-                text = "one column, as no separator was found"
-            self.notes.append(Note(None, text, "--separator"))
-        self._note_encoding()
-        comment = self.dialect.comment
+        comment, separator = self.dialect.comment, self.dialect.separator
         if comment and self.options.comment is None:
             note = f"lines that start with `{comment}` left out"
             self.notes.append(Note(None, note, "--comment"))
+        tabs = any(end in self.path.name.lower() for end in (".tsv", ".tab"))
+        if self.options.separator is not None or separator == ("\t" if tabs else ","):
+            return
+        if separator is not None:
+            name = {"\t": "tabs", SPACE: "blanks"}.get(separator, f"`{separator}`")
+            self.notes.append(Note(None, f"read {name} as separator", "--separator"))
+        elif not all(is_plain(row[0].strip() or "0") for row in self.rows_of_sample):
+            note = "one column, as no separator was found"
+            self.notes.append(Note(None, note, "--separator"))
 
     def _note_encoding(self) -> None:
         if self.options.encoding is None and not streams.is_utf8(self.encoding):

@@ -103,7 +103,5 @@ def _column(cells: list[Any]) -> pa.Array:
 
 def _as_dates(array: pa.Array) -> pa.Array:
     """Return times that are all midnight as dates: Excel knows no others."""
-    try:
-        return array.cast(pa.date32())
-    except pa.ArrowInvalid:
-        return array
+    dates = array.cast(pa.date32())  # which drops the time of day without an error
+    return dates if dates.cast(array.type).equals(array) else array

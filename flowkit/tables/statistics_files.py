@@ -8,8 +8,8 @@ import pyarrow as pa
 
 from flowkit.errors import DataError
 from flowkit.tables.arrow_table import ArrowTable
-from flowkit.tables.binary import held
 from flowkit.tables.formats import library
+from flowkit.tables.held_table import look_at_texts
 from flowkit.tables.options import Note, ReadOptions
 
 _READERS = {
@@ -28,7 +28,6 @@ def read(path: Path, ending: str, options: ReadOptions, scratch: Path) -> ArrowT
     Raises:
         DataError: it cannot be read as one.
     """
-    del scratch
     pyreadstat = library("pyreadstat", path)
     try:
         columns, meta = getattr(pyreadstat, _READERS[ending])(
@@ -37,16 +36,15 @@ def read(path: Path, ending: str, options: ReadOptions, scratch: Path) -> ArrowT
     except Exception as error:  # its errors have no common class
         first = str(error).partition("\n")[0]
         raise DataError("table", f"a whole {ending} file", f"{path}: {first}") from error
-    arrays, notes = {}, []
+    arrays: dict[str, pa.Array] = {}
+    notes: list[Note] = []
     for name, cells in columns.items():
         labels = meta.variable_value_labels.get(name)
         arrays[name] = _column(cells, meta.readstat_variable_types.get(name, ""))
         if labels and _covers(arrays[name], labels):
             arrays[name] = _labelled(arrays[name], labels, meta.variable_measure.get(name))
             notes.append(Note(name, "labels of values read as categories, in their order", None))
-    made = held(pa.table(arrays), options)
-    made.notes = notes + made.notes
-    return made
+    return look_at_texts(pa.table(arrays), options, scratch, notes)
 
 
 def _column(cells: Any, kind: str) -> pa.Array:

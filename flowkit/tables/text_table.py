@@ -81,6 +81,8 @@ class TextTable:
     def _finish(self, found: list[Found]) -> None:
         options = self._text.options
         self.notes += file_notes(found, options)
+        if self.n_rows == 0:
+            raise DataError("table", "at least one row", f"none in {self._text.path}")
         blank = [f for f in found if f.form.kind == "empty" or f.present == 0]
         if len(blank) == len(found):
             raise DataError("table", "at least one value", f"none in {self._text.path}")
