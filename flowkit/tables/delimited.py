@@ -2,7 +2,7 @@
 
 import csv
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +23,9 @@ _SAMPLE = 2000
 _CHECKED = 50
 _GLOB = "*?[]{}"
 _TAIL = 65_536
+_WIDE = 1000
+# A table of fewer bytes a column than this takes longer to plan than to read.
+_WIDE_BYTES = 20_000
 
 
 @dataclass
@@ -62,6 +65,7 @@ class DelimitedText:
         self._comments_below = False
         if not self._records:
             raise DataError("table", "at least one row", f"none in {self.path}")
+        self._named_in_comment = self._add_names_in_comment()
         self._read_layout()
         self._note_encoding()
         self._note_dialect()
@@ -78,6 +82,24 @@ class DelimitedText:
             below = itertools.islice(lines_of(self._text), first, None)
             self._comments_below = any(self.dialect.is_comment(line) for line in below)
         self.rows_of_sample = [record for _, record in self._records[self.layout.first :][:_SAMPLE]]
+
+    def _add_names_in_comment(self) -> bool:
+        """Take the last comment above the first record as the header, if it has its width."""
+        if self.dialect.comment is None or self.options.header is False:
+            return False
+        first, record = self._records[0]
+        above = list(itertools.islice(lines_of(self._text), first - self.options.skip - 1))
+        if not above or not self.dialect.is_comment(above[-1]):
+            return False
+        bare = replace(self.dialect, comment=None)
+        line = above[-1].lstrip(" \t\ufeff")[len(self.dialect.comment) :].lstrip(" ")
+        names = next((fields for _, fields in bare.records([line])), [])
+        if len(names) != len(record) or any(is_plain(name.strip()) for name in names):
+            return False
+        if not any(is_plain(field.strip()) for field in record):
+            return False
+        self._records.insert(0, (first - 1, names))
+        return True
 
     def _decode(self, head: bytes, whole: bool) -> str:
         try:
@@ -139,10 +161,11 @@ class DelimitedText:
             for _ in range(self.options.skip):
                 text.readline()
             records = self.dialect.records(iter(text))
-            for _ in range(self.layout.first):
+            for _ in range(self.layout.first - self._named_in_comment):
                 next(records, None)
             skip = self.options.skip
-            yield ((n + skip, r) for n, r in records if any(field.strip() for field in r))
+            every = not self._drops_blank_rows
+            yield ((n + skip, r) for n, r in records if every or any(f.strip() for f in r))
 
     def samples(self) -> dict[int, dict[str, float]]:
         """Return the texts of the first rows with the number of rows of each, by column."""
@@ -282,9 +305,8 @@ class DelimitedText:
 
     def _connected(self) -> Relation:
         path = self._source.absolute()
-        connection = connect([path], self.scratch)
+        connection = connect([path], self.scratch, columns=len(self.names))
         dialect = self.dialect if self._plain else Dialect()
-        columns = ", ".join(f"'c{j}': 'VARCHAR'" for j in range(len(self.names)))
         compression = compression_of(_first_bytes(path)) or "none"
         arguments = {
             "auto_detect": "false",
@@ -293,14 +315,28 @@ class DelimitedText:
             "escape": literal(dialect.escape),
             "header": "false",
             "skip": str(self._lines_above() if self._plain else 0),
-            "columns": f"{{{columns}}}",
             "compression": literal(compression),
             "hive_partitioning": "false",
         }
         listed = ", ".join(f"{key}={value}" for key, value in arguments.items())
-        names = ", ".join(f"c{j}" for j in range(len(self.names)))
-        sql = f"SELECT {names} FROM read_csv(?, {listed}) WHERE COALESCE({names}) IS NOT NULL"
-        return Relation(connection, sql, (str(path),))
+        names = [f"c{j}" for j in range(len(self.names))]
+
+        def query(types: Mapping[int, str]) -> str:
+            columns = [f"'c{j}': '{types.get(j, 'VARCHAR')}'" for j in range(len(names))]
+            read = f"read_csv(?, columns={{{', '.join(columns)}}}, {listed})"
+            sql = f"SELECT {', '.join(names)} FROM {read}"
+            if self._drops_blank_rows:
+                each = [f"{name}::VARCHAR" if types else name for name in names]
+                sql += f" WHERE COALESCE({', '.join(each)}) IS NOT NULL"
+            return sql
+
+        wide = path.stat().st_size < _WIDE_BYTES * len(names)
+        return Relation(connection, query({}), (str(path),), wide=wide, with_types=query)
+
+    @property
+    def _drops_blank_rows(self) -> bool:
+        """Whether rows without any value are left out, which takes all columns at once."""
+        return len(self.names) <= _WIDE
 
     def _lines_above(self) -> int:
         """Return the records above the first row, as DuckDB counts them: blank lines too."""
@@ -309,7 +345,10 @@ class DelimitedText:
     def _agrees(self, relation: Relation) -> bool:
         """Return whether DuckDB's first rows are those of Python's reader."""
         theirs = relation.rows(f"SELECT * FROM source LIMIT {_CHECKED}")
-        ours = [r for r in self.rows_of_sample if any(f.strip() for f in r)][:_CHECKED]
+        ours = self.rows_of_sample
+        if self._drops_blank_rows:
+            ours = [r for r in ours if any(f.strip() for f in r)]
+        ours = ours[:_CHECKED]
         pairs = zip(theirs, ours, strict=False)
         same = all([(c or "").strip() for c in a] == [c.strip() for c in b] for a, b in pairs)
         return same and len(theirs) == len(ours)
@@ -318,7 +357,8 @@ class DelimitedText:
         """Return a relation without the rows that are like one of totals."""
         conditions = " AND ".join(f"COALESCE(c{j}, '') = ?" for j in range(len(row)))
         sql = f"SELECT * FROM ({relation.sql}) WHERE NOT ({conditions})"
-        return replace(relation, sql=sql, parameters=(*relation.parameters, *row))
+        parameters = (*relation.parameters, *row)
+        return replace(relation, sql=sql, parameters=parameters, with_types=None)
 
 
 def _bare(field: str) -> str:

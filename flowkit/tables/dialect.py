@@ -5,7 +5,7 @@ import io
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from flowkit.errors import DataError
 from flowkit.tables.clock import CLOCK
@@ -35,7 +35,9 @@ _SAMPLE = 400
 _CONSISTENT = 0.9
 _WORD = re.compile(r'"[^"]*"|[^\s]+')
 _CLEAN = re.compile(rf"{CLOCK}|[0-9]{{1,4}}[-/.][0-9]{{1,2}}[-/.][0-9]{{1,4}}(?:[T ].*)?")
-_NUMBER = re.compile(r"[-+]?(?:[0-9]+(?:[.,' ][0-9]+)*|[.,][0-9]+)(?:[eE][-+]?[0-9]+)?\s*%?")
+_NUMBER = re.compile(
+    r"[-+]?(?:[0-9]+(?:[.,'][0-9]+| [0-9]{3}(?![0-9]))*|[.,][0-9]+)(?:[eE][-+]?[0-9]+)?\s*%?"
+)
 
 
 @dataclass(frozen=True)
@@ -123,6 +125,7 @@ def find_dialect(text: str, *, separator: str | None, comment: str | None) -> Di
     """
     quote, escape = _quotes(text)
     comments = (comment,) if comment else (None, *(c for c in _COMMENTS if _starts(text, c)))
+    lines = [line for line in lines_of(text) if line.strip()][: 2 * _SAMPLE]
     tried: list[tuple[float, int, Dialect]] = []
     for mark in comments:
         for rank, candidate in enumerate((separator,) if separator else _SEPARATORS):
@@ -130,12 +133,38 @@ def find_dialect(text: str, *, separator: str | None, comment: str | None) -> Di
                 continue
             dialect = Dialect(candidate, quote, escape, mark)
             score = _score(dialect, text)
-            if score > 0:
+            if score > 0 and (comment or not _are_rows(mark, lines, dialect)):
                 tried.append((score, -rank, dialect))
     if not tried:
         mark = comments[-1] if comments[-1] and _comments_on_top(text, comments[-1]) else comment
         return Dialect(separator, quote, escape, mark)
     return max(tried, key=lambda t: (t[0], t[1]))[2]
+
+
+def _are_rows(mark: str | None, lines: list[str], dialect: Dialect) -> bool:
+    """Return whether lines that start like comments are rows: most lines, or rows as wide."""
+    if mark is None:
+        return False
+    marked = [dialect.is_comment(line) for line in lines]
+    if 2 * sum(marked) > len(lines):
+        return True
+    first = marked.index(False)
+    below = [
+        line for line, is_marked in zip(lines[first:], marked[first:], strict=True) if is_marked
+    ]
+    plain = [line for line, is_marked in zip(lines, marked, strict=True) if not is_marked]
+    bare = replace(dialect, comment=None)
+    shapes = [_shape(record) for _, record in bare.records(plain)]
+    usual = max(set(shapes), key=shapes.count)
+    # A comment may have as many commas as a row, but not as many numbers.
+    like = [_shape(record) for _, record in bare.records(below)]
+    same = sum(width == usual[0] and numbers >= usual[1] - 1 for width, numbers in like)
+    return usual[0] > 1 and 2 * same > len(below)
+
+
+def _shape(record: list[str]) -> tuple[int, int]:
+    """Return the number of fields, and how many of them are numbers."""
+    return len(record), sum(_NUMBER.fullmatch(field.strip()) is not None for field in record)
 
 
 def _score(dialect: Dialect, text: str) -> float:
@@ -157,12 +186,23 @@ def _score(dialect: Dialect, text: str) -> float:
     clean = sum(_is_clean(field, dialect) for field in fields) / len(fields)
     if dialect.separator in (":", "/", "*", "&", "#", " ", SPACE) and _is_one_column(text, dialect):
         return 0.0
-    if dialect.separator == SPACE and (len(body[0]) != width or clean < 0.6):
+    if dialect.separator == SPACE and not _is_spaced(text, body, width, clean):
         return 0.0
     strong = 1.0 if dialect.separator in (",", ";", "\t", "|") else 0.55
     # Comments are a better reading of lines than rows of another width.
     bonus = 0.01 if dialect.comment and share == 1 else 0.0
     return strong * share * clean * clean * (1 - 0.3 * (start > 5)) + bonus - 0.02 * (start > 0)
+
+
+def _is_spaced(text: str, body: list[list[str]], width: int, clean: float) -> bool:
+    """Return whether blanks separate fields, and not words: some fields are numbers."""
+    narrower = len(body[0]) == width - 1 and (width > 2 or text.lstrip().startswith('"'))
+    if clean < 0.6 or not (len(body[0]) == width or narrower):
+        return False
+    rows = [record for record in body[1:] if len(record) == width]
+    columns = list(zip(*rows, strict=True))
+    numeric = [sum(bool(_NUMBER.fullmatch(f)) for f in column) for column in columns]
+    return max(numeric, default=0) > len(rows) / 2
 
 
 def _is_clean(field: str, dialect: Dialect) -> bool:
@@ -173,6 +213,9 @@ def _is_clean(field: str, dialect: Dialect) -> bool:
         others = [s for s in others if s not in dialect.separator]
     if dialect.separator in (SPACE, ":"):
         return not any(s in field for s in (",", ";", "\t", "|", '"'))
+    words = field.split()
+    if len(words) > 1 and all(_NUMBER.fullmatch(word) for word in words):
+        return False
     # In running text a blank follows a comma.
     return not any(re.search(re.escape(s) + r"(?! )", field) for s in others)
 

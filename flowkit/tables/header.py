@@ -12,6 +12,7 @@ from flowkit.tables.guess import guess
 from flowkit.tables.options import Note, ReadOptions
 
 _SAMPLE = 200
+_COLUMNS = 400
 _BRACKETS = re.compile(r"[\[(].*[\])]")
 _UNIT_NAMES = (
     "- m cm mm km um µm nm in ft mi yd s ms us µs ns h hr hrs min mins sec d day days "
@@ -141,7 +142,7 @@ def _fits(value: str, kind: str, context: Context) -> bool:
 
 def _is_header(head: list[str], body: Sequence[list[str]], context: Context) -> tuple[bool, bool]:
     """Return whether a record is one of names, and whether that is in doubt."""
-    cells = [cell.strip() for cell in head]
+    cells = [cell.strip() for cell in head][:_COLUMNS]
     kinds = _forms(body, len(cells), context)
     if not body:
         numbers = [_kind({c: 1.0}, context) in ("number", "date") for c in cells if c]
@@ -192,7 +193,7 @@ def _second_row(body: Sequence[list[str]], context: Context, line: int) -> list[
     """
     if len(body) < 3:
         return None
-    cells = [cell.strip() for cell in body[0]]
+    cells = [cell.strip() for cell in body[0]][:_COLUMNS]
     kinds = _forms(body[1:], len(cells), context)
     typed = [c for c, k in zip(cells, kinds, strict=True) if k not in ("text", "empty")]
     odd = [

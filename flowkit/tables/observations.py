@@ -18,6 +18,7 @@ _SENTINELS = frozenset(
 ) | {-1.0, -200.0, -7777.0, -8888.0}
 _FEW = 20
 _NEARLY = 0.95
+_FEWEST_RUNNING = 5
 # Above this the number of different texts is an estimate.
 _EXACT = 2_000_000
 
@@ -121,7 +122,7 @@ def _running(relation: Relation, found: list[Found], rows: int) -> set[int]:
         f
         for f in found
         if f.arrow == pa.int64()
-        and f.present == rows > 2
+        and f.present == rows >= _FEWEST_RUNNING
         and f.form.kind == "number"
         and f.maximum - f.minimum + 1 == rows
     ]

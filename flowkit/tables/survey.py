@@ -58,6 +58,9 @@ class Relation:
         parameters: those of the query.
         typed: Arrow types of the columns that are no texts, by position.
         held: whether the table is in memory, where only this connection sees it.
+        wide: whether it has many columns for its rows, so that plans take longer than scans.
+        with_types: from types by position to the query whose columns have them, where the
+            file's reader can give them.
     """
 
     connection: Any
@@ -65,6 +68,8 @@ class Relation:
     parameters: tuple[Any, ...] = ()
     typed: Mapping[int, pa.DataType] | None = None
     held: bool = False
+    wide: bool = False
+    with_types: Callable[[Mapping[int, str]], str] | None = None
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         """Return the rows of a query over the table ``source``."""
@@ -209,7 +214,15 @@ def _measure(
 ) -> _Measured:
     """Count in one scan, for each column, the texts and those that are of its form."""
     rows, texts, found = 0, {}, {}
-    positions = list(guessed)
+    alike = [j for j, form in guessed.items() if form.plain and not form.missing]
+    if relation.wide and len(alike) > _GROUP:
+        for measured in relation.rows(_of_alike(alike, guessed[alike[0]])):
+            j = measured[0]
+            texts[j] = measured[1]
+            found[j] = _found(j, names[j], guessed[j], measured[1:])
+    positions = [j for j in guessed if j not in found]
+    if not positions:
+        rows = relation.rows("SELECT count(*) FROM source")[0][0]
     for start in range(0, len(positions), _GROUP):
         group = positions[start : start + _GROUP]
         aggregates = ["count(*)"]
@@ -223,6 +236,16 @@ def _measure(
             texts[j] = cells[0]
             found[j] = _found(j, names[j], guessed[j], cells)
     return _Measured(rows, texts, found)
+
+
+def _of_alike(group: Sequence[int], form: Form) -> str:
+    """Return a query of the measures of many columns of one form, a row each."""
+    columns = ", ".join(f"c{j}" for j in group)
+    numbers = ", ".join(map(str, group))
+    cells = f"SELECT unnest([{numbers}]) AS j, unnest([{columns}]) AS c0 FROM source"
+    texts = f"SELECT j, {stripped(0, form)} AS t0 FROM ({cells})"
+    values = f"SELECT j, t0, {form.sql('t0')} AS v0 FROM ({texts})"
+    return f"SELECT j, {', '.join(_aggregates(0, form))} FROM ({values}) GROUP BY j"
 
 
 def _valued(group: Sequence[int], guessed: Mapping[int, Form]) -> str:

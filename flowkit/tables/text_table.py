@@ -21,6 +21,9 @@ _TOTAL = re.compile(
     r"(?:grand |sub-?)?totals?:?|sums?:?|summe:?|gesamt:?|insgesamt:?|overall:?", re.IGNORECASE
 )
 _SUM_TOLERANCE = 1e-6
+# Of more columns than this, DuckDB's reader makes the numbers: long queries are slow to plan.
+_MANY = 100
+_NATIVE = {"int64": "BIGINT", "double": "DOUBLE"}
 
 
 class TextTable:
@@ -119,6 +122,10 @@ def columns_in_batches(
     relation: Relation, found: list[Found], schema: pa.Schema, rows: int
 ) -> Iterator[pa.RecordBatch]:
     """Return the values of columns, with their names and types."""
+    native = {f.position: _NATIVE[str(f.arrow)] for f in found if _is_native(f)}
+    if relation.with_types is not None and len(native) > _MANY:
+        types = {f.position: f.arrow for f in found if f.position in native}
+        relation = replace(relation, sql=relation.with_types(native), typed=types)
     typed = relation.typed or {}
     texts = [f for f in found if f.position not in typed]
     strips = [f"{stripped(f.position, f.form)} AS t{f.position}" for f in texts]
@@ -131,6 +138,10 @@ def columns_in_batches(
             for column, field in zip(batch.columns, schema, strict=True)
         ]
         yield pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def _is_native(found: Found) -> bool:
+    return found.form.plain and not found.form.missing and str(found.arrow) in _NATIVE
 
 
 def _as_type(array: Any, kind: pa.DataType) -> Any:
