@@ -76,7 +76,8 @@ def parquet(path: Path, options: ReadOptions) -> ArrowTable:
         with pa.parquet.ParquetFile(path) as file:
             yield from file.iter_batches(batch_size=rows, columns=names)
 
-    blank = [nulls.get(name) == metadata.num_rows for name in schema.names]
+    rows = metadata.num_rows
+    blank = [pa.types.is_null(f.type) or nulls.get(f.name) == rows for f in schema]
     return ArrowTable(schema, batches, options, nulls=blank, n_rows=metadata.num_rows)
 
 

@@ -63,6 +63,8 @@ class JSONTable:
         if blank and not options.empty:
             found = [f for f in found if f.present]
             self.notes += left_out_note([f.name for f in blank])
+        if self.n_rows == 0:
+            raise DataError("table", "at least one row", f"none in {path}")
         if not found:
             raise DataError("table", "at least one value", f"none in {path}")
         found, notes, self.hints = observe(self._relation, found, self.n_rows, ())
