@@ -5,13 +5,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 import flowkit
+from flowkit.reading_options import reads_a_table
 
 app = typer.Typer(
     help="Normalizing-flow density estimation.", no_args_is_help=True, add_completion=False
@@ -52,7 +53,9 @@ def info() -> None:
 Force = Annotated[bool, typer.Option("--force", help="Replace OUT if it exists.")]
 Seed = Annotated[int, typer.Option(help="Of everything random.")]
 Model = Annotated[Path, typer.Argument(help="A file that `flowkit fit` wrote.")]
-TableFile = Annotated[Path, typer.Argument(help="CSV, TSV or Parquet; .gz too.")]
+TableFile = Annotated[
+    Path, typer.Argument(help="CSV, Parquet, Excel, JSON lines, FITS, ...; .gz too.")
+]
 
 
 @contextmanager
@@ -72,6 +75,7 @@ def _exit_codes() -> Iterator[None]:
 
 
 @app.command()
+@reads_a_table
 def fit(
     table: TableFile,
     out: Annotated[Path, typer.Option(help="Where the model goes, .safetensors.")],
@@ -87,6 +91,8 @@ def fit(
     max_seconds: Annotated[float | None, typer.Option(help="About how long it may take.")] = None,
     seed: Seed = 0,
     force: Force = False,
+    *,
+    reading: dict[str, Any],
 ) -> None:
     """Fit the density of TABLE."""
     with _exit_codes():
@@ -107,21 +113,25 @@ def fit(
             store_rows=store_rows,
             max_seconds=max_seconds,
             force=force,
+            reading=reading,
         )
 
 
 @app.command()
+@reads_a_table
 def score(
     model: Model,
     table: TableFile,
     out: Annotated[Path, typer.Option(help="Where the scored table goes.")],
     force: Force = False,
+    *,
+    reading: dict[str, Any],
 ) -> None:
     """Add to each row of TABLE its log-density, and its percentile among the training rows."""
     with _exit_codes():
         from flowkit import commands
 
-        commands.score(model, table, out, force=force)
+        commands.score(model, table, out, force=force, reading=reading)
 
 
 @app.command()
@@ -140,18 +150,21 @@ def sample(
 
 
 @app.command()
+@reads_a_table
 def report(
     model: Model,
     table: TableFile,
     out: Annotated[Path, typer.Option(help="Where the page goes, .html; numbers beside, .json.")],
     seed: Seed = 0,
     force: Force = False,
+    *,
+    reading: dict[str, Any],
 ) -> None:
     """Hold a model against TABLE: the rows of it that the fit did not see, if it is the same."""
     with _exit_codes():
         from flowkit import commands
 
-        commands.report(model, table, out, seed=seed, force=force)
+        commands.report(model, table, out, seed=seed, force=force, reading=reading)
 
 
 @app.command()

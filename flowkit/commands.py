@@ -3,7 +3,7 @@
 import json
 import signal
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,17 +14,18 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from flowkit.errors import ArgumentError, ModelFileError
+from flowkit.errors import ArgumentError, DataError, ModelFileError
 from flowkit.metrics import mean, mean_difference
 from flowkit.report import make_report
 from flowkit.report.baselines import baselines
 from flowkit.schema import Encoded, Schema
 from flowkit.schema.arrow_columns import type_of
-from flowkit.schema.arrow_tables import of_frame, take, text_type
+from flowkit.schema.arrow_tables import of_frame, take
 from flowkit.schema.frames import Arrays
+from flowkit.tables import Note, ReadOptions, TableFile, TableWriter, check_output
+from flowkit.tables.options import KINDS
 from flowkit.tabular.estimator import FlowDensity
 from flowkit.tabular.split import describe_split, split_again, split_rows
-from flowkit.tabular.tablefiles import TableWriter, format_of, read_chunks, read_table
 
 _OTHER_TABLE = (
     "The model was not fitted to this table: all of its rows count as new. If it holds rows that "
@@ -34,6 +35,7 @@ _SAME_ROWS = (
     "The model was fitted to all of these rows: scores and calibration are those of rows that it "
     "has seen, and too good. Fit with a --holdout to have new ones."
 )
+_FEWEST_ROWS = 2
 # Of stderr: standard output is for what other programs read.
 _console = Console(stderr=True)
 
@@ -49,15 +51,24 @@ def fit(
     store_rows: bool,
     max_seconds: float | None,
     force: bool,
+    reading: Mapping[str, Any] | None = None,
 ) -> None:
     """Fit a table, and say how likely the rows are that it did not see."""
+    if out.suffix != ".safetensors":
+        raise ArgumentError("out", "a name ending in .safetensors", out.name)
     _check_out(out, force)
     if not 0 <= holdout < 1:
         raise ArgumentError("holdout", "a share of at least 0 and below 1", holdout)
-    table = read_table(path)
-    schema = Schema.infer(table, dict(columns))
+    told, kinds = _told(columns)
+    with TableFile(path, ReadOptions(**(reading or {}), columns=told)) as file:
+        table, notes = file.read(), file.notes
+    if table.num_rows < _FEWEST_ROWS:
+        expected = f"at least {_FEWEST_ROWS} rows to fit a density to"
+        raise DataError("table", expected, f"{table.num_rows} in {path}")
+    schema = Schema.infer(table, kinds)
     _console.print(f"[bold]{path}[/], {table.num_rows:,} rows")
     _console.print(str(schema), highlight=False, markup=False)
+    _print_notes(notes)
     encoded = schema.encode(table)
     kept, held_out = split_rows(table.num_rows, holdout, seed)
     train, test = take(table, kept), take(table, held_out)
@@ -86,13 +97,22 @@ def fit(
         _console.print(f"{out}: fitted to all rows")
 
 
-def score(model: Path, path: Path, out: Path, *, force: bool) -> None:
+def score(
+    model: Path,
+    path: Path,
+    out: Path,
+    *,
+    force: bool,
+    reading: Mapping[str, Any] | None = None,
+) -> None:
     """Write the table with the log-density of each row and its percentile among training rows."""
     _check_out(out, force)
     density = FlowDensity.load(model)
     fitted, row = density.model_, 0
-    with TableWriter(out) as writer:
-        for chunk in read_chunks(path, _types(fitted.schema, path)):
+    with _fitting(path, fitted.schema, reading) as file, TableWriter(out) as writer:
+        _print_notes(file.notes)
+        for batch in file.batches():
+            chunk = pa.Table.from_batches([batch])
             log_density = fitted.log_prob(chunk, on_unknown=density.on_unknown, rows_from=row)
             row += chunk.num_rows
             scored = chunk.append_column("log_density", pa.array(log_density))
@@ -112,14 +132,24 @@ def sample(model: Path, rows: int, out: Path, *, seed: int, force: bool) -> None
     _console.print(f"{out}: {rows:,} rows")
 
 
-def report(model: Path, path: Path, out: Path, *, seed: int, force: bool) -> None:
+def report(
+    model: Path,
+    path: Path,
+    out: Path,
+    *,
+    seed: int,
+    force: bool,
+    reading: Mapping[str, Any] | None = None,
+) -> None:
     """Write a page that holds the model against the table, and its numbers as JSON."""
     if out.suffix != ".html":
         raise ArgumentError("out", "a name ending in .html", out.name)
     for file in (out, out.with_suffix(".json")):
         _check_out(file, force)
     density = FlowDensity.load(model)
-    table = read_table(path, _types(density.schema_, path))
+    with _fitting(path, density.schema_, reading) as opened:
+        _print_notes(opened.notes)
+        table = opened.read()
     split = density.run_.get("split")
     again = None
     if split is not None:
@@ -197,18 +227,46 @@ def _interruptible() -> Iterator[threading.Event]:
 def _check_out(out: Path, force: bool) -> None:
     """Raise before any work if the result could not be written."""
     if out.suffix not in (".safetensors", ".html", ".json"):
-        format_of(out)
+        check_output(out)
     if out.exists() and not force:
         raise ArgumentError("out", "a new file, or --force to replace it", f"{out}, which exists")
     if not out.parent.is_dir():
         raise ModelFileError(out, "cannot be written: there is no such folder")
 
 
-def _types(schema: Schema, path: Path) -> dict[str, Any]:
-    """Return the types that the columns of a file of text are to be read as."""
-    if schema.library != "pyarrow" or format_of(path) == ".parquet":
-        return {}
-    return {column.name: text_type(type_of(column.dtype)) for column in schema.columns}
+def _told(columns: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+    """Return how columns are to be read, and what kinds they are to have in the schema."""
+    told = {name: kind for name, kind in columns.items() if kind in KINDS}
+    kinds = {name: kind for name, kind in columns.items() if kind not in KINDS}
+    kinds |= {name: "categorical" for name, kind in told.items() if kind == "text"}
+    return told, kinds
+
+
+def _fitting(path: Path, schema: Schema, reading: Mapping[str, Any] | None) -> TableFile:
+    """Open a table whose columns are read as those that a model was fitted to."""
+    kinds = {}
+    if schema.library == "pyarrow":
+        for column in schema.columns:
+            kind = _kind(type_of(column.dtype))
+            if kind is not None:
+                kinds[column.name] = kind
+    return TableFile(path, ReadOptions(**{"empty": True, **(reading or {})}, columns=kinds))
+
+
+def _kind(arrow: pa.DataType) -> str | None:
+    """Return the kind of text that values of an Arrow type are read from, None for any."""
+    if pa.types.is_dictionary(arrow) or pa.types.is_string(arrow):
+        return "text"
+    if pa.types.is_floating(arrow) or pa.types.is_integer(arrow):
+        return "number"
+    if pa.types.is_boolean(arrow):
+        return "boolean"
+    return "date" if pa.types.is_temporal(arrow) else None
+
+
+def _print_notes(notes: Sequence[Note]) -> None:
+    for note in notes:
+        _console.print(f"- {note}", highlight=False, markup=False)
 
 
 def _named(chunk: Any, schema: Schema) -> Any:

@@ -16,9 +16,8 @@ from typer.testing import CliRunner
 
 from flowkit import FlowDensity
 from flowkit.cli import app
-from flowkit.errors import DataError
+from flowkit.tables import TableFile, TableWriter, read_table
 from flowkit.tabular.split import split_again
-from flowkit.tabular.tablefiles import TableWriter, read_chunks, read_table
 
 CSV = "tall,kind,count\n" + "".join(
     f"{x:.4f},{'ab'[i % 2]},{i % 5}\n"
@@ -48,7 +47,7 @@ def test_score_adds_two_columns(folder, tmp_path):
             "score", folder / "m.safetensors", folder / "table.csv", "--out", tmp_path / name
         )
         assert code == 0, output
-        scored = read_table(tmp_path / name)
+        scored = read_table(tmp_path / name).table
         assert scored.column_names == ["tall", "kind", "count", "log_density", "percentile"]
         assert scored.num_rows == 90
         percentile = scored["percentile"].to_numpy()
@@ -64,7 +63,7 @@ def test_sample_has_the_types_of_the_table(folder, tmp_path):
     )
     assert code == 0, output
     new = pa.parquet.read_table(tmp_path / "new.parquet")
-    assert new.schema.types == read_table(folder / "table.csv").schema.types
+    assert new.schema.types == read_table(folder / "table.csv").table.schema.types
     assert new.num_rows == 500
     assert set(new["kind"].to_pylist()) == {"a", "b"}
     assert min(new["count"].to_pylist()) >= 0
@@ -81,7 +80,7 @@ def test_inspect(folder):
 
 
 def test_report_knows_the_rows_that_were_held_out(folder, tmp_path):
-    table = read_table(folder / "table.csv")
+    table = read_table(folder / "table.csv").table
     pa.parquet.write_table(table, tmp_path / "same.parquet")
     pa.parquet.write_table(table.slice(0, 50), tmp_path / "other.parquet")
     documents = {}
@@ -147,8 +146,10 @@ def test_beside_a_gaussian(tmp_path):
         ("x,y\n", 3, "at least one row"),
         ("x,y\n1,2\n3\n", 3, "Expected 2 columns"),
         ("x,y\n1,inf\n2,3\n", 3, "column 'y', row 0"),
-        ("x,y\n,\n,\n", 3, "only missing"),
-        ("x\n" + "".join(f"{i}.5\n" for i in range(20)) + "?\n", 3, "column 'x', row 20"),
+        ("x,y\n,\n,\n", 3, "at least one row"),
+        ("x,y\n1,2\n", 3, "at least 2 rows"),
+        ("x\n" + "".join(f"{i}.5\n" for i in range(20)) + "high\n", 3, "column 'x', row 20"),
+        ("x\n" + "".join(f"{i}.5\n" for i in range(20)) + "high\n", 3, "line 22 of the file"),
     ],
 )
 def test_bad_tables(tmp_path, content, code, message):
@@ -204,7 +205,7 @@ def test_a_full_disk_leaves_nothing(tmp_path):
     """A limit on the size of files stands for the disk."""
     code = (
         "import resource, signal, sys, pyarrow as pa\n"
-        "from flowkit.tabular.tablefiles import TableWriter\n"
+        "from flowkit.tables import TableWriter\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))\n"
         "with TableWriter(sys.argv[1]) as writer:\n"
@@ -225,12 +226,34 @@ def test_an_interrupted_table_is_not_there(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_blocks_of_a_file_agree_on_types(tmp_path):
-    lines = ["x"] + [str(i) for i in range(1_000_000)] + ["0.5"]
+def test_a_decimal_in_the_last_row_makes_the_whole_column_real(tmp_path):
+    lines = ["x"] + [str(i) for i in range(300_000)] + ["0.5"]
     (tmp_path / "t.csv").write_text("\n".join(lines))
-    assert len(list(read_chunks(tmp_path / "t.csv", {"x": pa.float64()}))) > 1
-    with pytest.raises(DataError, match="table"):
-        read_table(tmp_path / "t.csv")
+    with TableFile(tmp_path / "t.csv") as file:
+        batches = list(file.batches())
+    assert len(batches) > 1
+    assert {batch.schema.field("x").type for batch in batches} == {pa.float64()}
+    assert batches[-1]["x"][-1].as_py() == 0.5
+
+
+def test_every_guess_is_printed_and_can_be_overruled(tmp_path):
+    rows = [f"{i % 9},{i % 7}5;0{i % 3}" for i in range(60)]
+    (tmp_path / "t.csv").write_text("size;code\n" + "\n".join(rows) + "\n?;01\n")
+    model = tmp_path / "m.safetensors"
+    code, output = run("fit", tmp_path / "t.csv", "--out", model, "--effort", "fast")
+    assert code == 0, output
+    said = " ".join(output.split())
+    for note in (
+        "read `;` as separator (--separator)",
+        "read `,` as decimal mark (--decimal)",
+        "size: `?` in 1 row taken as missing (--present '?')",
+        "code: text, as `00` starts with a zero (--column code=number)",
+    ):
+        assert note in said
+    arguments = ("--separator", ";", "--decimal", ",", "--drop", "code", "--missing", "?")
+    code, output = run("fit", tmp_path / "t.csv", "--out", model, "--force", *arguments)
+    assert code == 0, output
+    assert "code" not in output
 
 
 def test_ctrl_c_writes_the_best_so_far(tmp_path):

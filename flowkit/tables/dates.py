@@ -1,0 +1,246 @@
+"""Dates and instants as people write them, with the order of day and month read off the column."""
+
+import datetime
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from flowkit.tables.clock import CLOCK, clock_microseconds
+from flowkit.tables.engine import literal
+from flowkit.tables.forms import Context, Form
+
+_MONTHS = (
+    ("jan",), ("feb",), ("mar", "mär", "mrz"), ("apr",), ("may", "mai"), ("jun",),
+    ("jul",), ("aug",), ("sep",), ("oct", "okt"), ("nov",), ("dec", "dez"),
+)  # fmt: skip
+_NUMBER_OF = {name: str(i + 1) for i, names in enumerate(_MONTHS) for name in names}
+_MONTH = f"(?:(?i:{'|'.join(_NUMBER_OF)})[A-Za-zä]*)"
+_ZONE = r"(?:Z|UTC|GMT|[-+][0-9]{2}(?::?[0-9]{2})?)"
+_REST = rf"(?:[T ,]+{CLOCK}(?: ?{_ZONE})?)?"
+# Two digits from 69 on are years before 2000, as in C and Python.
+_OLD = "(?:69|[789][0-9])"
+_EVIDENCE = 3
+_FIRST_YEAR, _LAST_YEAR = 1800, 2199
+_DATE_NAME = re.compile(r"date|day|datum|dob|jour|fecha|yyyymmdd", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Style:
+    """One way of writing the day of a date.
+
+    Args:
+        pattern: a regular expression of the day, with three groups.
+        order: what the groups are, "y", "m" and "d"; "12y" where day and month are to be told
+            apart.
+    """
+
+    pattern: str
+    order: str
+
+
+_STYLES = {
+    "ISO": Style(r"([0-9]{4})-([0-9]{1,2})-([0-9]{1,2})", "ymd"),
+    "year/month/day": Style(r"([0-9]{4})/([0-9]{1,2})/([0-9]{1,2})", "ymd"),
+    "year.month.day": Style(r"([0-9]{4})\.([0-9]{1,2})\.([0-9]{1,2})", "ymd"),
+    "slashes": Style(r"([0-9]{1,2})/([0-9]{1,2})/([0-9]{4})", "12y"),
+    "points": Style(r"([0-9]{1,2})\. ?([0-9]{1,2})\. ?([0-9]{4})", "12y"),
+    "hyphens": Style(r"([0-9]{1,2})-([0-9]{1,2})-([0-9]{4})", "12y"),
+    "slashes, two-digit years": Style(r"([0-9]{1,2})/([0-9]{1,2})/([0-9]{2})", "12y"),
+    "points, two-digit years": Style(r"([0-9]{1,2})\.([0-9]{1,2})\.([0-9]{2})", "12y"),
+    "hyphens, two-digit years": Style(r"([0-9]{1,2})-([0-9]{1,2})-([0-9]{2})", "12y"),
+    "day month year": Style(
+        rf"([0-9]{{1,2}})[-. /]{{1,2}}({_MONTH})[-. /,]{{1,2}}([0-9]{{4}})", "dmy"
+    ),
+    "day month yy": Style(
+        rf"([0-9]{{1,2}})[-. /]{{1,2}}({_MONTH})[-. /,]{{1,2}}([0-9]{{2}})", "dmy"
+    ),
+    "month day, year": Style(
+        rf"({_MONTH})\.? ([0-9]{{1,2}})(?:st|nd|rd|th)?,? ([0-9]{{4}})", "mdy"
+    ),
+    "year-month": Style(r"([0-9]{4})-([0-9]{2})()", "ymd"),
+    "yyyymmdd": Style(r"([0-9]{4})([0-9]{2})([0-9]{2})", "ymd"),
+}
+_COMPILED = {name: re.compile(f"{s.pattern}({_REST})") for name, s in _STYLES.items()}
+
+
+@dataclass(frozen=True)
+class _Read:
+    style: str
+    orders: frozenset[str]  # of day and month, those that make a date: "dmy", "mdy"
+    clock: bool
+    zone: str | None
+    fine: bool  # more than six decimals of a second
+
+
+def date_form(
+    values: Mapping[str, float], context: Context, name: str, *, told: bool = False
+) -> tuple[Form, float] | None:
+    """Return the form of dates that fits most of these values, and the weight of all dates.
+
+    Args:
+        values: stripped texts with the weight of each.
+        context: what is known of the file.
+        name: the column's name: a number like 20230714 under "date" is one.
+        told: whether the user said that these are dates.
+    """
+    found = {value: read for value in values if (read := _read(value)) is not None}
+    if not found:
+        return None
+    compact = [v for v, r in found.items() if r.style == "yyyymmdd" and not r.clock]
+    if compact and not told:
+        if len(compact) < len(found) or not _evident(compact, name):
+            return None
+        if any(v.isdigit() and v not in found for v in values) and len(compact) < 20:
+            return None
+    order, evidence = _order(found, context)
+    weight = sum(values[v] for v in found)
+    found = {v: r for v, r in found.items() if not r.orders or order in r.orders}
+    styles = tuple(s for s in _STYLES if any(r.style == s for r in found.values()))
+    clock = any(r.clock for r in found.values())
+    zones = sorted({r.zone for r in found.values() if r.zone})
+    zone = bool(zones)
+    swapped = any(r.orders for r in found.values())
+
+    def matches(value: str) -> bool:
+        read = _read(value)
+        return (
+            read is not None
+            and read.style in styles
+            and (not read.orders or order in read.orders)
+            and (clock or not read.clock)
+            and (not clock or bool(read.zone) == zone)
+        )
+
+    notes: list[tuple[str, str | None]] = []
+    if swapped:
+        first = "day" if order == "dmy" else "month"
+        other = "month" if order == "dmy" else "day"
+        doubt = "" if evidence else ", which no row of this column proves"
+        notes.append((f"dates read with the {first} first{doubt}", f"--dates {other}-first"))
+    if len(styles) > 1:
+        notes.append((f"dates written in {len(styles)} ways: {', '.join(styles)}", None))
+    if any("yy" in s or "two-digit" in s for s in styles if s != "yyyymmdd"):
+        notes.append(("years of two digits read as 1969 to 2068", None))
+    if compact:
+        notes.append((f"whole numbers like {compact[0]} read as dates", "--column NAME=number"))
+    if "year-month" in styles:
+        notes.append(("months read as their first day", "--column NAME=text"))
+    if len(zones) > 1 or (zones and zones[0] not in ("Z", "UTC", "GMT", "+00:00")):
+        notes.append((f"times with the zones {', '.join(zones[:3])} kept as UTC", None))
+    if any(r.fine for r in found.values()):
+        notes.append(("times cut to microseconds", None))
+    kind = pa.timestamp("us", "UTC") if zone else pa.timestamp("us") if clock else pa.date32()
+    way = {"dmy": "day first", "mdy": "month first"}[order] if swapped else styles[0]
+    return (
+        Form(
+            "date",
+            kind,
+            lambda c: _sql(c, styles, order, clock=clock, zone=zone),
+            matches,
+            f"a date{' and time' if clock else ''} ({way})",
+            notes=tuple(notes),
+            ambiguous=swapped and not evidence,
+            day_first=(order == "dmy") if swapped and evidence else None,
+        ),
+        weight,
+    )
+
+
+def _order(found: Mapping[str, _Read], context: Context) -> tuple[str, bool]:
+    """Return the order of day and month, and whether anything proves it."""
+    if context.dates is not None:
+        return ("dmy" if context.dates == "day-first" else "mdy"), True
+    votes = dict.fromkeys(("dmy", "mdy"), 0)
+    for read in found.values():
+        if len(read.orders) == 1:
+            votes[next(iter(read.orders))] += 1
+    if votes["dmy"] != votes["mdy"]:
+        return max(votes, key=lambda order: votes[order]), True
+    if any("points" in read.style for read in found.values()):
+        return "dmy", True
+    if context.day_first is not None:
+        return ("dmy" if context.day_first else "mdy"), False
+    return ("dmy" if context.comma else "mdy"), False
+
+
+def _read(value: str) -> _Read | None:
+    for name, pattern in _COMPILED.items():
+        match = pattern.fullmatch(value)
+        if match is None:
+            continue
+        parts, rest = match.groups()[:3], match[4]
+        zone = re.search(f"{_ZONE}$", rest)
+        told = _STYLES[name].order
+        possible = ("dmy", "mdy") if told == "12y" else (told,)
+        orders = frozenset(order for order in possible if _is_day(parts, order))
+        if not orders:
+            return None
+        fine = re.search(r"[.,][0-9]{7,}", rest) is not None
+        return _Read(
+            name,
+            orders if told == "12y" else frozenset(),
+            bool(rest),
+            zone[0] if zone else None,
+            fine,
+        )
+    return None
+
+
+def _is_day(parts: tuple[str, ...], order: str) -> bool:
+    day = dict(zip(order, parts, strict=True))
+    month = day["m"] if day["m"].isdigit() else _NUMBER_OF[day["m"][:3].lower()]
+    year = int(day["y"])
+    if len(day["y"]) == 2:
+        year += 1900 if year >= 69 else 2000
+    try:
+        datetime.date(year, int(month), int(day["d"] or 1))
+    except ValueError:
+        return False
+    return True
+
+
+def _evident(compact: list[str], name: str) -> bool:
+    """Return whether whole numbers are dates: one in 27 of eight digits is one by chance."""
+    years = [int(v[:4]) for v in compact]
+    if min(years) < _FIRST_YEAR or max(years) > _LAST_YEAR:
+        return False
+    return len(compact) >= _EVIDENCE or _DATE_NAME.search(name) is not None
+
+
+def _sql(c: str, styles: tuple[str, ...], order: str, *, clock: bool, zone: bool) -> str:
+    if len(styles) == 1 and styles[0] == "ISO" and not clock:
+        pattern = literal(_STYLES["ISO"].pattern)
+        return f"CASE WHEN regexp_full_match({c}, {pattern}) THEN TRY_CAST({c} AS DATE) END"
+    found = []
+    for name in styles:
+        style = _STYLES[name]
+        end = "" if not clock else rf"[T ,]+{CLOCK} ?{_ZONE}" if zone else _without_zone()
+        whole = f"^{style.pattern}{end}$"
+        told = order if style.order == "12y" else style.order
+        parts = {
+            letter: f"regexp_extract({c}, {literal(whole)}, {i + 1})"
+            for i, letter in enumerate(told)
+        }
+        if "month" in name and name != "year-month" and "/" not in name and "." not in name:
+            months = "".join(
+                f" WHEN {literal(short)} THEN {literal(number)}"
+                for short, number in _NUMBER_OF.items()
+            )
+            parts["m"] = f"CASE lower(substr({parts['m']}, 1, 3)){months} END"
+        if "two-digit" in name or name.endswith("yy"):
+            old = literal(_OLD)
+            century = f"CASE WHEN regexp_full_match({parts['y']}, {old}) THEN '19' ELSE '20' END"
+            parts["y"] = f"({century}) || {parts['y']}"
+        if name == "year-month":
+            parts["d"] = "'1'"
+        day = f"TRY_CAST({parts['y']} || '-' || {parts['m']} || '-' || {parts['d']} AS DATE)"
+        if clock:
+            day = f"CAST({day} AS TIMESTAMP) + to_microseconds({clock_microseconds(c, zone=zone)})"
+        found.append(f"CASE WHEN regexp_matches({c}, {literal(whole)}) THEN {day} END")
+    return f"COALESCE({', '.join(found)})" if len(found) > 1 else found[0]
+
+
+def _without_zone() -> str:
+    return f"(?:[T ,]+{CLOCK})?"

@@ -1,0 +1,134 @@
+"""The guess of how a column is written, from its values."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from flowkit.tables import clock, dates, forms, numbers
+from flowkit.tables.forms import MARKS, WEAK_MARKS, Context, Form
+
+# A column of which fewer rows than this are numbers is text with numbers in it.
+_NEARLY_ALL = 0.9
+# As few different ones may well be names.
+_MANY = 10
+
+
+def guess(
+    values: Mapping[str, float], context: Context, name: str, told: str | None = None
+) -> Form:
+    """Return how a column is written.
+
+    Args:
+        values: stripped texts of the column, blank ones included, with the weight of each.
+        context: what is known of the file.
+        name: the column's name.
+        told: its kind, where the user said it.
+
+    Example:
+        >>> guess({"1,5": 1, "2,25": 1, "?": 1}, Context(), "x").kind
+        'number'
+    """
+    said = {v for v in values if v in context.missing}
+    weak = {v for v in values if v in MARKS | WEAK_MARKS} - set(context.present)
+    # Options compare numbers as numbers: -999 is -999.0 as well.
+    said |= {v for v in values if _same_number(v, context)}
+    others = {v: w for v, w in values.items() if v not in weak | said}
+    if not others:
+        blank = frozenset(weak | said)
+        return replace(forms.empty(), missing=blank)
+    form = _of(others, context, name, told)
+    if form.kind == "text":
+        every = {v: w for v, w in values.items() if v not in said}
+        form = _merge(forms.text(every, context, hint=form.hint), form)
+        return replace(form, missing=form.missing | said)
+    return replace(form, missing=frozenset(weak | said))
+
+
+def _merge(text: Form, form: Form) -> Form:
+    return replace(text, notes=text.notes + form.notes)
+
+
+def _of(values: Mapping[str, float], context: Context, name: str, told: str | None) -> Form:
+    """Return the form of values that are all present."""
+    total = sum(values.values())
+    if told == "text":
+        return forms.text({}, context, hint="code" if numbers.is_code(values) else None)
+    if told == "number":
+        found = numbers.number_form(values, context)
+        return found[0] if found else numbers.plain_form(values, context)
+    if told == "date":
+        found = dates.date_form(values, context, name, told=True)
+        return found[0] if found else forms.nothing("date")
+    if told == "time":
+        found = clock.time_form(values)
+        return found[0] if found else forms.nothing("time")
+    if told == "duration":
+        found = clock.duration_form(values, told=True)
+        return found[0] if found else forms.nothing("duration")
+    if told == "boolean":
+        return forms.boolean()
+    if _all_plain(values, context):
+        return numbers.plain_form(values, context)
+    if all(forms.boolean().matches(v) for v in values):
+        return forms.boolean()
+    found_date = dates.date_form(values, context, name)
+    if numbers.is_code(values) and not (found_date and found_date[1] == total):
+        note = _code_note(values)
+        return replace(forms.text({}, context, hint="code"), notes=(note,))
+    candidates = [
+        found
+        for found in (
+            found_date,
+            numbers.number_form(values, context),
+            clock.time_form(values),
+            clock.duration_form(values),
+        )
+        if found
+    ]
+    if not candidates:
+        return forms.text({}, context)
+    form, weight = max(candidates, key=lambda found: found[1])
+    fits = [v for v in values if form.matches(v)]
+    if weight == total and len(fits) == len(values):
+        return form
+    if weight >= _NEARLY_ALL * total and len(fits) >= _MANY:
+        return form
+    if weight >= total / 2 and form.kind in ("number", "date"):
+        other = next(v for v in values if not form.matches(v))
+        note = (
+            f"text, though many rows are {form.kind}s: there is `{_short(other)}` as well",
+            f"--column NAME={form.kind}",
+        )
+        return replace(forms.text({}, context), notes=(note,))
+    return forms.text({}, context)
+
+
+def _all_plain(values: Mapping[str, float], context: Context) -> bool:
+    """Return whether nothing but a plain number is possible: no date, code or group of digits."""
+    if context.decimal == "," or context.comma or context.thousands == ".":
+        return False
+    return all(
+        numbers.is_plain(v) and (len(v) < 8 or "." in v) and (v[0] != "0" or "." in v or v == "0")
+        for v in values
+    )
+
+
+def _code_note(values: Mapping[str, float]) -> tuple[str, str | None]:
+    zero = next((v for v in values if len(v) > 1 and v.startswith("0")), None)
+    if zero is not None:
+        return f"text, as `{zero}` starts with a zero", "--column NAME=number"
+    longest = max(values, key=len)
+    return f"text, as `{longest}` has more digits than a number keeps", None
+
+
+def _same_number(value: str, context: Context) -> bool:
+    for spelling in context.missing:
+        try:
+            if float(value) == float(spelling):
+                return True
+        except ValueError:
+            continue
+    return False
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 40 else text[:37] + "..."

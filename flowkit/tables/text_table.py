@@ -1,0 +1,215 @@
+"""Tables of text: the survey of a delimited file, its columns as Arrow, and what was noted."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from duckdb import Error as DuckError
+
+from flowkit.errors import DataError
+from flowkit.tables.delimited import DelimitedText
+from flowkit.tables.forms import Context
+from flowkit.tables.header import choose
+from flowkit.tables.observations import observe
+from flowkit.tables.options import Note, ReadOptions
+from flowkit.tables.survey import Found, Relation, stripped, survey, value
+
+_TOTAL = re.compile(
+    r"(?:grand |sub-?)?totals?:?|sums?:?|summe:?|gesamt:?|insgesamt:?|overall:?", re.IGNORECASE
+)
+_SUM_TOLERANCE = 1e-6
+# Of more columns than this, DuckDB's reader makes the numbers: long queries are slow to plan.
+_MANY = 100
+_NATIVE = {"int64": "BIGINT", "double": "DOUBLE"}
+
+
+class TextTable:
+    """A delimited file, surveyed.
+
+    Args:
+        path: the file.
+        options: what is known of it.
+        scratch: a folder for copies.
+
+    Raises:
+        DataError: no table, or a value that is none of its column's kind.
+    """
+
+    def __init__(self, path: Path, options: ReadOptions, scratch: Path) -> None:
+        self._text = text = DelimitedText(path, options, scratch)
+        self.notes: list[Note] = text.notes
+        chosen = choose(text.names, options)
+        self._names = {j: text.names[j] for j in chosen}
+        self._samples = text.samples()
+        self._context = context_of(options, text.dialect.separator)
+        relation = text.relation()
+        try:
+            found, self.n_rows = self._survey(relation)
+        except DuckError as error:
+            again = text.retry(error)
+            if again is None:
+                first = str(error).partition("\n")[0]
+                raise DataError("table", "a readable table", f"{path}: {first}") from error
+            found, self.n_rows = self._survey(again)
+        self._finish(found)
+
+    def _survey(self, relation: Relation) -> tuple[list[Found], int]:
+        self._relation = relation
+        last = None if self._text.options.total else self._text.last_row()
+        j = None if last is None else _place_of_total(last)
+        if last is None or j is None:
+            return self._look(relation)
+        shorter = self._text.without(relation, last)
+        if self._text.rows_of_sample[-1] == last:
+            self._samples = _samples_without(self._samples, last)
+        found, rows = self._look(shorter)
+        if not _adds_up(found, last, j):
+            self._samples = self._text.samples()
+            if j in self._names:
+                note = f"the last row is called `{last[j].strip()}`, and kept: it adds nothing up"
+                self.notes.append(Note(None, note, None))
+            return self._look(relation)
+        self._relation = shorter
+        note = f"the last row, `{last[j].strip()}`, left out, as it is one of totals"
+        self.notes.append(Note(None, note, "--total"))
+        return found, rows
+
+    def _look(self, relation: Relation) -> tuple[list[Found], int]:
+        line_of, told = self._text.line_of, self._text.options.columns
+        return survey(relation, self._names, self._samples, self._context, told, line_of)
+
+    def _finish(self, found: list[Found]) -> None:
+        options = self._text.options
+        self.notes += file_notes(found, options)
+        if self.n_rows == 0:
+            raise DataError("table", "at least one row", f"none in {self._text.path}")
+        blank = [f for f in found if f.form.kind == "empty" or f.present == 0]
+        if len(blank) == len(found):
+            raise DataError("table", "at least one value", f"none in {self._text.path}")
+        if not options.empty:
+            found = [f for f in found if f not in blank]
+            self.notes += empty_notes(blank, self._text.layout.unnamed)
+        elif blank:
+            found = [replace(f, arrow=pa.string()) if f in blank else f for f in found]
+        found, notes, self.hints = observe(
+            self._relation, found, self.n_rows, self._text.layout.unnamed
+        )
+        self.notes += notes
+        self.found = found
+        self.schema = pa.schema([(f.name, f.arrow) for f in found])
+
+    def batches(self, rows: int) -> Iterator[pa.RecordBatch]:
+        """Return the rows in pieces."""
+        return columns_in_batches(self._relation, self.found, self.schema, rows)
+
+
+def context_of(options: ReadOptions, separator: str | None) -> Context:
+    """Return what options say of how values are written."""
+    return Context(
+        separator=separator,
+        decimal=options.decimal,
+        thousands=options.thousands,
+        dates=options.dates,
+        missing=options.missing,
+        present=options.present,
+    )
+
+
+def columns_in_batches(
+    relation: Relation, found: list[Found], schema: pa.Schema, rows: int
+) -> Iterator[pa.RecordBatch]:
+    """Return the values of columns, with their names and types."""
+    native = {f.position: _NATIVE[str(f.arrow)] for f in found if _is_native(f)}
+    if relation.with_types is not None and len(native) > _MANY:
+        types = {f.position: f.arrow for f in found if f.position in native}
+        relation = replace(relation, sql=relation.with_types(native), typed=types)
+    typed = relation.typed or {}
+    texts = [f for f in found if f.position not in typed]
+    strips = [f"{stripped(f.position, f.form)} AS t{f.position}" for f in texts]
+    strips += [f"c{f.position}" for f in found if f.position in typed]
+    values = ", ".join(f"{value(f, f.position not in typed)} AS v{f.position}" for f in found)
+    query = f"SELECT {values} FROM (SELECT {', '.join(strips)} FROM source)"
+    for batch in relation.batches(query, rows):
+        arrays = [
+            _as_type(column, field.type)
+            for column, field in zip(batch.columns, schema, strict=True)
+        ]
+        yield pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def _is_native(found: Found) -> bool:
+    return found.form.plain and not found.form.missing and str(found.arrow) in _NATIVE
+
+
+def _as_type(array: Any, kind: pa.DataType) -> Any:
+    if array.type == kind:
+        return array
+    if pa.types.is_timestamp(kind) and array.type == pa.timestamp("us"):
+        return array.cast(pa.int64()).cast(pa.timestamp("us")).cast(kind)
+    return array.cast(kind)
+
+
+def _place_of_total(last: list[str]) -> int | None:
+    for j, cell in enumerate(last):
+        if cell.strip():
+            return j if _TOTAL.fullmatch(cell.strip()) else None
+    return None
+
+
+def _samples_without(
+    samples: dict[int, dict[str, float]], record: list[str]
+) -> dict[int, dict[str, float]]:
+    found = {}
+    for j, texts in samples.items():
+        cell = record[j].strip()
+        found[j] = {v: w - (v == cell) for v, w in texts.items() if w - (v == cell) > 0}
+    return found
+
+
+def _adds_up(found: list[Found], last: list[str], place: int) -> bool:
+    """Return whether a row holds the sums of the others, or stands where no such text can."""
+    sums = 0
+    for f in found:
+        cell = last[f.position].strip()
+        if f.position == place:
+            if f.form.kind not in ("text", "empty"):
+                return True
+            continue
+        if f.form.kind != "number" or f.total is None or not cell:
+            continue
+        number = _number(cell, f)
+        if number is not None and f.total:
+            sums += abs(number - f.total) <= _SUM_TOLERANCE * abs(f.total) + 0.51
+    return sums > 0
+
+
+def _number(cell: str, found: Found) -> float | None:
+    digits = re.sub(r"[^0-9.,eE+-]", "", cell)
+    other = "," if found.form.decimal == "." else "."
+    try:
+        return float(digits.replace(other, "").replace(found.form.decimal, "."))
+    except ValueError:
+        return None
+
+
+def file_notes(found: list[Found], options: ReadOptions) -> list[Note]:
+    """Return notes on the decimal mark of a file, and those of its columns."""
+    notes = []
+    if options.decimal is None and any(f.form.comma for f in found):
+        notes.append(Note(None, "read `,` as decimal mark", "--decimal"))
+    for f in found:
+        notes += f.form.named_notes(f.name)
+    return notes
+
+
+def empty_notes(blank: list[Found], unnamed: tuple[int, ...]) -> list[Note]:
+    """Return the note on columns without values."""
+    if not blank:
+        return []
+    named = [f.name for f in blank if f.position not in unnamed]
+    many = "1 empty column" if len(blank) == 1 else f"{len(blank)} empty columns"
+    listed = ", ".join(named[:5]) + (", ..." if len(named) > 5 else "")
+    return [Note(None, f"{many} left out" + (f": {listed}" if named else ""), "--empty")]
