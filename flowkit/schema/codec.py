@@ -6,8 +6,11 @@ from typing import Any
 import numpy as np
 
 from flowkit.errors import DataError
+from flowkit.schema import unseen
 from flowkit.schema.columns import Column
+from flowkit.schema.dtypes import float_dtype, number_range, time_range
 from flowkit.schema.frames import Series
+from flowkit.schema.steps import rounded
 
 
 def check_finite(series: Series, rows_from: int) -> None:
@@ -81,7 +84,65 @@ def integers(column: Column, series: Series, rows_from: int) -> np.ndarray:
 
 def from_integers(column: Column, codes: np.ndarray, missing: np.ndarray) -> np.ndarray:
     """Return integers in the dtype of the column, NaN or None where they are missing."""
-    return _with_missing(column, codes, missing)
+    if column.step is not None and not column.levels:
+        far = np.isin(codes, [value for value, _ in column.sentinels])
+        codes = np.where(far, codes, rounded(codes, column.step).astype(np.int64))
+    low, high = (int(bound) for bound in np.clip(number_range(column.dtype), -(2**53), 2**53))
+    return _with_missing(column, codes.clip(low, high), missing)
+
+
+def levels(column: Column, series: Series, rows_from: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the code of each number, its place among the levels, and a log-density.
+
+    Missing is the code after these; a number that is at no level has the code after them all. The
+    log-density is that of such a number among all of them, 0 for the others.
+    """
+    read = integers if column.kind == "integer" else numbers
+    x = read(column, series, rows_from)
+    own = np.array(column.atoms)
+    order = np.argsort(own)
+    place = order[np.searchsorted(own[order], x).clip(max=len(own) - 1)]
+    off = (own[place] != x) & ~series.missing
+    code = np.where(series.missing, len(own), place)
+    log_density = np.zeros(len(x))
+    log_density[off] = off_levels(column, x[off].astype(np.float64))
+    return np.where(off, len(own) + column.missing, code), log_density
+
+
+def from_levels(column: Column, codes: np.ndarray) -> np.ndarray:
+    """Return the levels of codes in the dtype of the column, missing where they are."""
+    missing = codes == len(column.atoms)
+    x = np.append(column.atoms, column.atoms[0])[codes]
+    if column.kind == "integer":
+        return from_integers(column, x.astype(np.int64), missing)
+    return from_numbers(column, x, missing)
+
+
+def off_levels(column: Column, x: np.ndarray) -> np.ndarray:
+    """Return the log-density of numbers that are at no level, as a law of such numbers alone.
+
+    It is a broad law, around the levels and as wide as they are; if there is only one, as wide
+    as that is large.
+    """
+    own = np.array(column.atoms)
+    if column.kind == "integer":
+        place = _place(own)
+        on_levels = np.exp(unseen.log_mass(own, *place)).sum()
+        mass: np.ndarray = unseen.log_mass(x, *place) - np.log1p(-on_levels)
+        return mass
+    line, log_slope = to_line(column, x)
+    if column.kind == "circular":
+        return log_slope - math.log(2 * math.pi)
+    on_line, inside = to_line(column, own)
+    density: np.ndarray = log_slope + unseen.log_density(line, *_place(on_line[inside > -np.inf]))
+    return density
+
+
+def _place(levels: np.ndarray) -> tuple[float, float]:
+    """Return the middle and the scale of levels, 0 and 1 of none."""
+    if not len(levels):
+        return 0.0, 1.0
+    return float(levels.mean()), float(levels.std() or abs(levels[0]) or 1.0)
 
 
 def numbers(column: Column, series: Series, rows_from: int) -> np.ndarray:
@@ -107,6 +168,17 @@ def _is_number(value: Any) -> bool:
     except (TypeError, ValueError):
         return False
     return True
+
+
+def spread(column: Column, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return numbers spread evenly within the step of their column, but not beyond its bounds."""
+    step = column.step or column.resolution
+    if step is None:
+        return x
+    moved = x + step * (rng.random(len(x)) - 0.5)
+    inside = to_line(column, moved)[1] > -np.inf
+    result: np.ndarray = np.where(inside, moved, x)
+    return result
 
 
 def bounds(column: Column) -> tuple[float, ...]:
@@ -175,8 +247,11 @@ def from_line(column: Column, value: np.ndarray) -> np.ndarray:
 
 def from_numbers(column: Column, x: np.ndarray, missing: np.ndarray) -> np.ndarray:
     """Return numbers in the dtype of the column, strictly within its bounds but for atoms."""
+    free = ~np.isin(x, column.atoms)
+    if column.step is not None:
+        x = np.where(free, _on_step(column, x), x)
     if column.kind == "datetime":
-        known = np.where(np.isfinite(x), x, 0.0).clip(-6e10, 2.5e11)
+        known = np.where(np.isfinite(x), x, 0.0).clip(*time_range(column.dtype))
         times = (known * 1e6).round().astype(np.int64).astype("datetime64[us]")
         times[missing] = np.datetime64("NaT")
         if column.dtype.startswith("datetime64["):  # pandas and NumPy
@@ -187,10 +262,9 @@ def from_numbers(column: Column, x: np.ndarray, missing: np.ndarray) -> np.ndarr
             stamps = [None if np.isnat(t) else t.item().replace(tzinfo=UTC) for t in times]
             return np.array(stamps, dtype=object)
         return times.astype(object)
-    dtype = _float_dtype(column.dtype)
-    cast: np.ndarray = x.astype(dtype)
+    dtype = float_dtype(column.dtype)
+    cast: np.ndarray = x.clip(*number_range(column.dtype)).astype(dtype)
     if column.kind in ("positive", "bounded"):
-        free = ~np.isin(x, column.atoms)
         lower = 0.0 if column.kind == "positive" else column.lower
         if lower is not None:
             edge = np.nextafter(dtype(lower), dtype(np.inf))
@@ -201,11 +275,19 @@ def from_numbers(column: Column, x: np.ndarray, missing: np.ndarray) -> np.ndarr
     return _with_missing(column, cast, missing)
 
 
-def _float_dtype(dtype: str) -> type[np.floating[Any]]:
-    name = dtype.lower()
-    if "16" in name or "half" in name:
-        return np.float16
-    return np.float32 if name in ("float32", "float") else np.float64
+def _on_step(column: Column, x: np.ndarray) -> np.ndarray:
+    """Return numbers rounded to the step of their column, within its bounds."""
+    assert column.step is not None  # noqa: S101  for the type checker
+    near = rounded(x, column.step)
+    if column.kind == "circular":
+        assert column.period is not None  # noqa: S101
+        return np.where(near >= column.period, 0.0, near)
+    lower = 0.0 if column.kind == "positive" else column.lower
+    if lower is not None:
+        near = np.where(near <= lower, rounded(near + column.step, column.step), near)
+    if column.upper is not None:
+        near = np.where(near >= column.upper, rounded(near - column.step, column.step), near)
+    return near
 
 
 def _with_missing(column: Column, values: np.ndarray, missing: np.ndarray) -> np.ndarray:

@@ -123,7 +123,13 @@ class FlowDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
     def score_samples(self, X: Any) -> np.ndarray:
         """Return the natural log-density of each row, ``(rows,)`` float64, in the table's units.
 
-        It is ``-inf`` for rows outside a support.
+        A category, an integer and a point mass count with their probability, other numbers and
+        times with their density. In a column with a step (`flowkit.schema.Column`), such as cents
+        or whole minutes, the density is that of a value spread evenly within the step: the
+        probability of a multiple of the step is the density times the step.
+
+        Whatever the table does not show has a small probability: a new category, a number in a
+        column of few levels, a negative count. The score is ``-inf`` only outside a hard bound.
         """
         check_is_fitted(self)
         X = table.checked(self, X, reset=False)
@@ -138,6 +144,10 @@ class FlowDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
         self, n_samples: int = 1, random_state: int | np.random.RandomState | None = None
     ) -> Any:
         """Draw rows: a table of the kind, columns and dtypes that the fit was given.
+
+        Numbers and times are rounded to their column's step. Constants, flags and columns of few
+        levels have no other value than in the table, and counts are never negative: such rows are
+        scored, with a probability of half a row in all per column, but not drawn.
 
         Args:
             n_samples: number of rows.
