@@ -62,7 +62,7 @@ def test_levels_and_the_line_between_them_have_mass_one(kind):
     options = {"kind": kind} | ({"lower": 0.0, "upper": 10.0} if kind == "bounded" else {})
     density = fitted(drawn_from(DOSES), x=options)
     column = density.schema_.columns[0]
-    assert column.levels
+    assert column.at_levels
     # Over z with x = sinh z, exp z or a logistic function of z: all of the support.
     z = np.linspace(-30, 30, 200_001) + 1e-7
     x, slope = {

@@ -84,7 +84,7 @@ def integers(column: Column, series: Series, rows_from: int) -> np.ndarray:
 
 def from_integers(column: Column, codes: np.ndarray, missing: np.ndarray) -> np.ndarray:
     """Return integers in the dtype of the column, NaN or None where they are missing."""
-    if column.step is not None and not column.levels:
+    if column.step is not None and not column.at_levels:
         far = np.isin(codes, [value for value, _ in column.sentinels])
         codes = np.where(far, codes, rounded(codes, column.step).astype(np.int64))
     low, high = (int(bound) for bound in np.clip(number_range(column.dtype), -(2**53), 2**53))

@@ -38,7 +38,7 @@ class Column:
         atoms: values of a continuous column that rows share to the last digit: zeros, caps,
             defaults, sentinels. They have a probability, and no density.
         resolution: the same as ``step`` for a fit, and without effect on samples; of older files.
-        levels: whether the table has no value but the atoms: a constant, a flag, a few doses or
+        at_levels: whether the table has no value but the atoms: a constant, a flag, a few doses or
             prices. Samples have none either. All other numbers share the small probability of
             an unseen category, spread over them by a broad law.
         step: the step in which the numbers or times were written down, of which each value of
@@ -70,7 +70,7 @@ class Column:
     missing: bool = False
     atoms: tuple[float, ...] = ()
     resolution: float | None = None
-    levels: bool = False
+    at_levels: bool = False
     step: float | None = None
     soft_lower: float | None = None
     sentinels: tuple[tuple[float, int], ...] = ()
@@ -106,10 +106,10 @@ class Column:
             raise ArgumentError(where, f"no categories, as it is {self.kind}", "some")
         if len(set(self.categories)) < len(self.categories):
             raise ArgumentError(where, "categories that differ", "some twice")
-        if self.atoms and self.kind not in CONTINUOUS and not self.levels:
+        if self.atoms and self.kind not in CONTINUOUS and not self.at_levels:
             raise ArgumentError(where, f"no atoms, as it is {self.kind}", "some")
-        if self.levels and (self.kind == "categorical" or not self.atoms):
-            raise ArgumentError(where, "levels only for numbers with atoms", self.kind)
+        if self.at_levels and (self.kind == "categorical" or not self.atoms):
+            raise ArgumentError(where, "at_levels only for numbers with atoms", self.kind)
         if self.kind == "integer":
             self._check_integer(where)
         elif self.soft_lower is not None:
@@ -121,18 +121,18 @@ class Column:
         whole = (self.step, self.soft_lower, *self.atoms)
         if any(number is not None and number != round(number) for number in whole):
             raise ArgumentError(where, "whole numbers for its options", whole)
-        if self.levels and (self.lower, self.upper) != (None, None):
+        if self.at_levels and (self.lower, self.upper) != (None, None):
             raise ArgumentError(where, "no bounds, as its levels are all there is", "some")
 
     @property
     def is_continuous(self) -> bool:
         """Whether its values have a density, but for its atoms."""
-        return self.kind in CONTINUOUS and not self.levels
+        return self.kind in CONTINUOUS and not self.at_levels
 
     @property
     def has_flag(self) -> bool:
         """Whether a flag in the discrete block says if a value is present, missing or an atom."""
-        if self.kind == "categorical" or self.levels:
+        if self.kind == "categorical" or self.at_levels:
             return False
         return self.missing or bool(self.atoms)
 
@@ -158,16 +158,16 @@ class Column:
         if self.zone is not None:
             words.append(self.zone)
         parts = [" ".join(words)]
-        if self.soft_lower is not None and not self.levels and self.lower is None:
+        if self.soft_lower is not None and not self.at_levels and self.lower is None:
             parts.append(f"none below {self.soft_lower:g}")
         if self.step is not None:
             parts.append(f"in steps of {self.step:g}" + " s" * (self.kind == "datetime"))
         elif self.resolution is not None:
             parts.append(f"in steps of {self.resolution:g}")
         far = {value for value, _ in self.sentinels}
-        near = sorted(self.atoms if self.levels else {*self.atoms} - far)
+        near = sorted(self.atoms if self.at_levels else {*self.atoms} - far)
         if near:
-            word = ("always" if len(near) == 1 else "one of") if self.levels else None
+            word = ("always" if len(near) == 1 else "one of") if self.at_levels else None
             parts.append(f"{word or 'point masses at'} {self._list(near)}")
         if self.missing:
             parts.append("may be missing")
@@ -228,7 +228,7 @@ class Column:
         kept |= {"name": self.name, "dtype": self.dtype, "kind": kind}
         if kind == "integer" and {"lower", "upper"} & set(options):
             # Bounds that are told replace those that were inferred, levels among them.
-            kept |= {"levels": False, "atoms": (), "soft_lower": None}
+            kept |= {"at_levels": False, "atoms": (), "soft_lower": None}
         return Column(**{**kept, **options})
 
 

@@ -81,7 +81,7 @@ def with_masses(
     elif step is None:
         step = decimal_step(smooth, float(np.finfo(float_dtype(column.dtype)).eps))
     return replace(
-        column, atoms=found.atoms, levels=found.levels, sentinels=found.sentinels, step=step
+        column, atoms=found.atoms, at_levels=found.levels, sentinels=found.sentinels, step=step
     )
 
 
@@ -96,7 +96,7 @@ def as_integer(column: Column, levels: np.ndarray, counts: np.ndarray) -> Column
     column = replace(column, kind="integer")
     binary = set(levels.tolist()) <= {0, 1} or (len(levels) == 2 and counts.min() >= _BINARY_ROWS)
     if len(levels) == 1 or binary:
-        return replace(column, levels=True, atoms=tuple(levels.tolist()))
+        return replace(column, at_levels=True, atoms=tuple(levels.tolist()))
     far = sentinels(levels, counts)
     usual = levels[~np.isin(levels, [value for value, _ in far])]
     factor = shared_factor(usual)

@@ -158,7 +158,7 @@ class Schema:
             if column.kind == "categorical":
                 size = len(column.categories) + column.missing
                 found.append(Discrete(column.name, "categorical", size))
-            elif column.levels:
+            elif column.at_levels:
                 size = len(column.atoms) + column.missing
                 found.append(Discrete(column.name, "categorical", size))
             elif column.kind == "integer":
@@ -225,7 +225,7 @@ class Schema:
             if column.kind == "categorical":
                 codes[:, at[0]] = codec.categories(column, series, on_unknown, rows_from)
                 continue
-            if column.levels:
+            if column.at_levels:
                 codes[:, at[0]], log_unseen[:, at[0]] = codec.levels(column, series, rows_from)
                 continue
             state = np.where(series.missing, column.missing_state, 0)
@@ -256,7 +256,7 @@ class Schema:
             if column.kind == "categorical":
                 decoded.append(codec.from_categories(column, codes[:, at[0]]))
                 continue
-            if column.levels:
+            if column.at_levels:
                 decoded.append(codec.from_levels(column, codes[:, at[0]]))
                 continue
             state = codes[:, at[0]] if column.has_flag else np.zeros(len(codes), dtype=np.int64)
@@ -314,7 +314,7 @@ def _complete(column: Column, series: frames.Series, told: Any) -> Column:
         return column
     if column.kind == "integer":
         open_ended = (column.lower, column.upper) == (None, None)
-        if not open_ended or column.levels or isinstance(told, Column):
+        if not open_ended or column.at_levels or isinstance(told, Column):
             return column
         whole = codec.integers(column, series, 0)[~series.missing]
         return as_integer(column, *np.unique(whole, return_counts=True))
@@ -325,15 +325,15 @@ def _complete(column: Column, series: frames.Series, told: Any) -> Column:
     # On a bound there is no density: what the table has there are atoms.
     present = codec.numbers(column, series, 0)[~series.missing]
     levels, counts = np.unique(present, return_counts=True)
-    smooth = isinstance(told, Mapping) and told.get("levels") is False
+    smooth = isinstance(told, Mapping) and told.get("at_levels") is False
     if smooth:
-        column = replace(column, levels=False, atoms=told.get("atoms", ()))
+        column = replace(column, at_levels=False, atoms=told.get("atoms", ()))
     few = not smooth and column.kind != "circular"
     inferred = with_masses(column, levels, counts, len(series.values), few=few)
     on_bound = [v for v in codec.bounds(column) if v in levels]
     every = tuple(dict.fromkeys((*inferred.atoms, *column.atoms, *on_bound)))
     on_atoms = bool(np.isin(levels, every).all())
-    column = replace(inferred, atoms=every, levels=on_atoms and not smooth)
+    column = replace(inferred, atoms=every, at_levels=on_atoms and not smooth)
     _, term = codec.to_line(column, present[~np.isin(present, column.atoms)])
     if (term == -np.inf).any():
         raise DataError(where, f"values that are {column.describe()}", "some outside")
