@@ -19,9 +19,9 @@ from flowkit.metrics import mean, mean_difference
 from flowkit.report import make_report
 from flowkit.report.baselines import baselines
 from flowkit.schema import Encoded, Schema
+from flowkit.schema.array_tables import Arrays
 from flowkit.schema.arrow_columns import type_of
 from flowkit.schema.arrow_tables import of_frame, take, text_type
-from flowkit.schema.frames import Arrays
 from flowkit.tabular.estimator import FlowDensity
 from flowkit.tabular.split import describe_split, split_again, split_rows
 from flowkit.tabular.tablefiles import TableWriter, format_of, read_chunks, read_table

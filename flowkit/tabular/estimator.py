@@ -20,9 +20,10 @@ EFFORTS = ("fast", "default", "best")
 class FlowDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
     """The density of a table: an ensemble of normalizing flows and simpler laws, fitted to rows.
 
-    Follows scikit-learn's conventions for densities. Tables may be NumPy arrays or frames of
-    pandas, polars or pyarrow, with numbers, categories, strings, booleans, dates and missing
-    values; what each column is taken to be stands in `schema_`.
+    Follows scikit-learn's conventions for densities. Tables may be NumPy arrays, masked or not,
+    frames of pandas, polars or pyarrow, or what holds or computes one: narwhals, dask, astropy.
+    Columns may be of any type of scalars, with missing values; what each column is taken to be
+    stands in `schema_`. Columns of lists, structs, bytes or complex numbers are refused.
 
     The density is p(discrete block) p(continuous columns | discrete block), exact with respect to
     the product of counting and Lebesgue measure, in the table's own units. The members of the
