@@ -19,9 +19,9 @@ from flowkit.metrics import mean, mean_difference
 from flowkit.report import make_report
 from flowkit.report.baselines import baselines
 from flowkit.schema import Encoded, Schema
+from flowkit.schema.array_tables import Arrays
 from flowkit.schema.arrow_columns import type_of
 from flowkit.schema.arrow_tables import of_frame, take
-from flowkit.schema.frames import Arrays
 from flowkit.tables import Note, ReadOptions, TableFile, TableWriter, check_output
 from flowkit.tables.options import KINDS
 from flowkit.tabular.estimator import FlowDensity
@@ -250,7 +250,7 @@ def _fitting(path: Path, schema: Schema, reading: Mapping[str, Any] | None) -> T
             kind = _kind(type_of(column.dtype))
             if kind is not None:
                 kinds[column.name] = kind
-    return TableFile(path, ReadOptions(**{"empty": True, **(reading or {})}, columns=kinds))
+    return TableFile(path, ReadOptions(**{**(reading or {}), "empty": True}, columns=kinds))
 
 
 def _kind(arrow: pa.DataType) -> str | None:
@@ -261,6 +261,8 @@ def _kind(arrow: pa.DataType) -> str | None:
         return "number"
     if pa.types.is_boolean(arrow):
         return "boolean"
+    if pa.types.is_time(arrow) or pa.types.is_duration(arrow):
+        return "time" if pa.types.is_time(arrow) else "duration"
     return "date" if pa.types.is_temporal(arrow) else None
 
 

@@ -80,9 +80,9 @@ def test_inferred_kinds(schema):
     assert columns["inflated"].atoms == (0.0,)
     assert columns["constant"].atoms == (7.5,)
     assert columns["rounded"].atoms == ()
-    assert columns["rounded"].resolution == pytest.approx(0.1)
-    assert columns["count"].lower == 0
-    assert columns["nullable"].lower is None
+    assert columns["rounded"].step == 0.1
+    assert [columns[name].soft_lower for name in ("count", "holes", "nullable")] == [0, 0, None]
+    assert all(c.lower is None for c in schema.columns if c.kind == "integer")
     assert [c.name for c in schema.columns if c.missing] == ["text", "nullable", "holes", "missing"]
 
 

@@ -158,6 +158,102 @@ def test_the_same_seed_gives_the_same_block_and_leaves_torch_alone():
     assert np.array_equal(one.log_prob(rows(50)), two.log_prob(rows(50)))
 
 
+def probabilities(train, at, **options) -> np.ndarray:
+    """Return what numbers have after a fit to others, of a column that no other is beside."""
+    column = Discrete("n", "integer", **options)
+    block = DiscreteBlock.fit(np.array(train)[:, None], [column])
+    return np.exp(block.log_prob(np.array(at)[:, None]))
+
+
+@pytest.mark.parametrize("k", range(1, 11))
+def test_rare_numbers_have_their_share_however_few(k):
+    """The same number k times, and k different numbers, beside a thousand rows of 0 and 1."""
+    common = [0] * 900 + [1] * 100
+    same = probabilities(common + [9] * k, [9], soft_lower=0)[0]
+    assert 0.6 * k / (1000 + k) < same < 1.5 * k / (1000 + k)
+    spread = probabilities(common + [20 + 3 * i for i in range(k)], np.arange(5, 500), soft_lower=0)
+    assert 0.75 * k / (1000 + k) < spread.sum() < 1.5 * k / (1000 + k)
+
+
+def test_rare_numbers_as_they_were_reported():
+    nine, ten, minus = probabilities([0] * 1000 + [9] * 3, [9, 10, -1], soft_lower=0)
+    assert nine == pytest.approx(3 / 1003, rel=0.25)
+    assert ten < 1e-4
+    assert 0 < minus < 0.5 / 1003
+    zero, two = probabilities([1] * 116 + [0] * 4, [0, 2], soft_lower=0)
+    assert zero == pytest.approx(4 / 120, rel=0.25)
+    assert two < 0.002
+
+
+@pytest.mark.parametrize(
+    ("name", "law", "gap"),
+    [
+        ("poisson", stats.poisson(3), 0.05),
+        ("poisson", stats.poisson(20), 0.10),
+        ("geometric", stats.geom(0.2), 0.06),
+        ("uniform", stats.randint(100, 900), 0.09),
+    ],
+)
+def test_held_out_numbers_are_scored_near_their_law(name, law, gap):
+    """At 500 rows, over six tables; smoothing must not cost what the frequencies know."""
+    losses = []
+    for seed in range(6):
+        train, test = law.rvs(500, random_state=seed), law.rvs(4000, random_state=100 + seed)
+        found = np.log(probabilities(train, test, soft_lower=0))
+        losses.append(law.logpmf(test).mean() - found.mean())
+    assert 0 < np.mean(losses) < gap
+
+
+def test_numbers_below_a_soft_bound_are_scored_and_not_drawn():
+    codes = np.random.default_rng(0).poisson(2, (500, 1))
+    block = DiscreteBlock.fit(codes, [Discrete("n", "integer", soft_lower=0)])
+    below = np.exp(block.log_prob(np.arange(-300_000, 0)[:, None]))
+    assert (below > 0).all()
+    assert 0 < below.sum() < 0.5 / 501
+    assert (np.diff(below) > 0).all()
+    sample = block.sample(40_000, np.random.default_rng(0))[:, 0]
+    assert sample.min() == 0
+    assert abs((sample == 0).mean() - np.exp(block.log_prob(np.zeros((1, 1), int)))[0]) < 0.01
+
+
+@pytest.mark.parametrize("step", [1, 5, 25])
+@pytest.mark.parametrize(
+    "bounds", [{}, {"soft_lower": 0}, {"lower": -3}, {"lower": 3, "upper": 1234}]
+)
+def test_multiples_of_a_step_sum_to_one_and_are_what_is_drawn(step, bounds):
+    codes = step * np.random.default_rng(0).poisson(12, (500, 1)) + (step if step > 1 else 5)
+    block = DiscreteBlock.fit(codes, [Discrete("n", "integer", step=step, **bounds)])
+    every = np.arange(-200_000, 200_000)
+    p = np.exp(block.log_prob(every[:, None]))
+    assert p.sum() == pytest.approx(1, abs=1e-5)
+    odd = every % step != 0
+    if "lower" in bounds:
+        assert (p[every < bounds["lower"]] == 0).all()
+        odd &= every >= bounds["lower"]
+    if "upper" in bounds:
+        assert (p[every > bounds["upper"]] == 0).all()
+        odd &= every <= bounds["upper"]
+    assert (p[odd] > 0).all()
+    assert p[odd].sum() < 0.5 / 501
+    drawn = block.sample(20_000, np.random.default_rng(0))[:, 0]
+    assert (drawn % step == 0).all()
+    common = 20_000 * p > 5
+    counts = (drawn[:, None] == every[common]).sum(0)
+    expected = 20_000 * p[common]
+    assert (counts.sum() - expected.sum()) ** 2 < 25 * (20_000 - expected.sum() + 1)
+    assert np.abs((counts - expected) / np.sqrt(expected)).max() < 5
+
+
+def test_weights_of_few_rare_numbers_are_repetitions():
+    codes = np.array([0, 1, 9, 12])[:, None]
+    columns = [Discrete("n", "integer", soft_lower=0)]
+    weights = np.array([300.0, 40, 3, 1])
+    weighted = DiscreteBlock.fit(codes, columns, weights)
+    repeated = DiscreteBlock.fit(np.repeat(codes, weights.astype(int), axis=0), columns)
+    every = np.arange(-20, 60)[:, None]
+    assert np.allclose(weighted.log_prob(every), repeated.log_prob(every), atol=1e-9)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("rate", [3.5, 40.0])
 def test_poisson_counts(rate):

@@ -95,7 +95,7 @@ class DequantizedTable:
         codes = np.floor(numbers[:, : self._codes]).astype(np.int64)
         for j, column in enumerate(self.schema.discrete):
             low, high = (
-                (column.lower, column.upper) if column.kind == "integer" else (0, column.size - 1)
+                (column.least, column.upper) if column.kind == "integer" else (0, column.size - 1)
             )
             if low is not None:
                 codes[:, j] = np.maximum(codes[:, j], low)

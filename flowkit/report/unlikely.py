@@ -46,6 +46,7 @@ def blame(
             new.codes[:, codes] = given.codes[:, codes]
             new.values[:, values] = given.values[:, values]
             new.log_slopes[:, values] = given.log_slopes[:, values]
+            new.log_unseen[:, codes] = given.log_unseen[:, codes]
             return new
 
         tried = _spread(samples, codes, values)

@@ -6,9 +6,11 @@ from typing import Any
 import numpy as np
 
 from flowkit.errors import DataError
+from flowkit.schema import unseen
 from flowkit.schema.columns import Column
 from flowkit.schema.precision import float_of, rounded_within, step_of
 from flowkit.schema.series import Series
+from flowkit.schema.steps import rounded
 
 # What a real column can be of; of times of day and durations, the seconds.
 _NUMBERS = ("float", "integer", "boolean", "clock", "duration")
@@ -82,6 +84,66 @@ def integers(column: Column, series: Series, rows_from: int) -> np.ndarray:
     return values.astype(np.int64)
 
 
+def from_integers(column: Column, codes: np.ndarray) -> np.ndarray:
+    """Return integers rounded to the step of their column, but for sentinels."""
+    if column.step is None or column.at_levels:
+        return codes
+    far = np.isin(codes, [value for value, _ in column.sentinels])
+    return np.where(far, codes, rounded(codes, column.step).astype(np.int64))
+
+
+def levels(column: Column, series: Series, rows_from: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the code of each number, its place among the levels, and a log-density.
+
+    Missing is the code after these; a number that is at no level has the code after them all. The
+    log-density is that of such a number among all of them, 0 for the others.
+    """
+    read = integers if column.kind == "integer" else numbers
+    x = read(column, series, rows_from)
+    own = np.array(column.atoms)
+    order = np.argsort(own)
+    place = order[np.searchsorted(own[order], x).clip(max=len(own) - 1)]
+    off = (own[place] != x) & ~series.missing
+    code = np.where(series.missing, len(own), place)
+    log_density = np.zeros(len(x))
+    log_density[off] = off_levels(column, x[off].astype(np.float64))
+    return np.where(off, len(own) + column.missing, code), log_density
+
+
+def from_levels(column: Column, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the levels of codes, and which of them are missing."""
+    x = np.append(column.atoms, column.atoms[0])[codes]
+    values = x.astype(np.int64) if column.kind == "integer" else from_numbers(column, x)
+    return values, codes == len(column.atoms)
+
+
+def off_levels(column: Column, x: np.ndarray) -> np.ndarray:
+    """Return the log-density of numbers that are at no level, as a law of such numbers alone.
+
+    It is a broad law, around the levels and as wide as they are; if there is only one, as wide
+    as that is large.
+    """
+    own = np.array(column.atoms)
+    if column.kind == "integer":
+        place = _place(own)
+        on_levels = np.exp(unseen.log_mass(own, *place)).sum()
+        mass: np.ndarray = unseen.log_mass(x, *place) - np.log1p(-on_levels)
+        return mass
+    line, log_slope = to_line(column, x)
+    if column.kind == "circular":
+        return log_slope - math.log(2 * math.pi)
+    on_line, inside = to_line(column, own)
+    density: np.ndarray = log_slope + unseen.log_density(line, *_place(on_line[inside > -np.inf]))
+    return density
+
+
+def _place(levels: np.ndarray) -> tuple[float, float]:
+    """Return the middle and the scale of levels, 0 and 1 of none."""
+    if not len(levels):
+        return 0.0, 1.0
+    return float(levels.mean()), float(levels.std() or abs(levels[0]) or 1.0)
+
+
 def numbers(column: Column, series: Series, rows_from: int) -> np.ndarray:
     """Return the numbers of a continuous column as float64."""
     expected = ("time",) if column.kind == "datetime" else _NUMBERS
@@ -105,6 +167,17 @@ def _is_number(value: Any) -> bool:
     except (TypeError, ValueError):
         return False
     return True
+
+
+def spread(column: Column, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return numbers spread evenly within the step of their column, but not beyond its bounds."""
+    step = column.step or column.resolution
+    if step is None:
+        return x
+    moved = x + step * (rng.random(len(x)) - 0.5)
+    inside = to_line(column, moved)[1] > -np.inf
+    result: np.ndarray = np.where(inside, moved, x)
+    return result
 
 
 def bounds(column: Column) -> tuple[float, ...]:
@@ -172,14 +245,19 @@ def from_line(column: Column, value: np.ndarray) -> np.ndarray:
 
 
 def from_numbers(column: Column, x: np.ndarray) -> np.ndarray:
-    """Return numbers as the dtype of the column has them, within its bounds but for atoms."""
+    """Return numbers as the dtype of the column has them, on its step and within its bounds.
+
+    Atoms stay as they are.
+    """
+    free = ~np.isin(x, column.atoms)
+    if column.step is not None:
+        x = np.where(free, _on_step(column, x), x)
     if column.kind == "datetime":
         return x
     dtype, step = float_of(column.dtype), step_of(column.dtype)
     most = float(np.finfo(dtype).max)
     cast: np.ndarray = x.clip(-most, most).astype(dtype)
     if column.kind in ("positive", "bounded"):
-        free = ~np.isin(x, column.atoms)
         lower, upper = 0.0 if column.kind == "positive" else column.lower, column.upper
         if step is not None:
             return np.where(free, rounded_within(x, step, lower, upper), x)
@@ -190,3 +268,18 @@ def from_numbers(column: Column, x: np.ndarray) -> np.ndarray:
             edge = np.nextafter(dtype(upper), dtype(-np.inf))
             cast = np.where(free & (cast >= upper), edge, cast)
     return cast
+
+
+def _on_step(column: Column, x: np.ndarray) -> np.ndarray:
+    """Return numbers rounded to the step of their column, within its bounds."""
+    assert column.step is not None  # noqa: S101  for the type checker
+    near = rounded(x, column.step)
+    if column.kind == "circular":
+        assert column.period is not None  # noqa: S101
+        return np.where(near >= column.period, 0.0, near)
+    lower = 0.0 if column.kind == "positive" else column.lower
+    if lower is not None:
+        near = np.where(near <= lower, rounded(near + column.step, column.step), near)
+    if column.upper is not None:
+        near = np.where(near >= column.upper, rounded(near - column.step, column.step), near)
+    return near

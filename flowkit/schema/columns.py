@@ -5,11 +5,16 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
+import numpy as np
+
 from flowkit._checks import check_choice, check_keys
 from flowkit.errors import ArgumentError
 
 CONTINUOUS = ("real", "positive", "bounded", "circular", "datetime")
 KINDS = (*CONTINUOUS, "integer", "categorical", "empty")
+
+# Point masses that are printed.
+_SHOWN = 12
 
 Category = str | int | float | bool
 
@@ -22,7 +27,7 @@ class Column:
         name: its name.
         kind: "real"; "positive", above zero; "bounded", between ``lower`` and ``upper``, of which
             one may be missing; "circular", an angle or time of day of some ``period``; "datetime";
-            "integer", a count if ``lower`` is 0; "categorical"; "empty", without any value, which
+            "integer"; "categorical"; "empty", without any value, which
             is left out of the density and comes back as it is.
         dtype: that of the table, in the words of its library; what samples are given.
         lower: bound from below of a "bounded" (open) or "integer" (included) column.
@@ -31,13 +36,24 @@ class Column:
         zone: time zone of a "datetime" column, None for none.
         categories: of a "categorical" column, in order.
         missing: whether values may be missing.
-        atoms: values of a continuous column that many rows share to the last digit: zeros, caps,
-            defaults. They have a probability, and no density.
+        atoms: values of a continuous column that rows share to the last digit: zeros, caps,
+            defaults, sentinels. They have a probability, and no density.
+        resolution: the same as ``step`` for a fit, and without effect on samples; of older files.
         levels: all categories of the table's dtype in its order, those without a row too; samples
             have them again. Empty of a dtype that has none of its own.
         ordered: whether the order of the levels has a meaning.
-        resolution: the step in which a continuous column was written down, if repeated values
-            show one. Fits see values spread within it.
+        at_levels: whether the table has no value but the atoms: a constant, a flag, a few doses or
+            prices. Samples have none either. All other numbers share the small probability of
+            an unseen category, spread over them by a broad law.
+        step: the step in which the numbers or times were written down, of which each value of
+            the table is a multiple; seconds for times. Samples are rounded to it. The density of a
+            continuous column is that of a value spread evenly within the step, as fits see it: a
+            multiple of the step has the probability density x step. An integer that is no multiple
+            has little mass.
+        soft_lower: a bound that the integers of the table keep to: 0 for counts. Numbers below
+            have the probability of half a row among them, and are never drawn.
+        sentinels: values far from all others that several rows share exactly, each with its
+            number of rows: perhaps a code for a missing value.
 
     Raises:
         ArgumentError: options that do not fit each other.
@@ -60,6 +76,10 @@ class Column:
     resolution: float | None = None
     levels: tuple[Category, ...] = ()
     ordered: bool = False
+    at_levels: bool = False
+    step: float | None = None
+    soft_lower: float | None = None
+    sentinels: tuple[tuple[float, int], ...] = ()
 
     def __post_init__(self) -> None:
         where = f"column {self.name!r}"
@@ -67,7 +87,13 @@ class Column:
         object.__setattr__(self, "categories", tuple(self.categories))
         object.__setattr__(self, "levels", tuple(self.levels))
         object.__setattr__(self, "atoms", tuple(float(a) for a in self.atoms))
-        numbers = (self.lower, self.upper, self.period, self.resolution, *self.atoms)
+        pairs = tuple((float(value), int(rows)) for value, rows in self.sentinels)
+        object.__setattr__(self, "sentinels", pairs)
+        numbers = (
+            *(self.lower, self.upper, self.period, self.resolution, self.step, self.soft_lower),
+            *(value for value, _ in self.sentinels),
+            *self.atoms,
+        )
         for number in numbers:
             if number is not None and not (
                 isinstance(number, int | float) and math.isfinite(number)
@@ -87,19 +113,35 @@ class Column:
             raise ArgumentError(where, f"no categories, as it is {self.kind}", "some")
         if len(set(self.categories)) < len(self.categories):
             raise ArgumentError(where, "categories that differ", "some twice")
-        if self.atoms and self.kind not in CONTINUOUS:
+        if self.atoms and self.kind not in CONTINUOUS and not self.at_levels:
             raise ArgumentError(where, f"no atoms, as it is {self.kind}", "some")
+        if self.at_levels and (self.kind == "categorical" or not self.atoms):
+            raise ArgumentError(where, "at_levels only for numbers with atoms", self.kind)
+        if self.kind == "integer":
+            self._check_integer(where)
+        elif self.soft_lower is not None:
+            raise ArgumentError(where, f"no soft bound, as it is {self.kind}", self.soft_lower)
+        if self.step is not None and (self.step <= 0 or self.kind == "categorical"):
+            raise ArgumentError(where, "a positive step, and numbers", self.step)
+
+    def _check_integer(self, where: str) -> None:
+        whole = (self.step, self.soft_lower, *self.atoms)
+        if any(number is not None and number != round(number) for number in whole):
+            raise ArgumentError(where, "whole numbers for its options", whole)
+        if self.at_levels and (self.lower, self.upper) != (None, None):
+            raise ArgumentError(where, "no bounds, as its levels are all there is", "some")
 
     @property
     def is_continuous(self) -> bool:
-        """Whether its values have a density."""
-        return self.kind in CONTINUOUS
+        """Whether its values have a density, but for its atoms."""
+        return self.kind in CONTINUOUS and not self.at_levels
 
     @property
     def has_flag(self) -> bool:
         """Whether a flag in the discrete block says if a value is present, missing or an atom."""
-        plain = self.kind not in ("categorical", "empty")
-        return plain and (self.missing or bool(self.atoms))
+        if self.kind in ("categorical", "empty") or self.at_levels:
+            return False
+        return self.missing or bool(self.atoms)
 
     @property
     def missing_state(self) -> int:
@@ -121,12 +163,36 @@ class Column:
             words.append(f"of period {self.period:g}")
         if self.zone is not None:
             words.append(self.zone)
-        text = " ".join(words)
-        if self.resolution is not None:
-            text += f", in steps of {self.resolution:g}"
-        if self.atoms:
-            text += f", point masses at {', '.join(f'{a:g}' for a in self.atoms)}"
-        return text + (", may be missing" if self.missing else "")
+        parts = [" ".join(words)]
+        if self.soft_lower is not None and not self.at_levels and self.lower is None:
+            parts.append(f"none below {self.soft_lower:g}")
+        if self.step is not None:
+            parts.append(f"in steps of {self.step:g}" + " s" * (self.kind == "datetime"))
+        elif self.resolution is not None:
+            parts.append(f"in steps of {self.resolution:g}")
+        far = {value for value, _ in self.sentinels}
+        near = sorted(self.atoms if self.at_levels else {*self.atoms} - far)
+        if near:
+            word = ("always" if len(near) == 1 else "one of") if self.at_levels else None
+            parts.append(f"{word or 'point masses at'} {self._list(near)}")
+        if self.missing:
+            parts.append("may be missing")
+        for value, rows in self.sentinels:
+            parts.append(
+                f"point mass at {self._list([value])} in {rows:,} rows, far from the rest "
+                "(if it stands for a missing value, make it one)"
+            )
+        return ", ".join(parts)
+
+    def _list(self, values: list[float]) -> str:
+        """Return values for people, the first dozen if there are more."""
+        shown = [self._shown(value) for value in values[:_SHOWN]]
+        return ", ".join(shown + ["..."] * (len(values) > _SHOWN))
+
+    def _shown(self, value: float) -> str:
+        if self.kind != "datetime":
+            return f"{value:.10g}"
+        return str(np.datetime64(round(value * 1e6), "us").astype("datetime64[s]"))
 
     def _describe_categories(self) -> str:
         count, order = len(self.categories), "in order: " if self.ordered else ""
@@ -139,7 +205,7 @@ class Column:
     def to_dict(self) -> dict[str, Any]:
         """Return what differs from the defaults, ready for JSON."""
         return {
-            f.name: list(v) if isinstance(v := getattr(self, f.name), tuple) else v
+            f.name: _plain(getattr(self, f.name))
             for f in fields(self)
             if f.name in ("name", "kind", "dtype") or getattr(self, f.name) != f.default
         }
@@ -174,9 +240,17 @@ class Column:
         # What was inferred for another kind says nothing about this one.
         kept = asdict(self) if kind == self.kind else {"missing": self.missing}
         kept |= {**self._of_table(), "kind": kind}
+        if kind == "integer" and {"lower", "upper"} & set(options):
+            # Bounds that are told replace those that were inferred, levels among them.
+            kept |= {"at_levels": False, "atoms": (), "soft_lower": None}
         return Column(**{**kept, **options})
 
     def _of_table(self) -> dict[str, Any]:
         """Return what the table says, whatever the column is taken to be."""
         own = ("name", "dtype", "levels", "ordered")
         return {name: getattr(self, name) for name in own}
+
+
+def _plain(value: Any) -> Any:
+    """Return a value with lists for tuples, as JSON has them."""
+    return [_plain(part) for part in value] if isinstance(value, tuple) else value

@@ -1,9 +1,8 @@
 """Tables of NumPy, pandas, polars, pyarrow and what holds one: columns as series, and back."""
 
-import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import narwhals.stable.v2 as nw
@@ -11,6 +10,14 @@ import numpy as np
 
 from flowkit.errors import DataError
 from flowkit.schema import numpy_columns
+from flowkit.schema.array_tables import (
+    Arrays,
+    has_quantities,
+    in_words,
+    is_astropy,
+    of_astropy,
+    to_astropy,
+)
 from flowkit.schema.series import Series
 
 _FRAMES = ("pandas", "polars", "pyarrow")
@@ -18,24 +25,6 @@ LIBRARIES = (
     *("numpy", "numpy.ma", *_FRAMES, "pyarrow.RecordBatch", "astropy", "astropy.QTable"),
     *(f"narwhals.{name}" for name in _FRAMES),
 )
-
-
-@dataclass(frozen=True)
-class Arrays:
-    """A table of named NumPy arrays, masked or not.
-
-    Args:
-        columns: from names to arrays ``(rows,)``.
-        units: physical units of some of them, in words.
-    """
-
-    columns: Mapping[str, np.ndarray]
-    units: Mapping[str, str]
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Number of rows and columns."""
-        return len(next(iter(self.columns.values()), ())), len(self.columns)
 
 
 def library(table: Any) -> str:
@@ -92,8 +81,8 @@ def opened_or_none(table: Any) -> tuple[Any, str] | None:
         found = table, "polars"
     elif nw.dependencies.is_dask_dataframe(table):
         found = table.compute(), "pandas"
-    elif _is_astropy(table):
-        found = _of_astropy(table), f"astropy{'.QTable' * _has_quantities(table)}"
+    elif is_astropy(table):
+        found = of_astropy(table), f"astropy{'.QTable' * has_quantities(table)}"
     return found or _computed(table)
 
 
@@ -113,37 +102,6 @@ def _computed(table: Any) -> tuple[Any, str] | None:
         with suppress(pa.ArrowException, TypeError, ValueError):
             return pa.table(table), "pyarrow"
     return None
-
-
-def _is_astropy(table: Any) -> bool:
-    module = sys.modules.get("astropy.table")
-    return module is not None and isinstance(table, module.Table)
-
-
-def _has_quantities(table: Any) -> bool:
-    return isinstance(table, sys.modules["astropy.table"].QTable)
-
-
-def _of_astropy(table: Any) -> Arrays:
-    """Return a table of astropy: columns and quantities as arrays, with their units beside."""
-    arrays, units = {}, {}
-    for name in table.colnames:
-        column = table[name]
-        unit = getattr(column, "unit", None)
-        if unit is not None:
-            units[name] = str(unit)
-        if hasattr(column, "unmasked"):  # a masked quantity
-            column = np.ma.MaskedArray(np.asarray(column.unmasked), np.asarray(column.mask))
-        if not isinstance(column, np.ndarray):
-            expected = "arrays (turn times and places into columns of these, or leave them out)"
-            raise DataError(f"column {name!r}", expected, f"a {type(column).__name__}")
-        masked = isinstance(column, np.ma.MaskedArray)
-        arrays[str(name)] = (
-            np.ma.MaskedArray(column.data, np.ma.getmaskarray(column))
-            if masked
-            else np.asarray(column)
-        )
-    return Arrays(arrays, units)
 
 
 def length(table: Any) -> int:
@@ -206,7 +164,7 @@ def read(table: Any, name: str, *, rows_from: int = 0) -> Series:
         return numpy_columns.read(name, table[:, at], rows_from)
     if isinstance(table, Arrays):
         found = numpy_columns.read(name, table.columns[name], rows_from)
-        return replace(found, dtype=_in_words(table, name, found.dtype))
+        return replace(found, dtype=in_words(table, name, found.dtype))
     if "pandas" in kind:
         from flowkit.schema import pandas_columns
 
@@ -297,36 +255,11 @@ def _record_batch(columns: Sequence[Series]) -> Any:
     return pa.RecordBatch.from_arrays(arrays, schema=table.schema)
 
 
-def _astropy(columns: Sequence[Series], *, quantities: bool = False) -> Any:
-    from astropy.table import Column, MaskedColumn, QTable, Table
-
-    table = QTable() if quantities else Table()
-    for series in columns:
-        dtype, _, unit = series.dtype.partition(_UNIT)
-        plain_dtype = dtype.removeprefix(_MASKED)
-        array = numpy_columns.build(replace(series, dtype=plain_dtype))
-        if plain_dtype != dtype or series.missing.any():
-            table[series.name] = MaskedColumn(array, mask=series.missing, unit=unit or None)
-        else:
-            table[series.name] = Column(array, unit=unit or None)
-    return table
-
-
-_MASKED, _UNIT = "masked ", " in "
-
-
-def _in_words(table: Arrays, name: str, dtype: str) -> str:
-    """Return the dtype of a column of astropy: with a mask or not, in a physical unit or none."""
-    masked = _MASKED if isinstance(table.columns[name], np.ma.MaskedArray) else ""
-    unit = table.units.get(name)
-    return f"{masked}{dtype}" + ("" if unit is None else f"{_UNIT}{unit}")
-
-
 _BUILDERS: dict[str, Callable[[Sequence[Series]], Any]] = {
     "pandas": _pandas,
     "polars": _polars,
     "pyarrow": _pyarrow,
     "pyarrow.RecordBatch": _record_batch,
-    "astropy": _astropy,
-    "astropy.QTable": lambda columns: _astropy(columns, quantities=True),
+    "astropy": to_astropy,
+    "astropy.QTable": lambda columns: to_astropy(columns, quantities=True),
 }

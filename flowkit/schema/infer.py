@@ -7,18 +7,17 @@ import numpy as np
 
 from flowkit.errors import DataError
 from flowkit.schema.columns import Category, Column
+from flowkit.schema.masses import point_masses, sentinels
+from flowkit.schema.precision import float_of
 from flowkit.schema.series import Series
+from flowkit.schema.steps import decimal_step, shared_factor, time_step
 from flowkit.schema.ticks import DAY
 
-# A value of a continuous law never repeats. One that at least this share of the rows have, and
-# this many of them, is an atom; fewer repetitions come from rounding.
-_ATOM_SHARE = 0.05
-_ATOM_ROWS = 10
-_ATOM_CONTRAST = 4
-
-# Where fewer than this share of the rows bring a value of their own, values were rounded.
+# Where fewer than this share of the rows bring a value of their own, values repeat.
 _OWN_VALUES = 0.5
-_MANY_LEVELS = 2000
+
+# Two whole numbers, each in so many rows, are a flag; 0 and 1 are one always.
+_BINARY_ROWS = 5
 
 # Fewer numbers among text may well be names.
 _MANY_NUMBERS = 10
@@ -31,13 +30,14 @@ def infer(series: Series, *, distinct_rows: int, told: bool = False) -> Column:
     times datetimes. Times of day are circular, durations real, both in seconds; stretches of the
     calendar are integers. A column without a value is empty.
 
-    Whole numbers are integers, and counts if none is negative; so are floats that are all whole and
-    repeat, as integers with missing values are stored. Other numbers are real: bounds are never
-    inferred, as the next row may exceed them.
+    Whole numbers are integers; so are floats that are all whole and repeat, or have gaps, as
+    integers with missing values are stored. Other numbers are real. Bounds are never inferred, as
+    the next row may exceed them; integers of which none is negative have a soft one. Values that
+    rows share exactly are point masses, and 0 and 1 alone are levels, whatever their dtype.
 
     Args:
         series: the column.
-        distinct_rows: rows of the table that differ; repetitions of whole rows are no rounding.
+        distinct_rows: rows of the table that differ; repetitions of whole rows are none of values.
         told: whether the user has said what the column is.
 
     Raises:
@@ -64,23 +64,66 @@ def infer(series: Series, *, distinct_rows: int, told: bool = False) -> Column:
             _check_no_numbers(series, values, counts)
         order = np.lexsort((values, -counts))  # the frequent first
         return replace(column, kind="categorical", categories=tuple(values[order].tolist()))
-    if series.family == "time":
-        return replace(column, kind="datetime", zone=series.zone)
     if series.family == "period":
         return replace(column, kind="integer")
     if series.family == "clock":
         column = replace(column, kind="circular", period=DAY)
     levels, counts = np.unique(present, return_counts=True)
+    if series.family == "time":
+        column = replace(column, kind="datetime", zone=series.zone)
+        return with_masses(column, series, levels, counts)
     repeats = len(levels) < _OWN_VALUES * min(distinct_rows, len(present))
     whole = bool((levels == np.round(levels)).all() and (np.abs(levels) <= 2**53).all())
     whole = whole and series.family not in ("clock", "duration")
-    if series.family == "integer" or (whole and repeats and len(levels) > 1):
-        return replace(column, kind="integer", lower=0.0 if levels[0] >= 0 else None)
-    column = replace(column, atoms=atoms(levels, counts, len(series.values)))
-    on_atoms = np.isin(levels, column.atoms)
-    smooth, rows = levels[~on_atoms], min(distinct_rows, len(present)) - counts[on_atoms].sum()
+    if series.family == "integer" or (whole and len(levels) > 1 and (repeats or column.missing)):
+        return as_integer(column, levels.astype(np.int64), counts)
+    return with_masses(column, series, levels, counts)
+
+
+def with_masses(
+    column: Column, series: Series, levels: np.ndarray, counts: np.ndarray, *, few: bool = True
+) -> Column:
+    """Return a column of reals or times with its point masses and its step, if it has none yet.
+
+    Args:
+        column: what is known of it.
+        series: its values.
+        levels: the distinct ones, ascending.
+        counts: their rows.
+        few: whether all repeated values of a column that has few are point masses.
+    """
+    found = point_masses(levels, counts, len(series.values), few=few)
+    smooth = levels[~np.isin(levels, found.atoms)]
+    step = column.step
+    if step is None and series.family in ("time", "clock", "duration"):
+        step = time_step(smooth)
+    elif step is None:
+        step = decimal_step(smooth, float(np.finfo(float_of(column.dtype)).eps))
     return replace(
-        column, resolution=_resolution(smooth) if len(smooth) < _OWN_VALUES * rows else None
+        column, atoms=found.atoms, at_levels=found.levels, sentinels=found.sentinels, step=step
+    )
+
+
+def as_integer(column: Column, levels: np.ndarray, counts: np.ndarray) -> Column:
+    """Return a column of whole numbers with its levels, or with its soft bound and step.
+
+    Args:
+        column: what is known of it.
+        levels: its distinct values, ascending int64.
+        counts: their rows.
+    """
+    column = replace(column, kind="integer")
+    binary = set(levels.tolist()) <= {0, 1} or (len(levels) == 2 and counts.min() >= _BINARY_ROWS)
+    if len(levels) == 1 or binary:
+        return replace(column, at_levels=True, atoms=tuple(levels.tolist()))
+    far = sentinels(levels, counts)
+    usual = levels[~np.isin(levels, [value for value, _ in far])]
+    factor = shared_factor(usual)
+    return replace(
+        column,
+        soft_lower=0.0 if usual[0] >= 0 else None,
+        step=float(factor) if factor > 1 else None,
+        sentinels=far,
     )
 
 
@@ -115,27 +158,3 @@ def _is_number(text: str) -> bool:
         return bool(np.isfinite(float(text)))
     except ValueError:
         return False
-
-
-def atoms(levels: np.ndarray, counts: np.ndarray, rows: int) -> tuple[float, ...]:
-    """Return the values that have a probability of their own."""
-    if len(levels) == 1:
-        return (float(levels[0]),)
-    heavy = (counts >= _ATOM_ROWS) & (counts >= _ATOM_SHARE * rows)
-    found = [
-        i for i in np.flatnonzero(heavy) if counts[i] >= _ATOM_CONTRAST * _around(counts, int(i))
-    ]
-    return tuple(float(levels[i]) + 0.0 for i in found)  # -0.0 is 0.0
-
-
-def _around(counts: np.ndarray, i: int) -> float:
-    """Return how often the values next to one are had: all that are rounded repeat."""
-    near = np.concatenate([counts[max(i - 4, 0) : i], counts[i + 1 : i + 5]])
-    return float(np.median(near))
-
-
-def _resolution(levels: np.ndarray) -> float | None:
-    if len(levels) < 2:
-        return None
-    gaps = np.diff(levels)
-    return float(gaps.min() if len(levels) < _MANY_LEVELS else np.median(gaps))

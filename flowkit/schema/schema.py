@@ -11,7 +11,7 @@ from flowkit._checks import check_choice, check_keys
 from flowkit.errors import ArgumentError, DataError
 from flowkit.schema import codec, frames
 from flowkit.schema.columns import Column
-from flowkit.schema.infer import atoms, infer
+from flowkit.schema.infer import as_integer, infer, with_masses
 from flowkit.schema.series import Series
 
 
@@ -29,6 +29,8 @@ class Discrete:
         upper: largest allowed integer.
         absent_if: index of the flag whose value other than 0 says that the integer is absent;
             its code is 0 then and means nothing.
+        soft_lower: integers below it are not drawn, and share the probability of half a row.
+        step: so do those that are no multiple of it.
     """
 
     name: str
@@ -37,6 +39,14 @@ class Discrete:
     lower: int | None = None
     upper: int | None = None
     absent_if: int | None = None
+    soft_lower: int | None = None
+    step: int = 1
+
+    @property
+    def least(self) -> int | None:
+        """The least integer that is drawn, None for none."""
+        bounds = [bound for bound in (self.lower, self.soft_lower) if bound is not None]
+        return max(bounds, default=None)
 
 
 @dataclass(frozen=True)
@@ -49,26 +59,36 @@ class Encoded:
             or at an atom.
         log_slopes: ``log |d value / d x|`` of the values present, 0 of the others; ``-inf`` where
             one is outside a bound.
+        log_unseen: ``(rows, len(schema.discrete))``, the log-density, among unseen numbers, of one
+            that is at none of its column's levels; 0 elsewhere.
     """
 
     codes: np.ndarray
     values: np.ndarray
     log_slopes: np.ndarray
+    log_unseen: np.ndarray
 
     @property
     def log_jacobian(self) -> np.ndarray:
-        """The log-slopes of each row, summed, ``(rows,)``."""
-        total: np.ndarray = self.log_slopes.sum(axis=1)
+        """What a log-density of codes and values lacks to be one of the rows, ``(rows,)``."""
+        total: np.ndarray = self.log_slopes.sum(axis=1) + self.log_unseen.sum(axis=1)
         return total
 
     def take(self, rows: np.ndarray) -> "Encoded":
         """Return some of the rows, by index or mask."""
-        return Encoded(self.codes[rows], self.values[rows], self.log_slopes[rows])
+        return Encoded(
+            self.codes[rows], self.values[rows], self.log_slopes[rows], self.log_unseen[rows]
+        )
 
 
 @dataclass(frozen=True)
 class Schema:
     """What each column of a table is.
+
+    Densities are with respect to the product of Lebesgue measure for reals and times and counting
+    measure for point masses, categories and integers. Of a continuous column with a step, the
+    density is that of a value spread evenly within the step: a multiple of the step has the
+    probability density x step. Samples are rounded to the step.
 
     Args:
         columns: the columns, in the table's order.
@@ -113,14 +133,15 @@ class Schema:
         for series in every:
             codec.check_finite(series, 0)
         keys = np.stack([codec.identity(series) for series in every], axis=1)
-        distinct = len(np.unique(keys, axis=0))
+        # The repeated values of a single column may be rows that repeat, or a column that does.
+        distinct = len(np.unique(keys, axis=0)) if len(names) > 1 else len(keys)
         columns = []
         for series in every:
             told = series.name in overrides
             column = infer(series, distinct_rows=distinct, told=told)
             if told:
                 column = column.override(overrides[series.name])
-                column = _complete(column, series)
+                column = _complete(column, series, overrides[series.name])
             columns.append(column)
         if all(column.kind == "empty" for column in columns):
             raise DataError("table", "a value in at least one column", "only missing ones")
@@ -143,9 +164,16 @@ class Schema:
             if column.kind == "categorical":
                 size = len(column.categories) + column.missing
                 found.append(Discrete(column.name, "categorical", size))
+            elif column.at_levels:
+                size = len(column.atoms) + column.missing
+                found.append(Discrete(column.name, "categorical", size))
             elif column.kind == "integer":
-                low, high = (None if b is None else int(b) for b in (column.lower, column.upper))
-                found.append(Discrete(column.name, "integer", 0, low, high, flag))
+                low, high, soft = (
+                    None if bound is None else int(bound)
+                    for bound in (column.lower, column.upper, column.soft_lower)
+                )
+                step = int(column.step or 1)
+                found.append(Discrete(column.name, "integer", 0, low, high, flag, soft, step))
         return tuple(found)
 
     @cached_property
@@ -180,7 +208,7 @@ class Schema:
             rows_from: number of the first row, for messages.
             on_unknown: "score" gives categories that are new a code of their own, "raise" an
                 error.
-            spread: for a fit: spreads values that were rounded evenly within their resolution.
+            spread: for a fit: spreads values that were rounded evenly within their step.
 
         Raises:
             DataError: a column is missing, or a value is none of its kind; column and row are
@@ -192,7 +220,7 @@ class Schema:
         n = frames.length(table)
         codes = np.zeros((n, len(self.discrete)), dtype=np.int64)
         values = np.full((n, len(self.continuous)), np.nan)
-        log_slopes = np.zeros(values.shape)
+        log_slopes, log_unseen = np.zeros(values.shape), np.zeros(codes.shape)
         for column in self.columns:
             series = frames.read(table, column.name, rows_from=rows_from)
             codec.check_finite(series, rows_from)
@@ -207,6 +235,9 @@ class Schema:
             if column.kind == "categorical":
                 codes[:, at[0]] = codec.categories(column, series, on_unknown, rows_from)
                 continue
+            if column.at_levels:
+                codes[:, at[0]], log_unseen[:, at[0]] = codec.levels(column, series, rows_from)
+                continue
             state = np.where(series.missing, column.missing_state, 0)
             if column.kind == "integer":
                 codes[:, at[-1]] = codec.integers(column, series, rows_from)
@@ -215,16 +246,20 @@ class Schema:
                 for k, atom in enumerate(column.atoms):
                     state[(x == atom) & ~series.missing] = 1 + k
                 present = state == 0
-                if spread is not None and column.resolution is not None:
-                    x = x + column.resolution * (spread.random(n) - 0.5)
+                if spread is not None:
+                    x = codec.spread(column, x, spread)
                 j = self.continuous.index(column.name)
                 values[present, j], log_slopes[present, j] = codec.to_line(column, x[present])
             if column.has_flag:
                 codes[:, at[0]] = state
-        return Encoded(codes, values, log_slopes)
+        return Encoded(codes, values, log_slopes, log_unseen)
 
     def decode(self, codes: np.ndarray, values: np.ndarray) -> Any:
-        """Return codes and values as a table like the one that the schema was inferred from."""
+        """Return codes and values as a table like the one that the schema was inferred from.
+
+        Numbers and times are rounded to the step of their column, and are never beyond what its
+        dtype holds.
+        """
         decoded = []
         for column in self.columns:
             values_of, missing = self._decoded(column, codes, values)
@@ -252,10 +287,12 @@ class Schema:
             return np.zeros(n), np.ones(n, dtype=bool)
         if column.kind == "categorical":
             return codec.from_categories(column, codes[:, at[0]])
+        if column.at_levels:
+            return codec.from_levels(column, codes[:, at[0]])
         state = codes[:, at[0]] if column.has_flag else np.zeros(n, dtype=np.int64)
         missing: np.ndarray = state == column.missing_state
         if column.kind == "integer":
-            return codes[:, at[-1]], missing
+            return codec.from_integers(column, codes[:, at[-1]]), missing
         x = codec.from_line(column, values[:, self.continuous.index(column.name)])
         for k, atom in enumerate(column.atoms):
             x[state == 1 + k] = atom
@@ -299,7 +336,7 @@ def _check_empty(series: Series, rows_from: int) -> None:
         raise DataError(where, "no value, as the fit saw only missing ones", got)
 
 
-def _complete(column: Column, series: Series) -> Column:
+def _complete(column: Column, series: Series, told: Any) -> Column:
     """Fill in what an override left open, and check that the rows agree with it."""
     where = f"column {column.name!r}"
     missing = bool(series.missing.any())
@@ -316,8 +353,14 @@ def _complete(column: Column, series: Series) -> Column:
         present = series.values[~series.missing]
         found = np.unique(present.astype(str) if present.dtype == object else present)
         return replace(column, categories=tuple(found.tolist()))
-    if column.kind in ("integer", "categorical"):
+    if column.kind == "categorical":
         return column
+    if column.kind == "integer":
+        open_ended = (column.lower, column.upper) == (None, None)
+        if not open_ended or column.at_levels or isinstance(told, Column):
+            return column
+        whole = codec.integers(column, series, 0)[~series.missing]
+        return as_integer(column, *np.unique(whole, return_counts=True))
     if series.family == "text":
         raise DataError(where, f"numbers, as it is {column.kind}", "text")
     if series.family in ("time", "period") and column.kind != "datetime":
@@ -325,9 +368,15 @@ def _complete(column: Column, series: Series) -> Column:
     # On a bound there is no density: what the table has there are atoms.
     present = codec.numbers(column, series, 0)[~series.missing]
     levels, counts = np.unique(present, return_counts=True)
+    smooth = isinstance(told, Mapping) and told.get("at_levels") is False
+    if smooth:
+        column = replace(column, at_levels=False, atoms=told.get("atoms", ()))
+    few = not smooth and column.kind != "circular"
+    inferred = with_masses(column, series, levels, counts, few=few)
     on_bound = [v for v in codec.bounds(column) if v in levels]
-    every = {*column.atoms, *atoms(levels, counts, len(series.values)), *on_bound}
-    column = replace(column, atoms=tuple(sorted(every)))
+    every = tuple(dict.fromkeys((*inferred.atoms, *column.atoms, *on_bound)))
+    on_atoms = bool(np.isin(levels, every).all())
+    column = replace(inferred, atoms=every, at_levels=on_atoms and not smooth)
     _, term = codec.to_line(column, present[~np.isin(present, column.atoms)])
     if (term == -np.inf).any():
         raise DataError(where, f"values that are {column.describe()}", "some outside")

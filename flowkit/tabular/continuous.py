@@ -38,7 +38,7 @@ _KINDS: dict[str, type[Any]] = {
 }
 # Below so many rows there is one Gaussian beside the broad law: folds would be too small, and
 # fitting them depend on the order of the rows.
-_FEWEST_ROWS = 100
+FEWEST_ROWS = 100
 _FEW_ROWS_SHARES = {"mixture": 0.9, "broad": 0.1}
 _COMPONENTS = (1, 2, 4, 8, 16, 32)
 # Deep flows want rows; with many of them nothing else that is trained is worth the time.
@@ -131,7 +131,7 @@ class ContinuousDensity(nn.Module):
         n, d = values.shape
         w = np.ones(n) if weights is None else np.asarray(weights, dtype=np.float64)
         angles = np.zeros(d, dtype=bool) if circular is None else np.asarray(circular, dtype=bool)
-        if w.sum() < _FEWEST_ROWS:
+        if w.sum() < FEWEST_ROWS:
             return cls._of_few_rows(values, w, angles)
         fitting = _Fitting(
             values,

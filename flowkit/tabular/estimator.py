@@ -20,9 +20,10 @@ EFFORTS = ("fast", "default", "best")
 class FlowDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
     """The density of a table: an ensemble of normalizing flows and simpler laws, fitted to rows.
 
-    Follows scikit-learn's conventions for densities. Tables may be NumPy arrays or frames of
-    pandas, polars or pyarrow, with numbers, categories, strings, booleans, dates and missing
-    values; what each column is taken to be stands in `schema_`.
+    Follows scikit-learn's conventions for densities. Tables may be NumPy arrays, masked or not,
+    frames of pandas, polars or pyarrow, or what holds or computes one: narwhals, dask, astropy.
+    Columns may be of any type of scalars, with missing values; what each column is taken to be
+    stands in `schema_`. Columns of lists, structs, bytes or complex numbers are refused.
 
     The density is p(discrete block) p(continuous columns | discrete block), exact with respect to
     the product of counting and Lebesgue measure, in the table's own units. The members of the
@@ -125,7 +126,13 @@ class FlowDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
     def score_samples(self, X: Any) -> np.ndarray:
         """Return the natural log-density of each row, ``(rows,)`` float64, in the table's units.
 
-        It is ``-inf`` for rows outside a support.
+        A category, an integer and a point mass count with their probability, other numbers and
+        times with their density. In a column with a step (`flowkit.schema.Column`), such as cents
+        or whole minutes, the density is that of a value spread evenly within the step: the
+        probability of a multiple of the step is the density times the step.
+
+        Whatever the table does not show has a small probability: a new category, a number in a
+        column of few levels, a negative count. The score is ``-inf`` only outside a hard bound.
         """
         check_is_fitted(self)
         X = table.checked(self, X, reset=False)
@@ -140,6 +147,10 @@ class FlowDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
         self, n_samples: int = 1, random_state: int | np.random.RandomState | None = None
     ) -> Any:
         """Draw rows: a table of the kind, columns and dtypes that the fit was given.
+
+        Numbers and times are rounded to their column's step. Constants, flags and columns of few
+        levels have no other value than in the table, and counts are never negative: such rows are
+        scored, with a probability of half a row in all per column, but not drawn.
 
         Args:
             n_samples: number of rows.

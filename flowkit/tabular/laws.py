@@ -8,11 +8,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from flowkit.schema import Discrete
+from flowkit.schema.masses import sentinels
+from flowkit.schema.unseen import log_mass
 from flowkit.tabular.weighted import weighted_quantiles
 
 # Integers that get a probability of their own: the most frequent ones, each seen often enough.
 _TABLE = 64
 _TABLE_ROWS = 5.0
+# Where numbers have so many rows in the mean, those that repeat are enough.
+_DENSE_ROWS, _DENSE_TABLE_ROWS = 25.0, 2.0
 _COMPONENTS = 4
 # A column of more states than this is described by its frequencies alone.
 MOST_STATES = 256
@@ -92,68 +96,104 @@ class States(nn.Module):
 class Integers(nn.Module):
     """The law of whole numbers: a table of the frequent ones, and a smooth law of them all.
 
-    ``p(v) = p(state of v) + p(other) L(v)``, where the states are the table's numbers. L is a
-    mixture of logistic laws of ``asinh((v - center) / scale)``, of which each number takes the
-    difference of the distribution function at ``v ± 1/2``; what lies beyond a bound falls to it.
+    ``p(v) = (1 - u) (p(state of v) + p(other) L(v)) + u q(v)``, where the states are the table's
+    numbers. L is a mixture of logistic laws of ``asinh((v - center) / scale)``, of which each
+    multiple of the step takes the difference of the distribution function half a step to both
+    sides; what lies beyond a bound falls to it. Numbers of a kind that the fit has not seen, below
+    the soft bound or no multiple of the step, have the broad law q and ``u = 0.5 / (n + 1)``, half
+    of one of the n rows. They are scored, and never drawn.
 
     Args:
         lower: least allowed number, None for none.
         upper: largest allowed number.
-        table: numbers of the table, ascending.
+        table: how many numbers have a probability of their own.
+        soft_lower: no number that was fitted lies below.
+        step: all numbers that were fitted are multiples of it.
     """
 
     values: Tensor
     log_frequencies: Tensor
     place: Tensor
     components: Tensor
+    log_unseen: Tensor
+    broad: Tensor
 
-    def __init__(self, lower: int | None, upper: int | None, table: int) -> None:
+    def __init__(
+        self,
+        lower: int | None,
+        upper: int | None,
+        table: int,
+        soft_lower: int | None = None,
+        step: int = 1,
+    ) -> None:
         super().__init__()
-        self.lower, self.upper, self.table = lower, upper, table
+        self.lower, self.upper, self.table, self.step = lower, upper, table, step
+        bounds = [bound for bound in (lower, soft_lower) if bound is not None]
+        # Ends of L, at multiples of the step.
+        self._first = -(-max(bounds) // step) * step if bounds else None
+        self._last = None if upper is None else upper // step * step
+        self._all_seen = self._first == lower and step == 1
         k = _COMPONENTS
         self.parameters_per_row = table + 1 + 3 * k
         self.register_buffer("values", torch.zeros(table, dtype=torch.long))
         self.register_buffer("log_frequencies", torch.zeros(table + 1, dtype=torch.float64))
         self.register_buffer("place", torch.tensor([0.0, 1.0], dtype=torch.float64))
         self.register_buffer("components", torch.zeros(3, k, dtype=torch.float64))
+        self.register_buffer("log_unseen", torch.tensor(-torch.inf, dtype=torch.float64))
+        self.register_buffer("broad", torch.tensor([0.0, 1.0], dtype=torch.float64))
+        self.register_load_state_dict_pre_hook(_without_unseen)  # type: ignore[no-untyped-call]
 
     @staticmethod
     def table_of(codes: np.ndarray, weights: np.ndarray) -> np.ndarray:
         """Return the numbers that get a probability of their own."""
-        values, index = np.unique(codes, return_inverse=True)
-        counts = np.bincount(index, weights)
-        frequent = np.flatnonzero(counts >= _TABLE_ROWS)
-        most = frequent[np.argsort(-counts[frequent], kind="stable")[:_TABLE]]
-        return np.sort(values[most])
+        values, counts = _counted(codes, weights)
+        dense = counts.sum() >= _DENSE_ROWS * len(values)
+        frequent = np.flatnonzero(counts >= (_DENSE_TABLE_ROWS if dense else _TABLE_ROWS))
+        most = values[frequent[np.argsort(-counts[frequent], kind="stable")[:_TABLE]]]
+        far = [int(value) for value, _ in sentinels(values, counts)]
+        return np.union1d(most, np.array(far, dtype=values.dtype))
 
     def fit(self, codes: np.ndarray, weights: np.ndarray) -> None:
-        """Count, and place the smooth law over all the numbers."""
+        """Count, and place the smooth law.
+
+        It is fitted to the numbers outside of the table, each row counted, and to all numbers,
+        each counted once and half a row in all. So a few rare rows have their share, and without
+        any the law is as wide as the numbers are.
+        """
         table = self.table_of(codes, weights)
         self.values.copy_(torch.from_numpy(table))
-        state = self._state(codes)
-        counts = np.bincount(state, weights, minlength=self.table + 1) + 0.5
+        values, rows = _counted(codes, weights)
+        state = self._state(values)
+        counts = np.bincount(state, rows, minlength=self.table + 1) + 0.5
         self.log_frequencies.copy_(torch.from_numpy(np.log(counts / counts.sum())))
-        rest = state == self.table
-        chosen = rest if weights[rest].sum() >= 2 * _COMPONENTS else np.ones(len(codes), bool)
-        codes, weights = codes[chosen], weights[chosen]
-        low, middle, high = weighted_quantiles(codes, weights, np.array([0.25, 0.5, 0.75]))
+        low, middle, high = weighted_quantiles(values, rows, np.array([0.25, 0.5, 0.75]))
+        self.broad.copy_(torch.tensor([float(middle), max(float(high - low), 1.0)]))
+        if not self._all_seen:
+            self.log_unseen.fill_(float(np.log(0.5 / (rows.sum() + 1))))
+        rare = rows * (state == self.table)
+        total = rare.sum() + 0.5
+        # With the weight of the rare rows, or of the numbers where there are no such rows.
+        weights = (rare + 0.5 / len(values)) * (1 + len(values) * 0.5 / total**2)
+        low, middle, high = weighted_quantiles(values, weights, np.array([0.25, 0.5, 0.75]))
         # Around the middle; or, for counts of any order of magnitude, from the bound on.
         places = [(float(middle), max(float(high - low), 1.0))]
-        if self.lower is not None:
-            places.append((float(self.lower), 1.0))
+        if self._first is not None:
+            places.append((float(self._first), 1.0))
         scores = []
+        inside = torch.from_numpy(values)
         for place in places:
-            self._place_at(place, codes, weights)
-            score = self._smooth(torch.from_numpy(codes), self._moved(None)[1]).numpy()
-            scores.append(float(np.average(score, weights=weights)))
-        self._place_at(places[int(np.argmax(scores))], codes, weights)
+            self._place_at(place, values, weights)
+            score = self._smooth(inside, self._moved(None)[1]).numpy()
+            seen = score > -np.inf  # all but the table's outliers
+            scores.append(float(np.average(score[seen], weights=weights[seen])))
+        self._place_at(places[int(np.argmax(scores))], values, weights)
 
     def _place_at(self, place: tuple[float, float], codes: np.ndarray, weights: np.ndarray) -> None:
         """Fit the smooth law to numbers, seen from one place."""
         center, scale = place
         self.place.copy_(torch.tensor(place))
         log_weights, means, deviations = _normal_mixture(
-            np.arcsinh((codes - center) / scale), weights, 0.5 / scale
+            np.arcsinh((codes - center) / scale), weights, 0.5 * self.step / scale
         )
         self.components[0] = torch.from_numpy(log_weights)
         self.components[1] = torch.from_numpy(means)
@@ -168,7 +208,13 @@ class Integers(nn.Module):
         of_state = shares.gather(-1, state[:, None]).squeeze(-1)
         smooth = shares[:, -1] + self._smooth(codes, components)
         in_table = torch.where(state < self.table, of_state, -torch.inf)
-        return torch.logaddexp(in_table, smooth)
+        seen = torch.logaddexp(in_table, smooth)
+        if self._all_seen:
+            return seen
+        center, scale = self.broad.tolist()
+        broad = log_mass(codes.numpy(), center, scale, self.lower, self.upper)
+        unseen = self.log_unseen + torch.from_numpy(broad)
+        return torch.logaddexp(seen + torch.log1p(-self.log_unseen.exp()), unseen)
 
     def sample(self, n: int, params: Tensor | None, uniform: np.ndarray) -> np.ndarray:
         """Draw ``n`` numbers by inversion; ``uniform`` is ``(n, 3)``."""
@@ -181,10 +227,11 @@ class Integers(nn.Module):
         t = t + np.exp(np.take_along_axis(log_scale, which, 1)) * (np.log(u) - np.log1p(-u))
         center, scale = self.place.tolist()
         with np.errstate(over="ignore"):
-            drawn = np.round(center + scale * np.sinh(t[:, 0].clip(-60, 60)))
-        lower = -_FARTHEST if self.lower is None else self.lower
-        upper = _FARTHEST if self.upper is None else self.upper
-        drawn = drawn.clip(lower, upper).astype(np.int64)
+            drawn = center + scale * np.sinh(t[:, 0].clip(-60, 60))
+        lower = -_FARTHEST if self._first is None else self._first
+        upper = _FARTHEST if self._last is None else self._last
+        # Ends of another step: the nearest multiple is within them.
+        drawn = (np.round(drawn / self.step) * self.step).clip(lower, upper).astype(np.int64)
         table = np.append(self.values.numpy(), 0)
         number: np.ndarray = np.where(state < self.table, table[state], drawn)
         return number
@@ -224,7 +271,8 @@ class Integers(nn.Module):
         weight, mean, log_scale = components
         center, scale = self.place
         v = codes.double()[:, None]
-        t_low, t_high = (torch.asinh((v + half - center) / scale) for half in (-0.5, 0.5))
+        half = 0.5 * self.step
+        t_low, t_high = (torch.asinh((v + side - center) / scale) for side in (-half, half))
         low, high = ((t - mean) * (-log_scale).exp() for t in (t_low, t_high))
         # log(s(b) - s(a)) = log s(b) + log s(-a) + log(1 - exp(a - b)), s the logistic function;
         # at a bound the interval goes on to infinity.
@@ -232,19 +280,32 @@ class Integers(nn.Module):
         # that of the derivative.
         gap = (high - low).clamp(min=1e-300)
         inner = F.logsigmoid(high) + F.logsigmoid(-low) + torch.log(-torch.expm1(-gap))
-        if self.lower is not None:
-            inner = torch.where(v <= self.lower, F.logsigmoid(high), inner)
-        if self.upper is not None:
-            inner = torch.where(v >= self.upper, F.logsigmoid(-low), inner)
-            if self.lower is not None and self.lower == self.upper:
+        first, last = self._first, self._last
+        if first is not None:
+            inner = torch.where(v <= first, F.logsigmoid(high), inner)
+        if last is not None:
+            inner = torch.where(v >= last, F.logsigmoid(-low), inner)
+            if first == last:
                 inner = torch.zeros_like(inner)
         total = (weight + inner).logsumexp(-1)
-        outside = torch.zeros_like(codes, dtype=torch.bool)
-        if self.lower is not None:
-            outside |= codes < self.lower
-        if self.upper is not None:
-            outside |= codes > self.upper
+        outside = codes % self.step != 0
+        if first is not None:
+            outside |= codes < first
+        if last is not None:
+            outside |= codes > last
         return torch.where(outside, -torch.inf, total)
+
+
+def _counted(codes: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the distinct numbers, ascending, and the weight of each."""
+    values, index = np.unique(codes, return_inverse=True)
+    return values, np.bincount(index, weights)
+
+
+def _without_unseen(law: Integers, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    """Add what files of before soft bounds and steps lack: all that is allowed is as seen."""
+    for name in ("log_unseen", "broad"):
+        state.setdefault(f"{prefix}{name}", getattr(law, name))
 
 
 def _normal_mixture(
@@ -283,7 +344,7 @@ Law = States | Integers
 def law_of(column: Discrete, table: int) -> Law:
     """Return the law of a column, not yet fitted; ``table`` is the size of an integer's table."""
     if column.kind == "integer":
-        return Integers(column.lower, column.upper, table)
+        return Integers(column.lower, column.upper, table, column.soft_lower, column.step)
     return States(column.size, unseen=column.kind == "categorical")
 
 

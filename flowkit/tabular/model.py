@@ -15,7 +15,7 @@ import flowkit
 from flowkit.errors import ArgumentError
 from flowkit.schema import Encoded, Schema
 from flowkit.schema.frames import length, rows
-from flowkit.tabular.continuous import ContinuousDensity
+from flowkit.tabular.continuous import FEWEST_ROWS, ContinuousDensity
 from flowkit.tabular.discrete import DiscreteBlock
 
 # Rows that are scored or drawn at a time: enough to keep the processor busy, few enough that ten
@@ -73,9 +73,13 @@ class TableModel:
         if not isinstance(schema, Schema):
             schema = replace(Schema.infer(table, schema), library=library)
         encoded = schema.encode(table)
+        spread = encoded.values
+        if (length(table) if weights is None else weights.sum()) >= FEWEST_ROWS:
+            # Narrow laws must not gain by values that rounding has made the same.
+            spread = schema.encode(table, spread=np.random.default_rng(seed)).values
         if weights is not None:  # rows of no weight are not there
             kept = weights > 0
-            encoded, weights = encoded.take(kept), weights[kept]
+            encoded, weights, spread = encoded.take(kept), weights[kept], spread[kept]
         discrete = continuous = None
         context = None
         if schema.discrete:
@@ -85,7 +89,7 @@ class TableModel:
             context = _context(discrete, encoded.codes)
         if schema.continuous:
             continuous = ContinuousDensity.fit(
-                encoded.values,
+                spread,
                 context,
                 weights,
                 circular=schema.circular,

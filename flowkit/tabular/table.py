@@ -7,7 +7,8 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import _check_feature_names, _check_n_features, validate_data
 
 from flowkit.errors import ArgumentError, ShapeError
-from flowkit.schema.frames import Arrays, length, names, opened_or_none
+from flowkit.schema.array_tables import Arrays
+from flowkit.schema.frames import length, names, opened_or_none
 
 
 def opened(X: Any) -> tuple[Any, str]:

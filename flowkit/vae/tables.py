@@ -232,9 +232,9 @@ class TableLikelihood(Likelihood):
         return torch.where(self._counted(codes, j), mass, 0.0)
 
     def _bounds(self, j: int) -> tuple[float | None, float | None]:
-        """Return the bounds of an integer, as rows hold it."""
+        """Return the bounds of an integer, soft ones too, as rows hold it."""
         about, middle = self.schema.discrete[j], float(self._middles[j])
-        lower = None if about.lower is None else about.lower - middle
+        lower = None if about.least is None else about.least - middle
         upper = None if about.upper is None else about.upper - middle
         return lower, upper
 
