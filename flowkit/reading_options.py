@@ -23,7 +23,7 @@ _OPTIONS: dict[str, tuple[Any, str]] = {
 }
 _FLAGS = {
     "header": (bool | None, "--header/--no-header", "Whether the first line is one of names."),
-    "empty": (bool, "--empty", "Keep columns without any value."),
+    "empty": (bool, "--empty", "Keep columns and rows without any value."),
     "total": (bool, "--total", "Keep a last row of totals."),
 }
 _PANEL = "Reading the table (what is not given is guessed, and said)"

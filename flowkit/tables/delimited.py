@@ -335,8 +335,11 @@ class DelimitedText:
 
     @property
     def _drops_blank_rows(self) -> bool:
-        """Whether rows without any value are left out, which takes all columns at once."""
-        return len(self.names) <= _WIDE
+        """Whether rows without any value are left out, which takes all columns at once.
+
+        They are kept where empty columns are kept: a table to be scored keeps all of its rows.
+        """
+        return len(self.names) <= _WIDE and not self.options.empty
 
     def _lines_above(self) -> int:
         """Return the records above the first row, as DuckDB counts them: blank lines too."""

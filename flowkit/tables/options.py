@@ -55,7 +55,7 @@ class ReadOptions:
             "boolean".
         sheet: the sheet of a workbook, the group or data set of an HDF5 file, the tree of a ROOT
             file, or the table of a FITS file, by name or number.
-        empty: whether columns without any value are kept.
+        empty: whether columns and rows without any value are kept.
         total: whether a last row of totals is kept.
 
     Raises:
