@@ -11,6 +11,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from flowkit.files import load, save
     from flowkit.flows import Flow
+    from flowkit.tables import read_table
     from flowkit.tabular import FlowDensity
 
 # Public names that live in a room of the library, loaded on first use.
@@ -18,6 +19,7 @@ _LAZY = {
     "Flow": "flowkit.flows",
     "FlowDensity": "flowkit.tabular",
     "load": "flowkit.files",
+    "read_table": "flowkit.tables",
     "save": "flowkit.files",
 }
 _ROOMS = (
@@ -32,6 +34,7 @@ _ROOMS = (
     "nets",
     "report",
     "schema",
+    "tables",
     "tabular",
     "testing",
     "training",
@@ -39,7 +42,7 @@ _ROOMS = (
     "vae",
 )
 
-__all__ = ["Flow", "FlowDensity", "__version__", "load", "save"]
+__all__ = ["Flow", "FlowDensity", "__version__", "load", "read_table", "save"]
 
 
 def __getattr__(name: str) -> Any:

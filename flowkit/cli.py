@@ -58,6 +58,12 @@ TableFile = Annotated[
 ]
 
 
+Column = Annotated[
+    list[str] | None,
+    typer.Option(help="NAME=KIND where the kind of a column is not to be inferred."),
+]
+
+
 @contextmanager
 def _exit_codes() -> Iterator[None]:
     """End with 2 for bad usage, 3 for bad data, 4 for a bad model file, and say why."""
@@ -80,9 +86,12 @@ def fit(
     table: TableFile,
     out: Annotated[Path, typer.Option(help="Where the model goes, .safetensors.")],
     effort: Annotated[str, typer.Option(help="fast, default or best.")] = "default",
-    column: Annotated[
-        list[str] | None,
-        typer.Option(help="NAME=KIND where the kind of a column is not to be inferred."),
+    column: Column = None,
+    schema: Annotated[
+        Path | None, typer.Option(help="A file that `flowkit schema --out` wrote.")
+    ] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="A column with the weights of the rows.")
     ] = None,
     holdout: Annotated[float, typer.Option(help="Share of rows to score and not fit.")] = 0.1,
     store_rows: Annotated[
@@ -97,24 +106,51 @@ def fit(
     """Fit the density of TABLE."""
     with _exit_codes():
         from flowkit import commands
-        from flowkit.errors import ArgumentError
 
-        pairs = [item.partition("=") for item in column or ()]
-        for name, equals, kind in pairs:
-            if not (name and equals and kind):
-                raise ArgumentError("column", "NAME=KIND", name + equals + kind)
         commands.fit(
             table,
             out,
             effort=effort,
             seed=seed,
-            columns={name: kind for name, _, kind in pairs},
+            columns=_kinds(column),
             holdout=holdout,
             store_rows=store_rows,
             max_seconds=max_seconds,
             force=force,
             reading=reading,
+            schema_file=schema,
+            weights_column=weights,
         )
+
+
+@app.command()
+@reads_a_table
+def schema(
+    table: TableFile,
+    out: Annotated[
+        Path | None, typer.Option(help="Where the schema goes, .toml: edit it, fit with --schema.")
+    ] = None,
+    column: Column = None,
+    force: Force = False,
+    *,
+    reading: dict[str, Any],
+) -> None:
+    """Show what each column of TABLE is taken to be, and why."""
+    with _exit_codes():
+        from flowkit import commands
+
+        commands.schema(table, columns=_kinds(column), out=out, force=force, reading=reading)
+
+
+def _kinds(items: list[str] | None) -> dict[str, str]:
+    """Return the kinds of columns from NAME=KIND."""
+    from flowkit.errors import ArgumentError
+
+    pairs = [item.rpartition("=") for item in items or ()]
+    for name, equals, kind in pairs:
+        if not (name and equals and kind):
+            raise ArgumentError("column", "NAME=KIND", name + equals + kind)
+    return {name: kind for name, _, kind in pairs}
 
 
 @app.command()

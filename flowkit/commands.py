@@ -18,10 +18,11 @@ from flowkit.errors import ArgumentError, DataError, ModelFileError
 from flowkit.metrics import mean, mean_difference
 from flowkit.report import make_report
 from flowkit.report.baselines import baselines
-from flowkit.schema import Encoded, Schema
+from flowkit.schema import Encoded, Schema, read_schema, write_schema
 from flowkit.schema.array_tables import Arrays
 from flowkit.schema.arrow_columns import type_of
 from flowkit.schema.arrow_tables import of_frame, take
+from flowkit.schema.frames import read
 from flowkit.tables import Note, ReadOptions, TableFile, TableWriter, check_output
 from flowkit.tables.options import KINDS
 from flowkit.tabular.estimator import FlowDensity
@@ -52,23 +53,19 @@ def fit(
     max_seconds: float | None,
     force: bool,
     reading: Mapping[str, Any] | None = None,
+    schema_file: Path | None = None,
+    weights_column: str | None = None,
 ) -> None:
-    """Fit a table, and say how likely the rows are that it did not see."""
+    """Fit a table, and print how likely the held-out rows are."""
     if out.suffix != ".safetensors":
         raise ArgumentError("out", "a name ending in .safetensors", out.name)
     _check_out(out, force)
     if not 0 <= holdout < 1:
         raise ArgumentError("holdout", "a share of at least 0 and below 1", holdout)
-    told, kinds = _told(columns)
-    with TableFile(path, ReadOptions(**(reading or {}), columns=told)) as file:
-        table, notes = file.read(), file.notes
+    table, schema, weights = _looked_at(path, columns, reading, schema_file, weights_column)
     if table.num_rows < _FEWEST_ROWS:
         expected = f"at least {_FEWEST_ROWS} rows to fit a density to"
         raise DataError("table", expected, f"{table.num_rows} in {path}")
-    schema = Schema.infer(table, kinds)
-    _console.print(f"[bold]{path}[/], {table.num_rows:,} rows")
-    _console.print(str(schema), highlight=False, markup=False)
-    _print_notes(notes)
     encoded = schema.encode(table)
     kept, held_out = split_rows(table.num_rows, holdout, seed)
     train, test = take(table, kept), take(table, held_out)
@@ -85,7 +82,12 @@ def fit(
         def tell(stage: str, done: int, total: int, message: str) -> None:
             bar.update(task, description=f"{stage}: {message}", completed=done / max(total, 1))
 
-        density.fit(train, progress=tell, stop=interrupted.is_set)
+        density.fit(
+            train,
+            sample_weight=None if weights is None else weights[kept],
+            progress=tell,
+            stop=interrupted.is_set,
+        )
     density.run_["split"] = describe_split(encoded, holdout, seed)
     density.save(out)
     if interrupted.is_set():
@@ -95,6 +97,68 @@ def fit(
         _console.print(f"{out}: fitted to {train.num_rows:,} rows; the others are scored above")
     else:
         _console.print(f"{out}: fitted to all rows")
+
+
+def schema(
+    path: Path,
+    *,
+    columns: Mapping[str, str],
+    out: Path | None,
+    force: bool,
+    reading: Mapping[str, Any] | None = None,
+) -> None:
+    """Print the schema of a table, and write it to a file for editing."""
+    if out is not None:
+        if out.suffix != ".toml":
+            raise ArgumentError("out", "a name ending in .toml", out.name)
+        _check_out(out, force)
+    _, found, _ = _looked_at(path, columns, reading, None, None)
+    if out is not None:
+        write_schema(out, found, reading)
+        _console.print(f"{out}: edit it, and fit with --schema {out}")
+
+
+def _looked_at(
+    path: Path,
+    columns: Mapping[str, str],
+    reading: Mapping[str, Any] | None,
+    schema_file: Path | None,
+    weights_column: str | None,
+) -> tuple[pa.Table, Schema, np.ndarray | None]:
+    """Read a table, and print what its columns are taken to be; return its row weights too."""
+    options = dict(reading or {})
+    overrides: dict[str, Any] = {}
+    if schema_file is not None:
+        overrides, as_written = read_schema(schema_file)
+        given = {key: value for key, value in options.items() if value}
+        options = {**options, **as_written, **given}
+    told, kinds = _told(columns)
+    with TableFile(path, ReadOptions.of(None, **options, columns=told)) as file:
+        table, notes = file.read(), file.notes
+    weights = None
+    if weights_column is not None:
+        table, weights = _weights(table, weights_column)
+    found = Schema.infer(table, {**overrides, **kinds})
+    _console.print(f"[bold]{path}[/], {table.num_rows:,} rows")
+    _console.print(str(found), highlight=False, markup=False, soft_wrap=True)
+    _print_notes(notes)
+    return table, found, weights
+
+
+def _weights(table: pa.Table, name: str) -> tuple[pa.Table, np.ndarray]:
+    """Return a table without a column, and the column as weights of its rows."""
+    if name not in table.column_names:
+        raise ArgumentError("weights", f"a column: {', '.join(table.column_names)}", repr(name))
+    series = read(table, name)
+    weights = series.values
+    if series.family not in ("integer", "float"):
+        raise DataError(f"column {name!r}", "numbers, to be weights of rows", series.family)
+    bad = series.missing | ~(weights >= 0) | ~np.isfinite(weights)
+    if bad.any():
+        row = int(np.flatnonzero(bad)[0])
+        got = "none" if series.missing[row] else weights[row]
+        raise DataError(f"column {name!r}, row {row}", "a weight of at least 0", got)
+    return table.drop_columns([name]), weights.astype(np.float64)
 
 
 def score(
@@ -226,7 +290,7 @@ def _interruptible() -> Iterator[threading.Event]:
 
 def _check_out(out: Path, force: bool) -> None:
     """Raise before any work if the result could not be written."""
-    if out.suffix not in (".safetensors", ".html", ".json"):
+    if out.suffix not in (".safetensors", ".html", ".json", ".toml"):
         check_output(out)
     if out.exists() and not force:
         raise ArgumentError("out", "a new file, or --force to replace it", f"{out}, which exists")
@@ -268,7 +332,7 @@ def _kind(arrow: pa.DataType) -> str | None:
 
 def _print_notes(notes: Sequence[Note]) -> None:
     for note in notes:
-        _console.print(f"- {note}", highlight=False, markup=False)
+        _console.print(f"- {note}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _named(chunk: Any, schema: Schema) -> Any:

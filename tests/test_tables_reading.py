@@ -417,7 +417,7 @@ READ = {
         lines("ticket,a", lambda i: f"{f'A/5 {i}' if i % 4 == 0 else 3000 + i},{i % 3}"),
         {},
         {"ticket": (S, ["A/5 0", "3001"])},
-        ["ticket: text, though many rows are numbers", "every row different: an identifier?"],
+        ["ticket: text, though many rows are numbers", "every row different: an identifier"],
     ),
     "apostrophes between thousands": (
         lines("a;b", lambda i: f"{WHOLE[i]:,}".replace(",", "'") + f".50;{i}"),
@@ -671,7 +671,7 @@ HARD_NOTES = {
     "mixdates": "dates written in 2 ways",
     "question": "`?` in 5 rows taken as missing",
     "emptycol": "1 empty column left out: notes",
-    "names": "every row different: an identifier?",
+    "names": "every row different: an identifier",
     "pandasindex": "counts the rows: an index?",
     "sentinel": "-999 in",
     "noheader": "the first row looks like data",

@@ -92,7 +92,7 @@ def analyse(
     # No density knows more of a column than the rows that it was fitted to.
     band = Band(len(new.number), min(SAMPLES, density.run_["rows"]), seed=seed)
     columns = {}
-    for name in model.schema.names:
+    for name in model.schema.modelled:
         ours, theirs = _keys(new, samples, name)
         if len(np.unique(np.concatenate([ours, theirs]))) == 1:
             continue  # a constant has no ranks
@@ -133,7 +133,7 @@ def analyse(
                 "held_out": float(np.median(distances.held_out)),
             },
         },
-        "columns": {name: _summary(new, samples, name) for name in model.schema.names},
+        "columns": {name: _summary(new, samples, name) for name in model.schema.modelled},
         "rank_correlations": _correlations(density, new, samples),
         "unlikely": _unlikely(density, new, old, samples),
         "training_curves": [] if model.continuous is None else model.continuous.curves,
@@ -291,8 +291,8 @@ def _summary(new: Rows, samples: Rows, name: str) -> dict[str, Any]:
 
 def _correlations(density: FlowDensity, new: Rows, samples: Rows) -> dict[str, Any]:
     """Return rank correlations of the columns of numbers, in data and samples."""
-    none = ("categorical", "empty")
-    names = [c.name for c in density.schema_.columns if c.kind not in none]
+    numbers = [c for c in density.schema_.columns if c.is_modelled and c.kind != "categorical"]
+    names = [c.name for c in numbers]
     found: dict[str, Any] = {"columns": names}
     for who, rows in (("held_out", new), ("samples", samples)):
         table = []

@@ -30,7 +30,7 @@ def blame(
         The gain in nats, ``(n, columns)``, infinite where the row is impossible and the new one
         is not; and which sample the best value is from, ``(n, columns)``.
     """
-    n, names = len(log_density), model.schema.names
+    n, names = len(log_density), model.schema.modelled
     gains, best = np.zeros((n, len(names))), np.zeros((n, len(names)), dtype=np.int64)
     for c, name in enumerate(names):
         codes = [j for j, d in enumerate(model.schema.discrete) if d.name == name]

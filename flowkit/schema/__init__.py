@@ -1,7 +1,17 @@
 """What the columns of a table are, and how its rows turn into codes and real values, and back."""
 
 from flowkit.schema.columns import KINDS, Column
+from flowkit.schema.document import read_schema, write_schema
 from flowkit.schema.moments import moments
 from flowkit.schema.schema import Discrete, Encoded, Schema
 
-__all__ = ["KINDS", "Column", "Discrete", "Encoded", "Schema", "moments"]
+__all__ = [
+    "KINDS",
+    "Column",
+    "Discrete",
+    "Encoded",
+    "Schema",
+    "moments",
+    "read_schema",
+    "write_schema",
+]

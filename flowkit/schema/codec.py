@@ -92,6 +92,13 @@ def from_integers(column: Column, codes: np.ndarray) -> np.ndarray:
     return np.where(far, codes, rounded(codes, column.step).astype(np.int64))
 
 
+def running(column: Column, rows_from: int, n: int) -> np.ndarray:
+    """Return the running numbers of ``n`` identifiers, as text in a column of text."""
+    numbers = np.arange(rows_from + 1, rows_from + n + 1)
+    is_number = step_of(column.dtype) is not None or "float" in column.dtype.lower()
+    return numbers if is_number else numbers.astype(str).astype(object)
+
+
 def levels(column: Column, series: Series, rows_from: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the code of each number, its place among the levels, and a log-density.
 

@@ -9,9 +9,23 @@ import numpy as np
 
 from flowkit._checks import check_choice, check_keys
 from flowkit.errors import ArgumentError
+from flowkit.schema.precision import is_duration
+from flowkit.schema.ticks import DAY
 
 CONTINUOUS = ("real", "positive", "bounded", "circular", "datetime")
-KINDS = (*CONTINUOUS, "integer", "categorical", "empty")
+KINDS = (*CONTINUOUS, "integer", "categorical", "identifier", "empty")
+
+# Kinds by other words that people have for them.
+WORDS: dict[str, dict[str, Any]] = {
+    "boolean": {"kind": "categorical"},
+    "code": {"kind": "categorical"},
+    "text": {"kind": "categorical"},
+    "number": {"kind": "real"},
+    "count": {"kind": "integer", "lower": 0.0},
+    "date": {"kind": "datetime"},
+    "time": {"kind": "circular", "period": DAY},
+    "duration": {"kind": "real"},
+}
 
 # Point masses that are printed.
 _SHOWN = 12
@@ -27,8 +41,9 @@ class Column:
         name: its name.
         kind: "real"; "positive", above zero; "bounded", between ``lower`` and ``upper``, of which
             one may be missing; "circular", an angle or time of day of some ``period``; "datetime";
-            "integer"; "categorical"; "empty", without any value, which
-            is left out of the density and comes back as it is.
+            "integer"; "categorical"; "identifier", another text or number in each row,
+            which is left out of the density and stored nowhere (samples are numbered); "empty",
+            without any value, which is left out too and comes back as it is.
         dtype: that of the table, in the words of its library; what samples are given.
         lower: bound from below of a "bounded" (open) or "integer" (included) column.
         upper: bound from above.
@@ -132,6 +147,11 @@ class Column:
             raise ArgumentError(where, "no bounds, as its levels are all there is", "some")
 
     @property
+    def is_modelled(self) -> bool:
+        """Whether the column has a part in the density."""
+        return self.kind not in ("identifier", "empty")
+
+    @property
     def is_continuous(self) -> bool:
         """Whether its values have a density, but for its atoms."""
         return self.kind in CONTINUOUS and not self.at_levels
@@ -139,7 +159,7 @@ class Column:
     @property
     def has_flag(self) -> bool:
         """Whether a flag in the discrete block says if a value is present, missing or an atom."""
-        if self.kind in ("categorical", "empty") or self.at_levels:
+        if self.kind == "categorical" or not self.is_modelled or self.at_levels:
             return False
         return self.missing or bool(self.atoms)
 
@@ -152,14 +172,16 @@ class Column:
         """Return the kind with its options, for people."""
         if self.kind == "empty":
             return "empty, only missing values: left out of the density, missing in samples too"
-        words = [self.kind]
+        if self.kind == "identifier":
+            return "identifier, another value in each row: not modelled, samples are numbered"
+        words = [self._word()]
         if self.kind == "categorical":
             words = [self._describe_categories()]
         if self.lower is not None:
             words.append(f"from {self.lower:g}")
         if self.upper is not None:
             words.append(f"to {self.upper:g}")
-        if self.period is not None:
+        if self.period is not None and self.period != DAY:
             words.append(f"of period {self.period:g}")
         if self.zone is not None:
             words.append(self.zone)
@@ -194,13 +216,26 @@ class Column:
             return f"{value:.10g}"
         return str(np.datetime64(round(value * 1e6), "us").astype("datetime64[s]"))
 
+    def _word(self) -> str:
+        """Return the kind in the plainest word for it."""
+        if self.kind == "circular" and self.period == DAY:
+            return "time of day"
+        if self.kind in ("real", "positive") and is_duration(self.dtype):
+            return "duration"
+        if self.at_levels and {*self.atoms} == {0.0, 1.0}:
+            return "boolean"
+        return self.kind
+
     def _describe_categories(self) -> str:
-        count, order = len(self.categories), "in order: " if self.ordered else ""
+        if self.categories == (False, True):
+            return "boolean"
+        count, order = len(self.categories), "in order " if self.ordered else ""
         more = ", ..." if count > 4 else ""
         shown = ", ".join(str(c) for c in self.categories[:4])
         unused = max(len(self.levels) - count, 0)
         without = f" ({unused:,} more without a row)" if unused else ""
-        return f"categorical, {count:,}{without}: {order}{shown}{more}"
+        word = "ordered category" if self.ordered else "categorical"
+        return f"{word}, {count:,}{without}: {order}{shown}{more}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return what differs from the defaults, ready for JSON."""
@@ -236,6 +271,7 @@ class Column:
             raise ArgumentError(
                 f"column {self.name!r}", f"a kind, or some of {sorted(known)}", options
             )
+        options = {**WORDS.get(options.get("kind", ""), {}), **_without_word(options)}
         kind = options.get("kind", self.kind)
         # What was inferred for another kind says nothing about this one.
         kept = asdict(self) if kind == self.kind else {"missing": self.missing}
@@ -249,6 +285,11 @@ class Column:
         """Return what the table says, whatever the column is taken to be."""
         own = ("name", "dtype", "levels", "ordered")
         return {name: getattr(self, name) for name in own}
+
+
+def _without_word(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options without their kind if that is another word for one."""
+    return {k: v for k, v in options.items() if k != "kind" or v not in WORDS}
 
 
 def _plain(value: Any) -> Any:

@@ -19,6 +19,9 @@ _OWN_VALUES = 0.5
 # Two whole numbers, each in so many rows, are a flag; 0 and 1 are one always.
 _BINARY_ROWS = 5
 
+# Text that differs in nearly all of so many rows is an identifier.
+_FEWEST_NAMES, _NEARLY = 20, 0.95
+
 # Fewer numbers among text may well be names.
 _MANY_NUMBERS = 10
 
@@ -28,7 +31,8 @@ def infer(series: Series, *, distinct_rows: int, told: bool = False) -> Column:
 
     Text, booleans and categorical dtypes are categorical, the last with the dtype's own levels,
     times datetimes. Times of day are circular, durations real, both in seconds; stretches of the
-    calendar are integers. A column without a value is empty.
+    calendar are integers. A column without a value is empty, and text that differs in nearly
+    all of twenty rows or more is an identifier: neither has a part in the density.
 
     Whole numbers are integers; so are floats that are all whole and repeat, or have gaps, as
     integers with missing values are stored. Other numbers are real. Bounds are never inferred, as
@@ -62,6 +66,8 @@ def infer(series: Series, *, distinct_rows: int, told: bool = False) -> Column:
             return replace(column, kind="categorical", categories=(False, True))
         if not told:
             _check_no_numbers(series, values, counts)
+            if len(present) >= _FEWEST_NAMES and len(values) >= _NEARLY * len(present):
+                return replace(column, kind="identifier")
         order = np.lexsort((values, -counts))  # the frequent first
         return replace(column, kind="categorical", categories=tuple(values[order].tolist()))
     if series.family == "period":

@@ -30,6 +30,12 @@ def step_of(dtype: str) -> float | None:
     return 1.0 if _INTEGER.match(words) or words == "int" else None
 
 
+def is_duration(dtype: str) -> bool:
+    """Return whether the values of a dtype are stretches of time."""
+    words = _plain(dtype)
+    return words.startswith(("timedelta", "duration"))
+
+
 def float_of(dtype: str) -> type[np.floating]:
     """Return NumPy's float of no more digits than a dtype has."""
     words = _plain(dtype)

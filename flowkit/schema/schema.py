@@ -145,12 +145,20 @@ class Schema:
             columns.append(column)
         if all(column.kind == "empty" for column in columns):
             raise DataError("table", "a value in at least one column", "only missing ones")
+        if not any(column.is_modelled for column in columns):
+            expected = "a column to model (give one the kind categorical if it is no identifier)"
+            raise DataError("table", expected, "identifiers alone")
         return cls(tuple(columns), library)
 
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the columns."""
         return tuple(column.name for column in self.columns)
+
+    @property
+    def modelled(self) -> tuple[str, ...]:
+        """Names of the columns that have a part in the density."""
+        return tuple(column.name for column in self.columns if column.is_modelled)
 
     @cached_property
     def discrete(self) -> tuple[Discrete, ...]:
@@ -222,6 +230,8 @@ class Schema:
         values = np.full((n, len(self.continuous)), np.nan)
         log_slopes, log_unseen = np.zeros(values.shape), np.zeros(codes.shape)
         for column in self.columns:
+            if column.kind == "identifier":
+                continue
             series = frames.read(table, column.name, rows_from=rows_from)
             codec.check_finite(series, rows_from)
             if column.kind == "empty":
@@ -254,15 +264,19 @@ class Schema:
                 codes[:, at[0]] = state
         return Encoded(codes, values, log_slopes, log_unseen)
 
-    def decode(self, codes: np.ndarray, values: np.ndarray) -> Any:
+    def decode(self, codes: np.ndarray, values: np.ndarray, *, rows_from: int = 0) -> Any:
         """Return codes and values as a table like the one that the schema was inferred from.
 
         Numbers and times are rounded to the step of their column, and are never beyond what its
-        dtype holds.
+        dtype holds. Identifiers are numbered from ``rows_from + 1`` on.
         """
         decoded = []
         for column in self.columns:
-            values_of, missing = self._decoded(column, codes, values)
+            if column.kind == "identifier":
+                values_of = codec.running(column, rows_from, len(codes))
+                missing = np.zeros(len(codes), dtype=bool)
+            else:
+                values_of, missing = self._decoded(column, codes, values)
             decoded.append(  # what is built goes by the dtype, not by the family
                 Series(
                     column.name,
@@ -317,13 +331,16 @@ class Schema:
         width = max(map(len, self.names))
         return "\n".join(f"{c.name:<{width}}  {c.describe()}" for c in self.columns)
 
+    def _column(self, name: str) -> Column:
+        return self.columns[self.names.index(name)]
+
     def _check_columns(self, table: Any) -> None:
         names = frames.names(table)
         if isinstance(table, np.ndarray) and len(names) != len(self.names):
             raise DataError("table", f"{len(self.names)} columns", len(names))
         if not isinstance(table, np.ndarray):
             for name in self.names:
-                if name not in names:
+                if name not in names and self._column(name).kind != "identifier":
                     raise DataError(f"column {name!r}", "a column of that name", "none")
 
 
@@ -344,6 +361,10 @@ def _complete(column: Column, series: Series, told: Any) -> Column:
         raise DataError(where, f"at least one value, to be {column.kind}", "only missing ones")
     if column.kind == "empty":
         _check_empty(series, 0)
+        return column
+    if column.kind == "identifier":
+        if series.family not in ("text", "integer", "float"):
+            raise DataError(where, "text or numbers, to be an identifier", series.family)
         return column
     if series.levels is not None and column.kind != "categorical":
         expected = f"numbers, to be {column.kind} (give it a dtype without categories)"

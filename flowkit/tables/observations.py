@@ -46,8 +46,8 @@ def observe(
     for f in _different(relation, named, rows):
         if f.form.hint != "code":
             hints[f.name] = "identifier"
-        text = "every row different: an identifier?"
-        notes.append(Note(f.name, text, f"--drop {quoted(f.name)}"))
+        text = "every row different: an identifier, which is not modelled"
+        notes.append(Note(f.name, text, f"--column {quoted(f'{f.name}=categorical')}"))
     return named, notes, hints
 
 

@@ -140,8 +140,10 @@ class TableModel:
 
     def sample_chunks(self, n: int, rng: np.random.Generator) -> Iterator[Any]:
         """Draw ``n`` rows as tables of at most `CHUNK` rows, one after the other."""
+        drawn = 0
         for k in _sizes(n):
-            yield self.schema.decode(*self._draw(k, rng))
+            yield self.schema.decode(*self._draw(k, rng), rows_from=drawn)
+            drawn += k
 
     def percentile(self, log_density: np.ndarray) -> np.ndarray:
         """Return the share of training rows that are less likely, in percent, ``(rows,)``."""
