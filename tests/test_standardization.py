@@ -352,6 +352,21 @@ def test_several_flows_have_the_maps_that_each_would_have_alone(seeds):
             torch.testing.assert_close(t, u, atol=3e-5, rtol=1e-4, msg=name)
 
 
+def test_flows_of_one_fit_are_alike_where_only_some_need_a_map():
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(300, 2, generator=generator)
+    x = (x - x.mean(0)) / x.std(0) + 0.1  # as far from 0 as is left alone, in about half the splits
+    options = {"steps": 10, "validation": 0.3, "batch_size": 64, "learning_rate": 3e-3}
+    alone, together = ([named_flow("maf", 2) for _ in range(4)] for _ in range(2))
+    for seed, flow in enumerate(alone):
+        fit(flow, x, seed=seed, **options)
+    assert {hasattr(flow.transform, "standardize") for flow in alone} == {True, False}
+    fit_many(together, x, **options)
+    for one, other in zip(alone, together, strict=True):
+        assert hasattr(other.transform, "standardize")
+        torch.testing.assert_close(other.log_prob(x), one.log_prob(x), atol=3e-5, rtol=1e-4)
+
+
 # Columns that keep their units
 
 

@@ -84,6 +84,7 @@ def train(
             batch_size=batch_size,
             schedule=schedule,
             average=0.999,
+            standardize=False,  # the preprocessing is the papers', and nothing beside it
             validate_every=max(min(int(epoch), _VALIDATE_EVERY), 1),
             max_seconds=max(60 * leg, 0.001),
             checkpoint=path.with_suffix(".safetensors"),
