@@ -8,14 +8,15 @@ from flowkit.errors import DataError
 from flowkit.schema.columns import Column
 from flowkit.schema.dtypes import float_dtype
 from flowkit.schema.frames import Series
-from flowkit.schema.masses import point_masses, sentinels
+from flowkit.schema.masses import few_levels, point_masses, sentinels
 from flowkit.schema.steps import decimal_step, shared_factor, time_step
 
 # Where fewer than this share of the rows bring a value of their own, values repeat.
 _OWN_VALUES = 0.5
 
-# Two whole numbers, each in so many rows, are a flag; 0 and 1 are one always.
-_BINARY_ROWS = 5
+# Whole numbers, each in so many rows, are levels if they are two, or few and at most this share of
+# the numbers between the first and the last: 1, 2, 5, 10, but not 0 to 10.
+_LEVEL_ROWS, _SPARSE = 5, 0.5
 
 # Fewer numbers among text may well be names.
 _MANY_NUMBERS = 10
@@ -74,14 +75,20 @@ def with_masses(
         few: whether all repeated values of a column that has few are point masses.
     """
     found = point_masses(levels, counts, rows, few=few)
-    smooth = levels[~np.isin(levels, found.atoms)]
-    step = column.step
+    off_atoms = ~np.isin(levels, found.atoms)
+    smooth, step = levels[off_atoms], column.step
     if step is None and column.kind == "datetime":
         step = time_step(smooth)
     elif step is None:
         step = decimal_step(smooth, float(np.finfo(float_dtype(column.dtype)).eps))
+    repeats = len(smooth) < _OWN_VALUES * counts[off_atoms].sum()
     return replace(
-        column, atoms=found.atoms, levels=found.levels, sentinels=found.sentinels, step=step
+        column,
+        atoms=found.atoms,
+        levels=found.levels,
+        sentinels=found.sentinels,
+        step=step,
+        resolution=column.resolution or (step if repeats else None),
     )
 
 
@@ -94,9 +101,9 @@ def as_integer(column: Column, levels: np.ndarray, counts: np.ndarray) -> Column
         counts: their rows.
     """
     column = replace(column, kind="integer")
-    binary = set(levels.tolist()) <= {0, 1} or (len(levels) == 2 and counts.min() >= _BINARY_ROWS)
-    if len(levels) == 1 or binary:
-        return replace(column, levels=True, atoms=tuple(levels.tolist()))
+    if _are_levels(levels, counts):
+        frequent = levels[np.argsort(-counts, kind="stable")]
+        return replace(column, levels=True, atoms=tuple(frequent.tolist()))
     far = sentinels(levels, counts)
     usual = levels[~np.isin(levels, [value for value, _ in far])]
     factor = shared_factor(usual)
@@ -106,6 +113,17 @@ def as_integer(column: Column, levels: np.ndarray, counts: np.ndarray) -> Column
         step=float(factor) if factor > 1 else None,
         sentinels=far,
     )
+
+
+def _are_levels(levels: np.ndarray, counts: np.ndarray) -> bool:
+    """Return whether whole numbers are a constant, a flag, or few with most numbers left out."""
+    if len(levels) == 1 or set(levels.tolist()) <= {0, 1}:
+        return True
+    if counts.min() < _LEVEL_ROWS:
+        return False
+    span = (levels[-1] - levels[0]) // shared_factor(levels) + 1
+    sparse = len(levels) <= _SPARSE * span
+    return len(levels) == 2 or bool(sparse and len(few_levels(levels, counts)))
 
 
 def _check_no_numbers(series: Series, values: np.ndarray, counts: np.ndarray) -> None:
