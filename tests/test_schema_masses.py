@@ -9,6 +9,7 @@ import torch
 from flowkit import FlowDensity
 from flowkit.errors import ArgumentError
 from flowkit.gan import DequantizedTable
+from flowkit.report.unlikely import blame
 from flowkit.schema import Column, Schema
 
 N = 600
@@ -33,11 +34,12 @@ def probability(density: FlowDensity, values) -> np.ndarray:
 
 PRICES = (1.5, 2.0, 4.25, 9.99)
 DOSES = (0.1, 0.3, 1.0, 3.0, 10.0)
+COINS = (1, 2, 5, 10, 20, 50, 100)
 HALVES = tuple(np.arange(1, 11) / 2)
 DATES = tuple(np.array(["2024-01-01", "2024-02-01", "2024-03-01"], dtype="datetime64[us]"))
 
 
-@pytest.mark.parametrize("values", [PRICES, DOSES, HALVES, DATES])
+@pytest.mark.parametrize("values", [PRICES, DOSES, HALVES, COINS, DATES])
 def test_few_levels_are_drawn_exactly_and_as_often_as_they_are_scored(values):
     x = drawn_from(values)
     density = fitted(x)
@@ -77,7 +79,7 @@ def test_levels_and_the_line_between_them_have_mass_one(kind):
         assert probability(density, [-1.0])[0] == 0
 
 
-@pytest.mark.parametrize("values", [(0, 1), (1, 2), (7,), (-3, 12)])
+@pytest.mark.parametrize("values", [(0, 1), (1, 2), (7,), (-3, 12), COINS])
 def test_whole_levels_and_all_other_integers_have_mass_one(values):
     x = drawn_from(values)
     density = fitted(x)
@@ -141,6 +143,14 @@ def test_levels_beside_other_columns_keep_their_dependence():
     assert density.schema_.continuous == ("effect",)
 
 
+def test_counts_are_no_levels():
+    """They may go on: 0 to 7 in a table are no reason against 8."""
+    column = column_of(np.random.default_rng(0).poisson(2, N))
+    assert (column.kind, column.at_levels, column.soft_lower) == ("integer", False, 0.0)
+    rare = column_of(np.append(drawn_from((1, 2, 50)), [70, 81]))
+    assert not rare.at_levels
+
+
 def test_levels_come_back_from_rows_of_noise():
     """A generator of a table draws no other state than the levels."""
     table = pd.DataFrame({"dose": drawn_from(DOSES), "flag": drawn_from((0, 1))})
@@ -149,6 +159,19 @@ def test_levels_come_back_from_rows_of_noise():
     back = rows.decode(torch.from_numpy(x))
     assert set(back["dose"]) == set(DOSES)
     assert set(back["flag"]) == {0, 1}
+
+
+def test_a_number_off_the_levels_is_blamed_by_probabilities():
+    """The gain is that of the unseen's probability, whatever the column's units."""
+    x = drawn_from(DOSES)
+    for unit in (1e-6, 1.0, 1e6):
+        density = fitted(x * unit)
+        rows = pd.DataFrame({"x": [2.0 * unit]})
+        encoded = density.schema_.encode(rows)
+        samples = density.schema_.encode(density.sample(200, random_state=0))
+        gains, _ = blame(density.model_, encoded, density.score_samples(rows), samples)
+        largest = np.unique(x, return_counts=True)[1].max() / N
+        assert gains[0, 0] == pytest.approx(np.log(largest / (0.5 / (N + 1))), abs=0.05)
 
 
 # Sentinels

@@ -110,20 +110,23 @@ def test_draws_are_multiples_in_the_dtype_of_the_table(x):
 
 
 def test_the_mass_of_a_cell_is_density_times_step():
-    """Of 20,000 draws, and summed over all multiples."""
-    x = np.round(np.random.default_rng(1).normal(0, 1.5, 99), 1)
+    """Of 40,000 draws, by cell and by the distribution function; and summed over all multiples."""
+    x = np.round(2 * np.random.default_rng(1).normal(0, 6, 99)) / 2
     density = fitted(x[:, None])
     column = density.schema_.columns[0]
-    assert column.step == 0.1
+    assert column.step == 0.5
     assert not column.atoms
-    cells = np.round(np.arange(-40_000, 40_001) * 0.1, 1)
-    mass = 0.1 * np.exp(density.score_samples(cells[:, None]))
+    cells = np.arange(-40_000, 40_001) * 0.5
+    mass = 0.5 * np.exp(density.score_samples(cells[:, None]))
     assert mass.sum() == pytest.approx(1, abs=1e-4)
-    drawn = density.sample(20_000, random_state=0)[:, 0]
+    drawn = density.sample(40_000, random_state=0)[:, 0]
     often = mass > 1e-3
     counts = np.array([(drawn == cell).sum() for cell in cells[often]])
-    expected = 20_000 * mass[often]
+    expected = 40_000 * mass[often]
     assert np.abs((counts - expected) / np.sqrt(expected)).max() < 4.5
+    # A draw half a step aside would be 0.017 off.
+    below = np.searchsorted(np.sort(drawn), cells, side="right") / 40_000
+    assert np.abs(below - np.cumsum(mass)).max() < 0.008
 
 
 def test_narrow_laws_gain_nothing_by_rounding():
@@ -159,10 +162,19 @@ def test_rounding_stays_within_the_bounds(column, values, expected):
     assert np.isfinite(again.log_jacobian).all()
 
 
+def test_values_that_hardly_repeat_are_not_spread():
+    """Noise would only hide the few that do, and how fine they were written."""
+    normal = np.random.default_rng(0).normal(size=(500, 2))
+    x = np.stack([normal[:, 0].round(5), normal[:, 1].round(1)], axis=1)
+    fine, coarse = Schema.infer(x).columns
+    assert (fine.step, fine.resolution) == (1e-5, None)
+    assert (coarse.step, coarse.resolution) == (0.1, 0.1)
+
+
 @pytest.mark.parametrize("kind", ["positive", "bounded"])
 def test_values_are_not_spread_beyond_a_bound(kind):
     options = {"lower": 0.0, "upper": 1.0} if kind == "bounded" else {}
-    schema = Schema((Column("x", kind, step=0.5, **options),), "pandas")
+    schema = Schema((Column("x", kind, resolution=0.5, **options),), "pandas")
     table = pd.DataFrame({"x": np.full(1000, 0.1)})
     spread = schema.encode(table, spread=np.random.default_rng(0))
     assert np.isfinite(spread.log_jacobian).all()
@@ -170,6 +182,17 @@ def test_values_are_not_spread_beyond_a_bound(kind):
 
 
 # Whole numbers
+
+
+def test_integers_that_are_multiples_have_all_the_mass_but_half_a_row():
+    x = 25 * np.round(NORMAL * 10).astype(np.int64)
+    density = fitted(x[:, None])
+    assert density.schema_.columns[0].step == 25
+    every = np.arange(-300_000, 300_000)
+    p = np.exp(density.score_samples(every[:, None]))
+    assert p.sum() == pytest.approx(1, abs=1e-4)
+    assert p[every % 25 != 0].sum() < 0.5 / 81
+    assert (p > 0).all()
 
 
 @pytest.mark.parametrize("n", [90, 400])

@@ -46,7 +46,10 @@ def blame(
             new.codes[:, codes] = given.codes[:, codes]
             new.values[:, values] = given.values[:, values]
             new.log_slopes[:, values] = given.log_slopes[:, values]
-            new.log_unseen[:, codes] = given.log_unseen[:, codes]
+            # The density of a number off the levels is none to compare with a probability.
+            own = new.log_unseen[:, codes]
+            impossible = own == -np.inf
+            new.log_unseen[:, codes] = np.where(impossible, given.log_unseen[:, codes], own)
             return new
 
         tried = _spread(samples, codes, values)

@@ -177,11 +177,10 @@ def _is_number(value: Any) -> bool:
 
 
 def spread(column: Column, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return numbers spread evenly within the step of their column, but not beyond its bounds."""
-    step = column.step or column.resolution
-    if step is None:
+    """Return numbers spread evenly within their resolution, but not beyond bounds."""
+    if column.resolution is None:
         return x
-    moved = x + step * (rng.random(len(x)) - 0.5)
+    moved = x + column.resolution * (rng.random(len(x)) - 0.5)
     inside = to_line(column, moved)[1] > -np.inf
     result: np.ndarray = np.where(inside, moved, x)
     return result

@@ -53,7 +53,8 @@ class Column:
         missing: whether values may be missing.
         atoms: values of a continuous column that rows share to the last digit: zeros, caps,
             defaults, sentinels. They have a probability, and no density.
-        resolution: the same as ``step`` for a fit, and without effect on samples; of older files.
+        resolution: the width in which fits see values spread evenly: the step, if rounding has
+            made many values equal.
         levels: all categories of the table's dtype in its order, those without a row too; samples
             have them again. Empty of a dtype that has none of its own.
         ordered: whether the order of the levels has a meaning.
@@ -62,9 +63,8 @@ class Column:
             an unseen category, spread over them by a broad law.
         step: the step in which the numbers or times were written down, of which each value of
             the table is a multiple; seconds for times. Samples are rounded to it. The density of a
-            continuous column is that of a value spread evenly within the step, as fits see it: a
-            multiple of the step has the probability density x step. An integer that is no multiple
-            has little mass.
+            continuous column is that of a value spread evenly within the step: a multiple of the
+            step has the probability density x step. An integer that is no multiple has little mass.
         soft_lower: a bound that the integers of the table keep to: 0 for counts. Numbers below
             have the probability of half a row among them, and are never drawn.
         sentinels: values far from all others that several rows share exactly, each with its

@@ -7,7 +7,7 @@ import numpy as np
 
 from flowkit.errors import DataError
 from flowkit.schema.columns import Category, Column
-from flowkit.schema.masses import point_masses, sentinels
+from flowkit.schema.masses import few_levels, point_masses, sentinels
 from flowkit.schema.precision import float_of
 from flowkit.schema.series import Series
 from flowkit.schema.steps import decimal_step, shared_factor, time_step
@@ -16,8 +16,9 @@ from flowkit.schema.ticks import DAY
 # Where fewer than this share of the rows bring a value of their own, values repeat.
 _OWN_VALUES = 0.5
 
-# Two whole numbers, each in so many rows, are a flag; 0 and 1 are one always.
-_BINARY_ROWS = 5
+# Whole numbers, each in so many rows, are levels if they are two, or few and at most this share of
+# the numbers between the first and the last: 1, 2, 5, 10, but not 0 to 10.
+_LEVEL_ROWS, _SPARSE = 5, 0.5
 
 # Text that differs in nearly all of so many rows is an identifier.
 _FEWEST_NAMES, _NEARLY = 20, 0.95
@@ -99,14 +100,20 @@ def with_masses(
         few: whether all repeated values of a column that has few are point masses.
     """
     found = point_masses(levels, counts, len(series.values), few=few)
-    smooth = levels[~np.isin(levels, found.atoms)]
-    step = column.step
+    off_atoms = ~np.isin(levels, found.atoms)
+    smooth, step = levels[off_atoms], column.step
     if step is None and series.family in ("time", "clock", "duration"):
         step = time_step(smooth)
     elif step is None:
         step = decimal_step(smooth, float(np.finfo(float_of(column.dtype)).eps))
+    repeats = len(smooth) < _OWN_VALUES * counts[off_atoms].sum()
     return replace(
-        column, atoms=found.atoms, at_levels=found.levels, sentinels=found.sentinels, step=step
+        column,
+        atoms=found.atoms,
+        at_levels=found.levels,
+        sentinels=found.sentinels,
+        step=step,
+        resolution=column.resolution or (step if repeats else None),
     )
 
 
@@ -119,9 +126,9 @@ def as_integer(column: Column, levels: np.ndarray, counts: np.ndarray) -> Column
         counts: their rows.
     """
     column = replace(column, kind="integer")
-    binary = set(levels.tolist()) <= {0, 1} or (len(levels) == 2 and counts.min() >= _BINARY_ROWS)
-    if len(levels) == 1 or binary:
-        return replace(column, at_levels=True, atoms=tuple(levels.tolist()))
+    if _are_levels(levels, counts):
+        frequent = levels[np.argsort(-counts, kind="stable")]
+        return replace(column, at_levels=True, atoms=tuple(frequent.tolist()))
     far = sentinels(levels, counts)
     usual = levels[~np.isin(levels, [value for value, _ in far])]
     factor = shared_factor(usual)
@@ -142,6 +149,17 @@ def _seen(series: Series, present: np.ndarray) -> tuple[Category, ...]:
     if series.ordered and series.levels:
         return tuple(level for level in series.levels if level in counts)
     return tuple(sorted(counts, key=lambda level: (-counts[level], str(level))))
+
+
+def _are_levels(levels: np.ndarray, counts: np.ndarray) -> bool:
+    """Return whether whole numbers are a constant, a flag, or few with most numbers left out."""
+    if len(levels) == 1 or set(levels.tolist()) <= {0, 1}:
+        return True
+    if counts.min() < _LEVEL_ROWS:
+        return False
+    span = (levels[-1] - levels[0]) // shared_factor(levels) + 1
+    sparse = len(levels) <= _SPARSE * span
+    return len(levels) == 2 or bool(sparse and len(few_levels(levels, counts)))
 
 
 def _check_no_numbers(series: Series, values: np.ndarray, counts: np.ndarray) -> None:

@@ -43,9 +43,9 @@ def point_masses(levels: np.ndarray, counts: np.ndarray, rows: int, *, few: bool
         few: whether repeated values may be point masses because there are few.
     """
     far = sentinels(levels, counts)
-    chosen = _few(levels, counts) if few or len(levels) == 1 else np.zeros(0, dtype=np.int64)
-    # The frequent first: the rarest of many levels share a feature.
-    chosen = chosen[np.argsort(-counts[chosen], kind="stable")]
+    chosen = np.zeros(0, dtype=np.int64)
+    if few or len(levels) == 1:
+        chosen = few_levels(levels, counts)
     if not len(chosen):
         chosen = _heavy(counts, rows)
     atoms = [float(levels[i]) + 0.0 for i in chosen]  # -0.0 is 0.0
@@ -75,19 +75,19 @@ def sentinels(levels: np.ndarray, counts: np.ndarray) -> tuple[tuple[float, int]
     return ()
 
 
-def _few(levels: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Return the indices of the levels of a column that has few, none of any other."""
-    repeated = np.flatnonzero(counts >= 2)
-    on_levels = counts[repeated].sum()
-    if len(levels) == 1:
-        return np.zeros(1, dtype=np.int64)
-    if (
-        0 < len(repeated) <= _FEW_LEVELS
-        and on_levels >= _LEVEL_ROWS * len(repeated)
-        and on_levels >= _LEVEL_SHARE * counts.sum()
-    ):
-        return repeated
-    return repeated[:0]
+def few_levels(levels: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Return the indices of the levels of a column that has few, the frequent first.
+
+    There are none in any other column. A few rows may be off the levels.
+    """
+    chosen = np.flatnonzero(counts >= 2) if len(levels) > 1 else np.zeros(1, dtype=np.int64)
+    rows = counts[chosen].sum()
+    few = 0 < len(chosen) <= _FEW_LEVELS and rows >= _LEVEL_SHARE * counts.sum()
+    if len(levels) > 1 and not (few and rows >= _LEVEL_ROWS * len(chosen)):
+        return chosen[:0]
+    # The rarest of many levels share a feature.
+    ordered: np.ndarray = chosen[np.argsort(-counts[chosen], kind="stable")]
+    return ordered
 
 
 def _heavy(counts: np.ndarray, rows: int) -> np.ndarray:

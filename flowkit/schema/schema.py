@@ -22,7 +22,7 @@ class Discrete:
     Args:
         name: the table's column.
         kind: "flag": 0 the value is present, 1 and on the atoms, and after them missing, if it
-            may be; "categorical"; or "integer".
+            may be; "categorical", which numbers of few levels are here, too; or "integer".
         size: number of known states of a flag or categorical; a categorical has one more code,
             ``size``, for whatever is unseen.
         lower: least allowed integer, None for none.
@@ -216,7 +216,7 @@ class Schema:
             rows_from: number of the first row, for messages.
             on_unknown: "score" gives categories that are new a code of their own, "raise" an
                 error.
-            spread: for a fit: spreads values that were rounded evenly within their step.
+            spread: for a fit: spreads values that were rounded evenly within their resolution.
 
         Raises:
             DataError: a column is missing, or a value is none of its kind; column and row are

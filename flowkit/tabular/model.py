@@ -74,7 +74,8 @@ class TableModel:
             schema = replace(Schema.infer(table, schema), library=library)
         encoded = schema.encode(table)
         spread = encoded.values
-        if (length(table) if weights is None else weights.sum()) >= FEWEST_ROWS:
+        rounded = any(column.resolution for column in schema.columns)
+        if rounded and (length(table) if weights is None else weights.sum()) >= FEWEST_ROWS:
             # Narrow laws must not gain by values that rounding has made the same.
             spread = schema.encode(table, spread=np.random.default_rng(seed)).values
         if weights is not None:  # rows of no weight are not there
