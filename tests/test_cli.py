@@ -144,7 +144,7 @@ def test_beside_a_gaussian(tmp_path):
         (None, 3, "none at"),
         ("", 3, "table"),
         ("x,y\n", 3, "at least one row"),
-        ("x,y\n1,2\n3\n", 3, "Expected 2 columns"),
+        ("x,y\n1,2\n3\n", 3, "expected 2 columns"),
         ("x,y\n1,inf\n2,3\n", 3, "column 'y', row 0"),
         ("x,y\n,\n,\n", 3, "at least one row"),
         ("x,y\n1,2\n", 3, "at least 2 rows"),

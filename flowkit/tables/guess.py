@@ -107,7 +107,7 @@ def _all_plain(values: Mapping[str, float], context: Context) -> bool:
     if context.decimal == "," or context.comma or context.thousands == ".":
         return False
     return all(
-        numbers.is_plain(v) and (len(v) < 8 or "." in v) and (v[0] != "0" or "." in v or v == "0")
+        numbers.is_plain(v) and (len(v) < 6 or "." in v) and (v[0] != "0" or "." in v or v == "0")
         for v in values
     )
 
