@@ -699,8 +699,13 @@ def test_files_that_cannot_be_opened(tmp_path):
             assert part in str(error.value)
     with pytest.raises(DataError, match="download it first"):
         read_table("https://example.org/houses.csv")
-    with pytest.raises(ArgumentError, match="a name ending in one of .csv"):
-        read_table(tmp_path / "houses.doc")
+    with pytest.raises(DataError, match="download it first"):
+        read_table(Path("https://example.org/houses"))
+    (tmp_path / "houses.asc").write_text(good)
+    assert read_table(tmp_path / "houses.asc").table.num_rows == N
+    (tmp_path / "houses.zip").write_bytes(b"PK\x03\x04" + bytes(100))
+    with pytest.raises(DataError, match="a zip archive.*unpack it"):
+        read_table(tmp_path / "houses.zip")
     if os.geteuid():
         with pytest.raises(DataError, match="no right to read"):
             read_table(tmp_path / "closed.csv")

@@ -12,7 +12,7 @@ from typing import Any, Self
 import pyarrow as pa
 
 from flowkit.errors import DataError
-from flowkit.tables.formats import TEXT, check_file, format_of
+from flowkit.tables.formats import TEXT, check_file, format_to_read
 from flowkit.tables.options import Note, ReadOptions
 
 _ROWS = 65_536
@@ -40,7 +40,7 @@ class TableFile:
     number of rows.
 
     Args:
-        path: the file; the ending of its name is its format.
+        path: the file; the ending of its name is its format, text if it is none of them.
         options: how it is written, where that is not to be guessed.
         **changes: single options in place of those in ``options``.
 
@@ -56,7 +56,7 @@ class TableFile:
     Raises:
         DataError: the file is not there, is no table, or has a value that is none of its column's
             kind.
-        ArgumentError: an option that does not fit, or a name of no known format.
+        ArgumentError: an option that does not fit.
 
     Example:
         >>> path = Path(tempfile.mkdtemp(), "houses.csv")
@@ -78,8 +78,8 @@ class TableFile:
         self, path: str | os.PathLike[str], options: ReadOptions | None = None, **changes: Any
     ) -> None:
         self.options = ReadOptions.of(options, **changes)
-        ending = format_of(path) if "://" not in os.fspath(path) else ""
         self.path = check_file(path)
+        ending = format_to_read(path)
         self._folder = tempfile.TemporaryDirectory(prefix="flowkit-")
         self._finalizer = weakref.finalize(self, self._folder.cleanup)
         try:
