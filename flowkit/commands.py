@@ -21,6 +21,7 @@ from flowkit.report.baselines import baselines
 from flowkit.schema import Encoded, Schema
 from flowkit.schema.frames import arrow_type
 from flowkit.tables import Note, ReadOptions, TableFile, TableWriter, check_output
+from flowkit.tables.forms import MARKS, WEAK_MARKS
 from flowkit.tables.options import KINDS
 from flowkit.tabular.estimator import FlowDensity
 from flowkit.tabular.split import describe_split, split_again, split_rows
@@ -59,7 +60,7 @@ def fit(
         raise ArgumentError("holdout", "a share of at least 0 and below 1", holdout)
     told, kinds = _told(columns)
     with TableFile(path, ReadOptions(**(reading or {}), columns=told)) as file:
-        table, notes = file.read(), file.notes
+        table, notes, settings = file.read(), file.notes, dict(file.settings)
     if table.num_rows < _FEWEST_ROWS:
         expected = f"at least {_FEWEST_ROWS} rows to fit a density to"
         raise DataError("table", expected, f"{table.num_rows} in {path}")
@@ -85,6 +86,8 @@ def fit(
 
         density.fit(train, progress=tell, stop=interrupted.is_set)
     density.run_["split"] = describe_split(encoded, holdout, seed)
+    if settings:
+        density.run_["reading"] = settings
     density.save(out)
     if interrupted.is_set():
         _console.print(f"{out}: interrupted; this is the best so far")
@@ -107,7 +110,7 @@ def score(
     _check_out(out, force)
     density = FlowDensity.load(model)
     fitted, row = density.model_, 0
-    with _fitting(path, fitted.schema, reading) as file, TableWriter(out) as writer:
+    with _fitting(path, density, reading) as file, TableWriter(out) as writer:
         _print_notes(file.notes)
         for batch in file.batches():
             chunk = pa.Table.from_batches([batch])
@@ -147,7 +150,7 @@ def report(
     for file in (out, out.with_suffix(".json")):
         _check_out(file, force)
     density = FlowDensity.load(model)
-    with _fitting(path, density.schema_, reading) as opened:
+    with _fitting(path, density, reading) as opened:
         _print_notes(opened.notes)
         table = opened.read()
     split = density.run_.get("split")
@@ -242,15 +245,23 @@ def _told(columns: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
     return told, kinds
 
 
-def _fitting(path: Path, schema: Schema, reading: Mapping[str, Any] | None) -> TableFile:
+def _fitting(path: Path, density: FlowDensity, reading: Mapping[str, Any] | None) -> TableFile:
     """Open a table whose columns are read as those that a model was fitted to."""
-    kinds = {}
+    schema, kinds = density.schema_, {}
     if schema.library == "pyarrow":
         for column in schema.columns:
             kind = _kind(arrow_type(column.dtype))
             if kind is not None:
                 kinds[column.name] = kind
-    return TableFile(path, ReadOptions(**{"empty": True, **(reading or {})}, columns=kinds))
+    before = dict(density.run_.get("reading", {}))
+    words = {str(c) for column in schema.columns for c in column.categories} & (MARKS | WEAK_MARKS)
+    before["present"] = (*before.get("present", ()), *sorted(words))
+    given = {
+        name: value
+        for name, value in (reading or {}).items()
+        if value or (name in ("header", "thousands") and value is not None)
+    }
+    return TableFile(path, ReadOptions(**{**before, "empty": True, **given}, columns=kinds))
 
 
 def _kind(arrow: pa.DataType) -> str | None:

@@ -148,6 +148,7 @@ def date_form(
             notes=tuple(notes),
             ambiguous=swapped and not evidence,
             day_first=(order == "dmy") if swapped and evidence else None,
+            order={"dmy": "day-first", "mdy": "month-first"}[order] if swapped else None,
         ),
         weight,
     )

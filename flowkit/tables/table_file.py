@@ -52,6 +52,8 @@ class TableFile:
             and no, "identifier" of a column that is different in every row, "index" of one that
             counts the rows.
         n_rows: the number of rows.
+        settings: what other files of the same making are to be read with, options by name: the
+            order of day and month, and the spellings of missing values that were given.
 
     Raises:
         DataError: the file is not there, is no table, or has a value that is none of its column's
@@ -73,6 +75,7 @@ class TableFile:
     notes: tuple[Note, ...]
     hints: Mapping[str, str]
     n_rows: int
+    settings: Mapping[str, Any]
 
     def __init__(
         self, path: str | os.PathLike[str], options: ReadOptions | None = None, **changes: Any
@@ -94,6 +97,12 @@ class TableFile:
         self.hints = dict(self._table.hints)
         self.n_rows = self._table.n_rows
         self._state = _state(self.path)
+        settings = {
+            "dates": self._table.dates or self.options.dates,
+            "missing": list(self.options.missing),
+            "present": list(self.options.present),
+        }
+        self.settings = {name: value for name, value in settings.items() if value}
 
     def batches(self, rows: int | None = None) -> Iterator[pa.RecordBatch]:
         """Return the rows, in the order of the file, as record batches of at most ``rows``.
