@@ -11,16 +11,19 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from flowkit.files import load, save
     from flowkit.flows import Flow
-    from flowkit.tables import read_table
+    from flowkit.tables import TableFile, read_batches, read_table, write_table
     from flowkit.tabular import FlowDensity
 
 # Public names that live in a room of the library, loaded on first use.
 _LAZY = {
     "Flow": "flowkit.flows",
     "FlowDensity": "flowkit.tabular",
+    "TableFile": "flowkit.tables",
     "load": "flowkit.files",
+    "read_batches": "flowkit.tables",
     "read_table": "flowkit.tables",
     "save": "flowkit.files",
+    "write_table": "flowkit.tables",
 }
 _ROOMS = (
     "errors",
@@ -42,7 +45,17 @@ _ROOMS = (
     "vae",
 )
 
-__all__ = ["Flow", "FlowDensity", "__version__", "load", "read_table", "save"]
+__all__ = [
+    "Flow",
+    "FlowDensity",
+    "TableFile",
+    "__version__",
+    "load",
+    "read_batches",
+    "read_table",
+    "save",
+    "write_table",
+]
 
 
 def __getattr__(name: str) -> Any:

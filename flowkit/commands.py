@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -24,6 +24,7 @@ from flowkit.schema.arrow_columns import type_of
 from flowkit.schema.arrow_tables import of_frame, take
 from flowkit.schema.frames import read
 from flowkit.tables import Note, ReadOptions, TableFile, TableWriter, check_output
+from flowkit.tables.forms import MARKS, WEAK_MARKS
 from flowkit.tables.options import KINDS
 from flowkit.tabular.estimator import FlowDensity
 from flowkit.tabular.split import describe_split, split_again, split_rows
@@ -62,7 +63,8 @@ def fit(
     _check_out(out, force)
     if not 0 <= holdout < 1:
         raise ArgumentError("holdout", "a share of at least 0 and below 1", holdout)
-    table, schema, weights = _looked_at(path, columns, reading, schema_file, weights_column)
+    looked_at = _look_at(path, columns, reading, schema_file, weights_column)
+    table, schema, weights, settings = looked_at
     if table.num_rows < _FEWEST_ROWS:
         expected = f"at least {_FEWEST_ROWS} rows to fit a density to"
         raise DataError("table", expected, f"{table.num_rows} in {path}")
@@ -89,6 +91,8 @@ def fit(
             stop=interrupted.is_set,
         )
     density.run_["split"] = describe_split(encoded, holdout, seed)
+    if settings:
+        density.run_["reading"] = settings
     density.save(out)
     if interrupted.is_set():
         _console.print(f"{out}: interrupted; this is the best so far")
@@ -112,20 +116,29 @@ def schema(
         if out.suffix != ".toml":
             raise ArgumentError("out", "a name ending in .toml", out.name)
         _check_out(out, force)
-    _, found, _ = _looked_at(path, columns, reading, None, None)
+    looked_at = _look_at(path, columns, reading, None, None)
     if out is not None:
-        write_schema(out, found, reading)
+        write_schema(out, looked_at.schema, looked_at.settings)
         _console.print(f"{out}: edit it, and fit with --schema {out}")
 
 
-def _looked_at(
+class _LookedAt(NamedTuple):
+    """A table with its schema, the weights of its rows, and the settings of its reader."""
+
+    table: pa.Table
+    schema: Schema
+    weights: np.ndarray | None
+    settings: dict[str, Any]
+
+
+def _look_at(
     path: Path,
     columns: Mapping[str, str],
     reading: Mapping[str, Any] | None,
     schema_file: Path | None,
     weights_column: str | None,
-) -> tuple[pa.Table, Schema, np.ndarray | None]:
-    """Read a table, and print what its columns are taken to be; return its row weights too."""
+) -> _LookedAt:
+    """Read a table, and print what its columns are taken to be."""
     options = dict(reading or {})
     overrides: dict[str, Any] = {}
     if schema_file is not None:
@@ -134,7 +147,7 @@ def _looked_at(
         options = {**options, **as_written, **given}
     told, kinds = _told(columns)
     with TableFile(path, ReadOptions.of(None, **options, columns=told)) as file:
-        table, notes = file.read(), file.notes
+        table, notes, settings = file.read(), file.notes, dict(file.settings)
     weights = None
     if weights_column is not None:
         table, weights = _weights(table, weights_column)
@@ -142,7 +155,7 @@ def _looked_at(
     _console.print(f"[bold]{path}[/], {table.num_rows:,} rows")
     _console.print(str(found), highlight=False, markup=False, soft_wrap=True)
     _print_notes(notes)
-    return table, found, weights
+    return _LookedAt(table, found, weights, settings)
 
 
 def _weights(table: pa.Table, name: str) -> tuple[pa.Table, np.ndarray]:
@@ -173,7 +186,7 @@ def score(
     _check_out(out, force)
     density = FlowDensity.load(model)
     fitted, row = density.model_, 0
-    with _fitting(path, fitted.schema, reading) as file, TableWriter(out) as writer:
+    with _fitting(path, density, reading) as file, TableWriter(out) as writer:
         _print_notes(file.notes)
         for batch in file.batches():
             chunk = pa.Table.from_batches([batch])
@@ -211,7 +224,7 @@ def report(
     for file in (out, out.with_suffix(".json")):
         _check_out(file, force)
     density = FlowDensity.load(model)
-    with _fitting(path, density.schema_, reading) as opened:
+    with _fitting(path, density, reading) as opened:
         _print_notes(opened.notes)
         table = opened.read()
     split = density.run_.get("split")
@@ -306,15 +319,23 @@ def _told(columns: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
     return told, kinds
 
 
-def _fitting(path: Path, schema: Schema, reading: Mapping[str, Any] | None) -> TableFile:
+def _fitting(path: Path, density: FlowDensity, reading: Mapping[str, Any] | None) -> TableFile:
     """Open a table whose columns are read as those that a model was fitted to."""
-    kinds = {}
+    schema, kinds = density.schema_, {}
     if schema.library == "pyarrow":
         for column in schema.columns:
             kind = _kind(type_of(column.dtype))
             if kind is not None:
                 kinds[column.name] = kind
-    return TableFile(path, ReadOptions(**{**(reading or {}), "empty": True}, columns=kinds))
+    before = dict(density.run_.get("reading", {}))
+    words = {str(c) for column in schema.columns for c in column.categories} & (MARKS | WEAK_MARKS)
+    before["present"] = (*before.get("present", ()), *sorted(words))
+    given = {
+        name: value
+        for name, value in (reading or {}).items()
+        if value or (name in ("header", "thousands") and value is not None)
+    }
+    return TableFile(path, ReadOptions(**{**before, "empty": True, **given}, columns=kinds))
 
 
 def _kind(arrow: pa.DataType) -> str | None:

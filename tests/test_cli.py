@@ -144,7 +144,7 @@ def test_beside_a_gaussian(tmp_path):
         (None, 3, "none at"),
         ("", 3, "table"),
         ("x,y\n", 3, "at least one row"),
-        ("x,y\n1,2\n3\n", 3, "Expected 2 columns"),
+        ("x,y\n1,2\n3\n", 3, "expected 2 columns"),
         ("x,y\n1,inf\n2,3\n", 3, "column 'y', row 0"),
         ("x,y\n,\n,\n", 3, "at least one row"),
         ("x,y\n1,2\n", 3, "at least 2 rows"),
@@ -254,6 +254,27 @@ def test_every_guess_is_printed_and_can_be_overruled(tmp_path):
     code, output = run("fit", tmp_path / "t.csv", "--out", model, "--force", *arguments)
     assert code == 0, output
     assert "code" not in output
+
+
+def test_a_table_is_scored_as_the_one_before_was_read(tmp_path):
+    """Day and month, and a code that looks like a missing value, are not guessed anew."""
+    days = [f"{i % 28 + 1}/{i % 12 + 1}/2023" for i in range(90)]
+    codes = ["NA", "DE", "ZA"]
+    rows = [f"{day},{codes[i % 3]},{i % 7}.5" for i, day in enumerate(days)]
+    (tmp_path / "t.csv").write_text("day,code,x\n" + "\n".join(rows) + "\n")
+    model = tmp_path / "m.safetensors"
+    code, output = run("fit", tmp_path / "t.csv", "--out", model, "--effort", "fast")
+    assert code == 0, output
+    (tmp_path / "u.csv").write_text("day,code,x\n3/4/2023,NA,1.5\n5/6/2023,NA,2.5\n")
+    code, output = run("score", model, tmp_path / "u.csv", "--out", tmp_path / "s.parquet")
+    assert code == 0, output
+    scored = pa.parquet.read_table(tmp_path / "s.parquet")
+    assert [day.isoformat() for day in scored["day"].to_pylist()] == ["2023-04-03", "2023-06-05"]
+    assert scored["code"].to_pylist() == ["NA", "NA"]
+    (tmp_path / "v.csv").write_text("day,code,x,more\n3/4/2023,NA,1.5,\n")
+    code, output = run("score", model, tmp_path / "v.csv", "--out", tmp_path / "v.parquet")
+    assert code == 0, output
+    assert "more" in pa.parquet.read_table(tmp_path / "v.parquet").column_names
 
 
 def test_ctrl_c_writes_the_best_so_far(tmp_path):

@@ -20,6 +20,12 @@ def test_importing_flowkit_imports_no_torch():
     )
 
 
+def test_reading_a_table_imports_no_torch(tmp_path):
+    (tmp_path / "t.csv").write_text("x;y\n1,5;a\n2,5;b\n")
+    code = f"import sys, flowkit; r = flowkit.read_table({str(tmp_path / 't.csv')!r}); "
+    assert run(code + "print(r.table['x'][1], 'torch' in sys.modules)") == "2.5 False"
+
+
 def test_importing_every_room_changes_nothing_global_in_torch():
     state = """
 def state():

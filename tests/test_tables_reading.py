@@ -467,6 +467,84 @@ READ = {
         {"d": (D, DAYS)},
         ["dates written in 2 ways", "day first"],
     ),
+    "a line for Excel on top": (
+        "sep=;\n" + lines("a;b", lambda i: f"{comma(x(i))};{i}"),
+        {},
+        {"a": (F, REAL), "b": (W, [0, 1])},
+        ["`,` as decimal"],
+    ),
+    "Markdown": (
+        "| a | b |\n|---|---|\n" + lines("", lambda i: f"| {x(i)} | {'pq'[i % 2]} |").lstrip(),
+        {},
+        {"a": (F, REAL), "b": (S, ["p", "q"])},
+        ["2 empty columns left out"],
+    ),
+    "addresses of machines": (
+        lines("ip,a", lambda i: f"192.168.{i * 7}.{i * 5},{i % 3}"),
+        {},
+        {"ip": (S, ["192.168.0.0", "192.168.7.5"])},
+        ["ip: every row different"],
+    ),
+    "telephone numbers": (
+        lines("p,a", lambda i: f"+49 30 {4000000 + i * 97},{x(i)}"),
+        {},
+        {"p": (S, ["+49 30 4000000"]), "a": (F, REAL)},
+        [],
+    ),
+    "months by name": (
+        lines("m,a", lambda i: f"{('Jan', 'May', 'Sept')[i % 3]} {2020 + i % 4},{x(i)}"),
+        {},
+        {"m": (D, [dt.date(2020, 1, 1), dt.date(2021, 5, 1), dt.date(2022, 9, 1)])},
+        ["m: months read as their first day (--column m=text)"],
+    ),
+    "months as whole numbers": (
+        lines("month,a", lambda i: f"2023{i % 12 + 1:02},{x(i)}"),
+        {},
+        {"month": (D, [dt.date(2023, 1, 1), dt.date(2023, 2, 1)])},
+        ["whole numbers like 202301 read as dates (--column month=number)"],
+    ),
+    "instants as whole numbers": (
+        lines("t,a", lambda i: f"202303{i % 28 + 1:02}1015{i:02},{x(i)}"),
+        {},
+        {"t": (T, [dt.datetime(2023, 3, 1, 10, 15, 0), dt.datetime(2023, 3, 2, 10, 15, 1)])},
+        ["whole numbers like 20230301101500 read as dates"],
+    ),
+    "dates of mails": (
+        lines("t;a", lambda i: f"Fri, {i % 28 + 1} Jul 2023 10:00:0{i % 9} +0200;{i}"),
+        {},
+        {"t": (pa.timestamp("us", "UTC"), [dt.datetime(2023, 7, 1, 8, tzinfo=dt.UTC)])},
+        ["+0200 kept as UTC"],
+    ),
+    "one column with a decimal comma": (
+        lines("a", lambda i: comma(x(i))),
+        {},
+        {"a": (F, REAL)},
+        ["`,` as decimal"],
+    ),
+    "one column of names": (
+        lines("name", lambda i: f"Anna Smith {i % 7}"),
+        {},
+        {"name": (S, ["Anna Smith 0", "Anna Smith 1"])},
+        ["one column, as no separator was found (--separator)"],
+    ),
+    "small numbers with a decimal comma": (
+        lines("a;b", lambda i: f"{comma(f'{x(i) / 1e9:.3E}')};{i}"),
+        {},
+        {"a": (F, [float(f"{x(i) / 1e9:.3E}") for i in range(N)])},
+        ["`,` as decimal"],
+    ),
+    "nothing but a blank between thousands": (
+        lines("a;b", lambda i: f"{WHOLE[i]:,};{i}".replace(",", " ")),
+        {},
+        {"a": (W, WHOLE)},
+        ["a: `1 000` read as 1000"],
+    ),
+    "numbers as names": (
+        lines("0,1,2", lambda i: f"{x(i)},{x(i + 1)},{'pq'[i % 2]}"),
+        {},
+        {"0": (F, REAL), "2": (S, ["p", "q"])},
+        ["the first row taken as names of columns"],
+    ),
     "minus signs of typesetters": (
         lines("a,b", lambda i: f"{'−' if i % 2 else ''}{x(i)},{i}"),
         {},
@@ -487,6 +565,42 @@ def test_read_as_meant(tmp_path, case):
         assert got == pytest.approx(values) if kind == F and None not in values else got == values
     for note in notes:
         assert note in said(reading)
+
+
+ORDERS = {"%d.%m.%Y": ".", "%m/%d/%Y": "/", "%Y-%m-%d": "-", "%d %b %Y": " ", "%d/%m/%y": "/"}
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("mark", [".", ","])
+@pytest.mark.parametrize("order", ORDERS)
+def test_every_combination(tmp_path, separator, mark, order):
+    """Separator, decimal mark, thousands, order of dates, encoding, quotes, missing and header."""
+    number = list(ORDERS).index(order) + ",;\t|".index(separator)
+    thousands = "," if mark == "." else "."
+    encoding = ("utf-8", "cp1252", "utf-8-sig", "utf-16")[number % 4]
+    missing = ("", "NA", "-", "?")[number % 4]
+    end = ("\n", "\r\n")[number % 2]
+
+    def row(i: int) -> str:
+        price = f"{WHOLE[i]:,}.{i % 90 + 10}".translate(str.maketrans(",.", thousands + mark))
+        cells = [
+            f"{day(i):{order}}",
+            str(x(i)).replace(".", mark) if i % 8 else missing,
+            price,
+            "Köln" if i % 2 else "Ulm",
+            f"0{i % 9}",
+        ]
+        return separator.join(f'"{cell}"' if separator in cell else cell for cell in cells)
+
+    text = lines(separator.join(["date", "x", "price", "town", "code"]), row, end=end)
+    table = read(tmp_path, text.encode(encoding)).table
+    assert table.schema.types == [D, F, F, S, S]
+    assert table["date"].to_pylist() == DAYS
+    assert table["x"].to_pylist() == [x(i) if i % 8 else None for i in range(N)]
+    prices = [WHOLE[i] + (i % 90 + 10) / 100 for i in range(N)]
+    assert table["price"].to_pylist() == pytest.approx(prices)
+    assert table["town"].to_pylist() == ["Köln" if i % 2 else "Ulm" for i in range(N)]
+    assert table["code"].to_pylist() == [f"0{i % 9}" for i in range(N)]
 
 
 def test_plain_tables_have_no_notes(tmp_path):
@@ -541,11 +655,11 @@ REFUSED = {
     "NUL bytes": (lines("a,b", NAMED).replace("5", "\x00", 3), ["NUL byte", "line 4"]),
     "a line that is short": (
         lines("a,b,c", lambda i: f"{i},{x(i)}" + (",1" if i != 12 else "")),
-        ["line 14 of t.csv", "Expected 3 columns"],
+        ["line 14 of t.csv", "expected 3 columns"],
     ),
     "a line that is long": (
         lines("a,b", lambda i: f"{i},{x(i)}" + (",1" if i == 12 else "")),
-        ["line 14 of t.csv", "Expected 2 columns"],
+        ["line 14 of t.csv", "expected 2 columns"],
     ),
     "a page of the web": (
         "<!DOCTYPE html>\n<html><body>a,b</body></html>\n",
@@ -585,8 +699,13 @@ def test_files_that_cannot_be_opened(tmp_path):
             assert part in str(error.value)
     with pytest.raises(DataError, match="download it first"):
         read_table("https://example.org/houses.csv")
-    with pytest.raises(ArgumentError, match="a name ending in one of .csv"):
-        read_table(tmp_path / "houses.doc")
+    with pytest.raises(DataError, match="download it first"):
+        read_table(Path("https://example.org/houses"))
+    (tmp_path / "houses.asc").write_text(good)
+    assert read_table(tmp_path / "houses.asc").table.num_rows == N
+    (tmp_path / "houses.zip").write_bytes(b"PK\x03\x04" + bytes(100))
+    with pytest.raises(DataError, match="a zip archive.*unpack it"):
+        read_table(tmp_path / "houses.zip")
     if os.geteuid():
         with pytest.raises(DataError, match="no right to read"):
             read_table(tmp_path / "closed.csv")

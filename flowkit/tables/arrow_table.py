@@ -35,6 +35,7 @@ class ArrowTable:
         n_rows: int | None = None,
     ) -> None:
         self.notes: list[Note] = []
+        self.dates: str | None = None
         self.hints: dict[str, str] = {}
         fields = [schema.field(j) for j in choose(schema.names, options)]
         check_scalars(fields)

@@ -19,10 +19,14 @@ _NUMBER_OF = {name: str(i + 1) for i, names in enumerate(_MONTHS) for name in na
 _MONTH = f"(?:(?i:{'|'.join(_NUMBER_OF)})[A-Za-zä]*)"
 _ZONE = r"(?:Z|UTC|GMT|[-+][0-9]{2}(?::?[0-9]{2})?)"
 _REST = rf"(?:[T ,]+{CLOCK}(?: ?{_ZONE})?)?"
+_WEEKDAY = "(?:(?:[Mm]on|[Tt]ue|[Ww]ed|[Tt]hu|[Ff]ri|[Ss]at|[Ss]un)[a-z]*,? )?"
+_GAP = "[-. /,]{1,2}"
+_HHMMSS = "(?:[01][0-9]|2[0-3])[0-5][0-9][0-5][0-9]"
 # Two digits from 69 on are years before 2000, as in C and Python.
 _OLD = "(?:69|[789][0-9])"
 _EVIDENCE = 3
 _FIRST_YEAR, _LAST_YEAR = 1800, 2199
+_MONTH_NAME = re.compile(r"date|month|period|datum|monat|mois|yyyymm", re.IGNORECASE)
 _DATE_NAME = re.compile(r"date|day|datum|dob|jour|fecha|yyyymmdd", re.IGNORECASE)
 
 
@@ -50,18 +54,19 @@ _STYLES = {
     "slashes, two-digit years": Style(r"([0-9]{1,2})/([0-9]{1,2})/([0-9]{2})", "12y"),
     "points, two-digit years": Style(r"([0-9]{1,2})\.([0-9]{1,2})\.([0-9]{2})", "12y"),
     "hyphens, two-digit years": Style(r"([0-9]{1,2})-([0-9]{1,2})-([0-9]{2})", "12y"),
-    "day month year": Style(
-        rf"([0-9]{{1,2}})[-. /]{{1,2}}({_MONTH})[-. /,]{{1,2}}([0-9]{{4}})", "dmy"
-    ),
-    "day month yy": Style(
-        rf"([0-9]{{1,2}})[-. /]{{1,2}}({_MONTH})[-. /,]{{1,2}}([0-9]{{2}})", "dmy"
-    ),
+    "day month year": Style(rf"{_WEEKDAY}([0-9]{{1,2}}){_GAP}({_MONTH}){_GAP}([0-9]{{4}})", "dmy"),
+    "day month yy": Style(rf"{_WEEKDAY}([0-9]{{1,2}}){_GAP}({_MONTH}){_GAP}([0-9]{{2}})", "dmy"),
     "month day, year": Style(
-        rf"({_MONTH})\.? ([0-9]{{1,2}})(?:st|nd|rd|th)?,? ([0-9]{{4}})", "mdy"
+        rf"{_WEEKDAY}({_MONTH})\.? ([0-9]{{1,2}})(?:st|nd|rd|th)?,? ([0-9]{{4}})", "mdy"
     ),
     "year-month": Style(r"([0-9]{4})-([0-9]{2})()", "ymd"),
+    "month year": Style(rf"({_MONTH})\.?[ -]([0-9]{{4}})()", "myd"),
     "yyyymmdd": Style(r"([0-9]{4})([0-9]{2})([0-9]{2})", "ymd"),
+    "yyyymm": Style(r"([0-9]{4})([0-9]{2})()", "ymd"),
+    "yyyymmddhhmmss": Style(rf"([0-9]{{4}})([0-9]{{2}})([0-9]{{2}}){_HHMMSS}", "ymd"),
 }
+_COMPACT = ("yyyymmdd", "yyyymm", "yyyymmddhhmmss")
+_FIRST_DAYS = ("year-month", "month year", "yyyymm")
 _COMPILED = {name: re.compile(f"{s.pattern}({_REST})") for name, s in _STYLES.items()}
 
 
@@ -88,7 +93,7 @@ def date_form(
     found = {value: read for value in values if (read := _read(value)) is not None}
     if not found:
         return None
-    compact = [v for v, r in found.items() if r.style == "yyyymmdd" and not r.clock]
+    compact = [v for v, r in found.items() if r.style in _COMPACT and ":" not in v]
     if compact and not told:
         if len(compact) < len(found) or not _evident(compact, name):
             return None
@@ -121,13 +126,13 @@ def date_form(
         notes.append((f"dates read with the {first} first{doubt}", f"--dates {other}-first"))
     if len(styles) > 1:
         notes.append((f"dates written in {len(styles)} ways: {', '.join(styles)}", None))
-    if any("yy" in s or "two-digit" in s for s in styles if s != "yyyymmdd"):
+    if any(s.endswith((" yy", "two-digit years")) for s in styles):
         notes.append(("years of two digits read as 1969 to 2068", None))
     if compact:
         notes.append((f"whole numbers like {compact[0]} read as dates", "--column NAME=number"))
-    if "year-month" in styles:
+    if any(style in _FIRST_DAYS for style in styles):
         notes.append(("months read as their first day", "--column NAME=text"))
-    if len(zones) > 1 or (zones and zones[0] not in ("Z", "UTC", "GMT", "+00:00")):
+    if len(zones) > 1 or (zones and zones[0] not in ("Z", "UTC", "GMT", "+00:00", "+0000", "+00")):
         notes.append((f"times with the zones {', '.join(zones[:3])} kept as UTC", None))
     if any(r.fine for r in found.values()):
         notes.append(("times cut to microseconds", None))
@@ -143,6 +148,7 @@ def date_form(
             notes=tuple(notes),
             ambiguous=swapped and not evidence,
             day_first=(order == "dmy") if swapped and evidence else None,
+            order={"dmy": "day-first", "mdy": "month-first"}[order] if swapped else None,
         ),
         weight,
     )
@@ -181,7 +187,7 @@ def _read(value: str) -> _Read | None:
         return _Read(
             name,
             orders if told == "12y" else frozenset(),
-            bool(rest),
+            bool(rest) or name == "yyyymmddhhmmss",
             zone[0] if zone else None,
             fine,
         )
@@ -206,6 +212,8 @@ def _evident(compact: list[str], name: str) -> bool:
     years = [int(v[:4]) for v in compact]
     if min(years) < _FIRST_YEAR or max(years) > _LAST_YEAR:
         return False
+    if any(len(v) == 6 for v in compact):  # one whole number in nine is such a month
+        return len(compact) >= _EVIDENCE and _MONTH_NAME.search(name) is not None
     return len(compact) >= _EVIDENCE or _DATE_NAME.search(name) is not None
 
 
@@ -223,20 +231,24 @@ def _sql(c: str, styles: tuple[str, ...], order: str, *, clock: bool, zone: bool
             letter: f"regexp_extract({c}, {literal(whole)}, {i + 1})"
             for i, letter in enumerate(told)
         }
-        if "month" in name and name != "year-month" and "/" not in name and "." not in name:
+        if _MONTH in style.pattern:
             months = "".join(
                 f" WHEN {literal(short)} THEN {literal(number)}"
                 for short, number in _NUMBER_OF.items()
             )
             parts["m"] = f"CASE lower(substr({parts['m']}, 1, 3)){months} END"
-        if "two-digit" in name or name.endswith("yy"):
+        if "two-digit" in name or name.endswith(" yy"):
             old = literal(_OLD)
             century = f"CASE WHEN regexp_full_match({parts['y']}, {old}) THEN '19' ELSE '20' END"
             parts["y"] = f"({century}) || {parts['y']}"
-        if name == "year-month":
+        if name in _FIRST_DAYS:
             parts["d"] = "'1'"
         day = f"TRY_CAST({parts['y']} || '-' || {parts['m']} || '-' || {parts['d']} AS DATE)"
-        if clock:
+        if name == "yyyymmddhhmmss":
+            time = [f"CAST(substr({c}, {at}, 2) AS BIGINT)" for at in (9, 11, 13)]
+            seconds = f"({time[0]} * 3600 + {time[1]} * 60 + {time[2]})"
+            day = f"CAST({day} AS TIMESTAMP) + to_seconds({seconds})"
+        elif clock:
             day = f"CAST({day} AS TIMESTAMP) + to_microseconds({clock_microseconds(c, zone=zone)})"
         found.append(f"CASE WHEN regexp_matches({c}, {literal(whole)}) THEN {day} END")
     return f"COALESCE({', '.join(found)})" if len(found) > 1 else found[0]

@@ -2,6 +2,7 @@
 
 import csv
 import itertools
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -55,9 +56,9 @@ class DelimitedText:
         self.encoding = streams.encoding_of(head, self.options.encoding)
         text = self._decode(head, whole)
         _check_no_nul(text, self.path)
+        separator, text = self._separator_line(text)
         lines = itertools.islice(lines_of(text), self.options.skip, None)
         self._text = skipped = "".join(lines)
-        separator = self.options.separator
         comment = self.options.comment
         self.dialect = find_dialect(skipped, separator=separator, comment=comment)
         check_closed(skipped, whole, self.dialect)
@@ -82,6 +83,14 @@ class DelimitedText:
             below = itertools.islice(lines_of(self._text), first, None)
             self._comments_below = any(self.dialect.is_comment(line) for line in below)
         self.rows_of_sample = [record for _, record in self._records[self.layout.first :][:_SAMPLE]]
+
+    def _separator_line(self, text: str) -> tuple[str | None, str]:
+        """Return the separator, where a first line "sep=;" gives it, and the options skip it."""
+        match = re.match('\ufeff?"?sep=(.)"?\r?\n', text)
+        if match is None or self.options.separator is not None or self.options.skip:
+            return self.options.separator, text
+        self.options = ReadOptions.of(self.options, skip=1, separator=match[1])
+        return match[1], text
 
     def _add_names_in_comment(self) -> bool:
         """Take the last comment above the first record as the header, if it has its width."""
@@ -266,7 +275,7 @@ class DelimitedText:
             hint = f"if it is a comment, give --comment {literal(start[0])}"
         return DataError(
             f"line {number} of {self.path.name}",
-            f"Expected {width} columns, as in the lines before; {hint}",
+            f"{width} columns, as in the lines before; {hint}",
             f"{len(record)}: {','.join(record)[:60]}",
         )
 

@@ -186,6 +186,11 @@ def _score(dialect: Dialect, text: str) -> float:
     clean = sum(_is_clean(field, dialect) for field in fields) / len(fields)
     if dialect.separator in (":", "/", "*", "&", "#", " ", SPACE) and _is_one_column(text, dialect):
         return 0.0
+    if width == 2 and len(records[0]) == 1 and any(len(r) == 2 and r[1].strip() for r in records):
+        # Under a single name, 1,5 is a number.
+        return 0.0 if dialect.separator != SPACE or not text.lstrip().startswith('"') else 0.5
+    if dialect.separator == SPACE and start > 0:
+        return 0.0
     if dialect.separator == SPACE and not _is_spaced(text, body, width, clean):
         return 0.0
     strong = 1.0 if dialect.separator in (",", ";", "\t", "|") else 0.55

@@ -70,6 +70,19 @@ def format_of(path: str | os.PathLike[str]) -> str:
     return ending
 
 
+def format_to_read(path: str | os.PathLike[str]) -> str:
+    """Return the format of a file that is there: text, if its name does not say another.
+
+    Example:
+        >>> format_to_read("houses.asc")
+        '.txt'
+    """
+    try:
+        return format_of(path)
+    except ArgumentError:
+        return ".txt"
+
+
 def check_file(path: str | os.PathLike[str]) -> Path:
     """Return the path of a file that is there and may be read.
 

@@ -71,6 +71,7 @@ class Form:
         ambiguous: whether another form reads all values as well.
         comma: whether values show a decimal comma; None if neither that nor a decimal point.
         day_first: whether values show that days stand before months; None if they do not.
+        order: "day-first" or "month-first" of dates that were read so.
         decimal: the decimal mark of a number.
         plain: whether it is a number with nothing around it, so that blanks do not matter.
     """
@@ -87,6 +88,7 @@ class Form:
     ambiguous: bool = False
     comma: bool | None = None
     day_first: bool | None = None
+    order: str | None = None
     decimal: str = "."
     plain: bool = False
 

@@ -27,15 +27,14 @@ def guess(
         >>> guess({"1,5": 1, "2,25": 1, "?": 1}, Context(), "x").kind
         'number'
     """
-    said = {v for v in values if v in context.missing}
-    weak = {v for v in values if v in MARKS | WEAK_MARKS} - set(context.present)
-    # Options compare numbers as numbers: -999 is -999.0 as well.
-    said |= {v for v in values if _same_number(v, context)}
+    said = {v for v in values if v in context.missing or _same_number(v, context)}
+    # What is said to be a value is one of a text only: no number is written NA.
+    weak = {v for v in values if v in MARKS | WEAK_MARKS} - said
     others = {v: w for v, w in values.items() if v not in weak | said}
-    if not others:
-        blank = frozenset(weak | said)
-        return replace(forms.empty(), missing=blank)
-    form = _of(others, context, name, told)
+    words = weak & set(context.present)
+    if not others and not words:
+        return replace(forms.empty(), missing=frozenset(weak | said))
+    form = _of(others, context, name, told) if others else forms.text({}, context)
     if form.kind == "text":
         every = {v: w for v, w in values.items() if v not in said}
         form = _merge(forms.text(every, context, hint=form.hint), form)
@@ -107,7 +106,7 @@ def _all_plain(values: Mapping[str, float], context: Context) -> bool:
     if context.decimal == "," or context.comma or context.thousands == ".":
         return False
     return all(
-        numbers.is_plain(v) and (len(v) < 8 or "." in v) and (v[0] != "0" or "." in v or v == "0")
+        numbers.is_plain(v) and (len(v) < 6 or "." in v) and (v[0] != "0" or "." in v or v == "0")
         for v in values
     )
 

@@ -76,11 +76,12 @@ def find_layout(
     if not is_header:
         return Layout(tuple(f"x{j}" for j in range(width)), top, tuple(notes))
     names, first = _names(head, body, width, notes), top + 1
-    units = _second_row(body, context, records[top + 1][0] if body else 0)
+    if body and _is_ruled([cell.strip() for cell in body[0]]):
+        first, body = first + 1, body[1:]
+    units = _second_row(body, context, records[first][0] if body else 0)
     if units is not None:
-        first += 1
+        line, first = records[first][0], first + 1
         shown = ", ".join(f"{n} in {u}" for n, u in zip(names, units, strict=False) if u)[:80]
-        line = records[top + 1][0]
         notes.append(Note(None, f"line {line} left out, a row of units: {shown}", "--skip"))
     unnamed = tuple(j for j, name in enumerate(names) if not name)
     named = tuple(name or _free(f"x{j}", names) for j, name in enumerate(names))
@@ -161,7 +162,7 @@ def _is_header(head: list[str], body: Sequence[list[str]], context: Context) -> 
         return True, True
     if not against:
         return True, False
-    if against and _counts_up(against):
+    if against and (_counts_up(against) or _counts_up(cells)):
         return True, True
     return len(favour) > len(against), True
 
@@ -183,6 +184,11 @@ def _names(head: list[str], body: Sequence[list[str]], width: int, notes: list[N
         notes.append(Note(None, "the first column has no name, as in files that R wrote", None))
         return ["", *names]
     return names
+
+
+def _is_ruled(cells: list[str]) -> bool:
+    """Return whether a row is the line under the names of a table in Markdown."""
+    return any(cells) and all(not cell or re.fullmatch(r":?-{2,}:?", cell) for cell in cells)
 
 
 def _second_row(body: Sequence[list[str]], context: Context, line: int) -> list[str] | None:

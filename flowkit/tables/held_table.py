@@ -42,6 +42,7 @@ def look_at_texts(
         if table.schema.field(j).type == "string"
     }
     hints: dict[str, str] = {}
+    order: str | None = None
     if texts and table.num_rows:
         renamed = table.select(list(texts)).rename_columns([f"c{j}" for j in texts])
         connection = connect([], scratch)
@@ -57,6 +58,7 @@ def look_at_texts(
         notes += file_notes(found, options)
         found, more, hints = observe(relation, found, rows, ())
         notes += more
+        order = next((f.form.order for f in found if f.form.order), None)
         schema = pa.schema([(f.name, f.arrow) for f in found])
         batches: Iterator[pa.RecordBatch] = columns_in_batches(relation, found, schema, 65_536)
         read = pa.Table.from_batches(batches, schema)
@@ -65,6 +67,7 @@ def look_at_texts(
     made = held(table, _all(options))
     made.notes = notes + made.notes
     made.hints |= hints
+    made.dates = order
     return made
 
 

@@ -70,6 +70,7 @@ class JSONTable:
         found, notes, self.hints = observe(self._relation, found, self.n_rows, ())
         self.notes += notes
         self._found = found
+        self.dates = next((f.form.order for f in found if f.form.order), None)
         self.schema = pa.schema([(f.name, f.arrow) for f in found])
 
     def batches(self, rows: int) -> Iterator[pa.RecordBatch]:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
@@ -84,6 +84,11 @@ class Dress:
         return f"CASE WHEN regexp_full_match({text}, {pattern}) THEN {value} END"
 
 
+_ANY_SYSTEM = re.compile(
+    "|".join(f"(?:{Dress(decimal, thousands).core})" for decimal, thousands in _SYSTEMS)
+)
+
+
 def number_form(values: Mapping[str, float], context: Context) -> tuple[Form, float] | None:
     """Return the form of numbers that fits most of these values, and the weight of all numbers.
 
@@ -98,7 +103,7 @@ def number_form(values: Mapping[str, float], context: Context) -> tuple[Form, fl
     written: dict[str, re.Match[str]] = {}
     for value in values:
         match = _WRITTEN.fullmatch(value)
-        if match and _balanced(match):
+        if match and _balanced(match) and _ANY_SYSTEM.fullmatch(match["core"]):
             written[value] = match
     if not written:
         return (plain, plain_weight) if plain_weight else None
@@ -115,7 +120,10 @@ def number_form(values: Mapping[str, float], context: Context) -> tuple[Form, fl
         if ((m["prefix"] or ""), (m["suffix"] or "")) == (prefix, suffix)
     }
     weight = sum(values[v] for v in written)
-    decimal, thousands, other = _system({v: written[v]["core"] for v in same}, same, context)
+    cores = {v: written[v]["core"] for v in same}
+    if any(written[v]["power"] for v in same):  # nobody groups the digits of 1.5e-9
+        context = replace(context, thousands="")
+    decimal, thousands, other = _system(cores, same, context)
     dress = Dress(decimal, thousands, prefix, suffix)
     simple = dress == Dress() and all(is_plain(v) for v in same)
     if simple:
@@ -203,7 +211,7 @@ def _system(
         return context.decimal or ".", context.thousands or "", None
     fits = _needed(fits, cores)
     marks = {decimal for decimal, _ in fits}
-    if len(marks) == 1:
+    if len(marks) == 1 or not any("," in core or "." in core for core in cores.values()):
         return (*fits[0], None)
     comma = context.comma if context.comma is not None else context.separator == ";"
     if context.comma is None and not any("," in core for core in cores.values()):

@@ -12,7 +12,7 @@ from typing import Any, Self
 import pyarrow as pa
 
 from flowkit.errors import DataError
-from flowkit.tables.formats import TEXT, check_file, format_of
+from flowkit.tables.formats import TEXT, check_file, format_to_read
 from flowkit.tables.options import Note, ReadOptions
 
 _ROWS = 65_536
@@ -40,7 +40,7 @@ class TableFile:
     number of rows.
 
     Args:
-        path: the file; the ending of its name is its format.
+        path: the file; the ending of its name is its format, text if it is none of them.
         options: how it is written, where that is not to be guessed.
         **changes: single options in place of those in ``options``.
 
@@ -52,11 +52,13 @@ class TableFile:
             and no, "identifier" of a column that is different in every row, "index" of one that
             counts the rows.
         n_rows: the number of rows.
+        settings: what other files of the same making are to be read with, options by name: the
+            order of day and month, and the spellings of missing values that were given.
 
     Raises:
         DataError: the file is not there, is no table, or has a value that is none of its column's
             kind.
-        ArgumentError: an option that does not fit, or a name of no known format.
+        ArgumentError: an option that does not fit.
 
     Example:
         >>> path = Path(tempfile.mkdtemp(), "houses.csv")
@@ -73,13 +75,14 @@ class TableFile:
     notes: tuple[Note, ...]
     hints: Mapping[str, str]
     n_rows: int
+    settings: Mapping[str, Any]
 
     def __init__(
         self, path: str | os.PathLike[str], options: ReadOptions | None = None, **changes: Any
     ) -> None:
         self.options = ReadOptions.of(options, **changes)
-        ending = format_of(path) if "://" not in os.fspath(path) else ""
         self.path = check_file(path)
+        ending = format_to_read(path)
         self._folder = tempfile.TemporaryDirectory(prefix="flowkit-")
         self._finalizer = weakref.finalize(self, self._folder.cleanup)
         try:
@@ -94,6 +97,12 @@ class TableFile:
         self.hints = dict(self._table.hints)
         self.n_rows = self._table.n_rows
         self._state = _state(self.path)
+        settings = {
+            "dates": self._table.dates or self.options.dates,
+            "missing": list(self.options.missing),
+            "present": list(self.options.present),
+        }
+        self.settings = {name: value for name, value in settings.items() if value}
 
     def batches(self, rows: int | None = None) -> Iterator[pa.RecordBatch]:
         """Return the rows, in the order of the file, as record batches of at most ``rows``.

@@ -99,6 +99,7 @@ class TextTable:
         )
         self.notes += notes
         self.found = found
+        self.dates = next((f.form.order for f in found if f.form.order), None)
         self.schema = pa.schema([(f.name, f.arrow) for f in found])
 
     def batches(self, rows: int) -> Iterator[pa.RecordBatch]:

@@ -1,0 +1,78 @@
+"""Peak memory and seconds of reading a large CSV, beside DuckDB's own scan of it.
+
+python benchmarks/table_memory.py --megabytes 300 3000
+"""
+
+import argparse
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+_ROWS = 100_000
+_STEPS = ("open", "stream", "copy", "scan")
+
+
+def write(path: Path, megabytes: float) -> None:
+    """Write numbers, dates and texts of about that size."""
+    rng, start = np.random.default_rng(0), 0
+    with open(path, "w") as file:
+        file.write("id,x,y,count,day,town\n")
+        while file.tell() < megabytes * 1e6:
+            x, counts = rng.normal(size=(_ROWS, 2)), rng.integers(0, 1000, _ROWS)
+            days = np.datetime64("2015-01-01") + rng.integers(0, 3000, _ROWS)
+            towns = rng.choice(["Ulm", "Bonn", "Kiel"], _ROWS)
+            file.writelines(
+                f"{start + i},{x[i, 0]:.6f},{x[i, 1]:.6f},{counts[i]},{days[i]},{towns[i]}\n"
+                for i in range(_ROWS)
+            )
+            start += _ROWS
+
+
+def measure(step: str, path: Path) -> None:
+    """Print seconds and peak memory of one step, in a process of its own."""
+    begin = time.perf_counter()
+    if step == "scan":
+        import duckdb
+
+        duckdb.sql("SELECT max(COLUMNS(*)) FROM read_csv(?)", params=[str(path)]).fetchall()
+    else:
+        from flowkit.tables import TableFile, write_table
+
+        with TableFile(path) as file:
+            if step == "stream":
+                for _ in file.batches():
+                    pass
+            elif step == "copy":
+                write_table(path.with_suffix(".tsv"), file.batches())
+    seconds, used = time.perf_counter() - begin, resource.getrusage(resource.RUSAGE_SELF)
+    cpu, peak = used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
+    print(f"{step:8} {seconds:7.1f} s {cpu:7.1f} s of CPU {peak:7.0f} MB", flush=True)
+
+
+def main() -> None:
+    """Measure each size and step."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--megabytes", type=float, nargs="+", default=[100, 300])
+    parser.add_argument("--step", choices=_STEPS, help=argparse.SUPPRESS)
+    parser.add_argument("--path", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.step:
+        measure(options.step, options.path)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "table.csv")
+        for megabytes in options.megabytes:
+            write(path, megabytes)
+            print(f"{path.stat().st_size / 1e6:.0f} MB")
+            for step in _STEPS:
+                command = [sys.executable, __file__, "--step", step, "--path", str(path)]
+                subprocess.run(command, check=True)
+
+
+if __name__ == "__main__":
+    main()
