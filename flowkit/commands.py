@@ -118,7 +118,7 @@ def schema(
         _check_out(out, force)
     looked_at = _look_at(path, columns, reading, None, None)
     if out is not None:
-        write_schema(out, looked_at.schema, looked_at.settings)
+        write_schema(out, looked_at.schema, {**(reading or {}), **looked_at.settings})
         _console.print(f"{out}: edit it, and fit with --schema {out}")
 
 
