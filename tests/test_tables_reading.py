@@ -279,7 +279,7 @@ READ = {
         lines("a,b,c,d", lambda i: f"{x(i)},,{i},") + ",,,\n,,,\n",
         {},
         {"a": (F, REAL), "c": (W, list(range(N)))},
-        ["2 empty columns left out: b, d (--empty)"],
+        ["2 empty columns left out: b, d (--empty)", "2 rows without any value left out"],
     ),
     "UTF-16": (
         lines("a\tOrt", lambda i: f"{x(i)}\tKöln").encode("utf-16"),
@@ -716,6 +716,33 @@ def _folder(tmp_path: Path) -> Path:
     folder.mkdir(exist_ok=True)
     (folder / "houses.csv").write_text("a\n1\n")
     return folder
+
+
+FAR = 150_000
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('1,2.5,"open', "in line 140002 or after it"),
+        ("1,2.5", "line 140002 of t.csv: expected 3 columns"),
+        ("# remark", "give --comment '#'"),
+        ("1,2.5,\0", r"column 'c', row 140000 \(line 140002 of the file\).*NUL"),
+        ("1,2.5x,t", r"column 'b', row 140000 \(line 140002 of the file\)"),
+    ],
+)
+def test_a_fault_far_down(tmp_path, line, message):
+    rows = [f"{i},{i % 1000 / 10},town{i % 5}" for i in range(FAR)]
+    rows[140_000] = line
+    with pytest.raises(DataError, match=message):
+        read(tmp_path, "a,b,c\n" + "\n".join(rows) + "\n")
+
+
+def test_a_large_file_that_is_cut_off(tmp_path):
+    rows = [f"{i},{i * 7919 % 100_003}" for i in range(FAR)]
+    whole = gzip.compress(("a,b\n" + "\n".join(rows) + "\n").encode())
+    with pytest.raises(DataError, match="cut off before its end"):
+        read(tmp_path, whole[:-5000], name="t.csv.gz")
 
 
 def test_options_overrule_the_guess(tmp_path):

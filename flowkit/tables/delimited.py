@@ -330,14 +330,16 @@ class DelimitedText:
         listed = ", ".join(f"{key}={value}" for key, value in arguments.items())
         names = [f"c{j}" for j in range(len(self.names))]
 
-        def query(types: Mapping[int, str]) -> str:
+        def query(types: Mapping[int, str], *, blank: bool = False) -> str:
             columns = [f"'c{j}': '{types.get(j, 'VARCHAR')}'" for j in range(len(names))]
             read = f"read_csv(?, columns={{{', '.join(columns)}}}, {listed})"
             sql = f"SELECT {', '.join(names)} FROM {read}"
             if self._drops_blank_rows:
                 each = [f"{name}::VARCHAR" if types else name for name in names]
-                sql += f" WHERE COALESCE({', '.join(each)}) IS NOT NULL"
+                sql += f" WHERE COALESCE({', '.join(each)}) IS {'' if blank else 'NOT '}NULL"
             return sql
+
+        self._blank_rows = query({}, blank=True)
 
         wide = path.stat().st_size < _WIDE_BYTES * len(names)
         return Relation(connection, query({}), (str(path),), wide=wide, with_types=query)
@@ -361,6 +363,15 @@ class DelimitedText:
         pairs = zip(theirs, ours, strict=False)
         same = all([(c or "").strip() for c in a] == [c.strip() for c in b] for a, b in pairs)
         return same and len(theirs) == len(ours)
+
+    def note_blank_rows(self, relation: Relation) -> None:
+        """Note how many rows without any value were left out."""
+        if self._drops_blank_rows:
+            blank = replace(relation, sql=self._blank_rows, parameters=relation.parameters[:1])
+            count = blank.rows("SELECT count(*) FROM source")[0][0]
+            if count:
+                rows = "1 row" if count == 1 else f"{count:,} rows"
+                self.notes.append(Note(None, f"{rows} without any value left out", None))
 
     def without(self, relation: Relation, row: list[str]) -> Relation:
         """Return a relation without the rows that are like one of totals."""

@@ -54,6 +54,7 @@ class TextTable:
                 first = str(error).partition("\n")[0]
                 raise DataError("table", "a readable table", f"{path}: {first}") from error
             found, self.n_rows = self._survey(again)
+        text.note_blank_rows(self._relation)
         self._finish(found)
 
     def _survey(self, relation: Relation) -> tuple[list[Found], int]:
