@@ -279,7 +279,7 @@ READ = {
         lines("a,b,c,d", lambda i: f"{x(i)},,{i},") + ",,,\n,,,\n",
         {},
         {"a": (F, REAL), "c": (W, list(range(N)))},
-        ["2 empty columns left out: b, d (--empty)"],
+        ["2 empty columns left out: b, d (--empty)", "2 rows without any value left out"],
     ),
     "UTF-16": (
         lines("a\tOrt", lambda i: f"{x(i)}\tKöln").encode("utf-16"),
@@ -718,6 +718,33 @@ def _folder(tmp_path: Path) -> Path:
     return folder
 
 
+FAR = 150_000
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('1,2.5,"open', "in line 140002 or after it"),
+        ("1,2.5", "line 140002 of t.csv: expected 3 columns"),
+        ("# remark", "give --comment '#'"),
+        ("1,2.5,\0", r"column 'c', row 140000 \(line 140002 of the file\).*NUL"),
+        ("1,2.5x,t", r"column 'b', row 140000 \(line 140002 of the file\)"),
+    ],
+)
+def test_a_fault_far_down(tmp_path, line, message):
+    rows = [f"{i},{i % 1000 / 10},town{i % 5}" for i in range(FAR)]
+    rows[140_000] = line
+    with pytest.raises(DataError, match=message):
+        read(tmp_path, "a,b,c\n" + "\n".join(rows) + "\n")
+
+
+def test_a_large_file_that_is_cut_off(tmp_path):
+    rows = [f"{i},{i * 7919 % 100_003}" for i in range(FAR)]
+    whole = gzip.compress(("a,b\n" + "\n".join(rows) + "\n").encode())
+    with pytest.raises(DataError, match="cut off before its end"):
+        read(tmp_path, whole[:-5000], name="t.csv.gz")
+
+
 def test_options_overrule_the_guess(tmp_path):
     text = lines("a,b,zip", lambda i: f'"{WHOLE[i]:,}",{i},0{i % 5}')
     reading = read(tmp_path, text, columns={"a": "text", "zip": "number"}, drop=["b"])
@@ -818,3 +845,14 @@ def test_hard_tables(name):
 def test_the_hard_table_that_is_refused():
     with pytest.raises(DataError, match="column 'x'.*columns 1 and 2"):
         read_table(hard_tables() / "dups.csv")
+
+
+def test_rows_without_a_value_are_kept_where_asked(tmp_path):
+    """A table that is scored must not lose a row; one that is fitted says what it lost."""
+    path = tmp_path / "t.csv"
+    path.write_text("x,y\n1,2\n,\n3,4\n,\n5,6\n")
+    with TableFile(path) as file:
+        assert file.n_rows == 3
+        assert any("2 rows without any value left out" in str(note) for note in file.notes)
+    with TableFile(path, ReadOptions(empty=True)) as file:
+        assert file.read().to_pydict() == {"x": [1, None, 3, None, 5], "y": [2, None, 4, None, 6]}

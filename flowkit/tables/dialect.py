@@ -285,4 +285,5 @@ def check_closed(text: str, whole: bool, dialect: Dialect) -> None:
 def unclosed(line: int, dialect: Dialect) -> DataError:
     """Return the error of a quotation mark that is never closed."""
     expected = f"a second {dialect.quote} in line {line} or after it, where the first one is opened"
-    return DataError("table", f"{expected}; add or delete one", "none")
+    got = "none, or a field of more than 131,072 letters"
+    return DataError("table", f"{expected}; add or delete one", got)

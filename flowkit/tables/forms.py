@@ -143,8 +143,8 @@ def text(values: Mapping[str, float], context: Context, *, hint: str | None = No
     return Form(
         "text",
         pa.string(),
-        lambda c: f"CASE WHEN {c} NOT IN ({listed}) THEN {c} END",
-        lambda v: v not in unknown,
+        lambda c: f"CASE WHEN {c} NOT IN ({listed}) AND NOT contains({c}, chr(0)) THEN {c} END",
+        lambda v: v not in unknown and "\x00" not in v,
         "text",
         frozenset(marks),
         frozenset(kept),

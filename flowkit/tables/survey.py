@@ -267,8 +267,7 @@ def _aggregates(j: int, form: Form) -> list[str]:
             f"bool_or(contains(t{j}, {mark}))",
         ]
     if form.kind == "text":
-        zero = f"bool_or(contains(v{j}, chr(0)))"
-        return [*counts, "NULL", "NULL", f"approx_count_distinct(v{j})", zero, "NULL"]
+        return [*counts, "NULL", "NULL", f"approx_count_distinct(v{j})", "NULL", "NULL"]
     if form.kind == "date":
         return [*counts, f"min(v{j})", f"max(v{j})", "NULL", "NULL", "NULL"]
     return [*counts, "NULL", "NULL", "NULL", "NULL", "NULL"]
@@ -281,12 +280,6 @@ def _found(j: int, name: str, form: Form, cells: Sequence[Any]) -> Found:
         arrow = pa.int64() if whole else pa.float64()
         return replace(found, arrow=arrow, minimum=cells[2], maximum=cells[3], total=cells[4])
     if form.kind == "text":
-        if cells[5]:
-            raise DataError(
-                f"column {name!r}",
-                "text without NUL bytes; write the table again, or give its --encoding",
-                "a value with one",
-            )
         return replace(found, distinct=cells[4])
     return replace(found, minimum=cells[2], maximum=cells[3])
 

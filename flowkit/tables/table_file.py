@@ -89,6 +89,10 @@ class TableFile:
             self._table = _open(self.path, ending, self.options, Path(self._folder.name))
             if self._table.n_rows == 0:
                 raise DataError("table", "at least one row", f"none in {self.path}")
+        except OSError as error:
+            self.close()
+            expected = "a place for a copy of the file; TMPDIR names another folder"
+            raise DataError("table", expected, f"{self.path}: {error}") from error
         except BaseException:
             self.close()
             raise

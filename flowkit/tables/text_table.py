@@ -10,12 +10,12 @@ import pyarrow as pa
 from duckdb import Error as DuckError
 
 from flowkit.errors import DataError
-from flowkit.tables.delimited import DelimitedText
 from flowkit.tables.forms import Context
 from flowkit.tables.header import choose
 from flowkit.tables.observations import observe
 from flowkit.tables.options import Note, ReadOptions
 from flowkit.tables.survey import Found, Relation, stripped, survey, value
+from flowkit.tables.text_source import TextSource
 
 _TOTAL = re.compile(
     r"(?:grand |sub-?)?totals?:?|sums?:?|summe:?|gesamt:?|insgesamt:?|overall:?", re.IGNORECASE
@@ -39,7 +39,7 @@ class TextTable:
     """
 
     def __init__(self, path: Path, options: ReadOptions, scratch: Path) -> None:
-        self._text = text = DelimitedText(path, options, scratch)
+        self._text = text = TextSource(path, options, scratch)
         self.notes: list[Note] = text.notes
         chosen = choose(text.names, options)
         self._names = {j: text.names[j] for j in chosen}
@@ -54,6 +54,7 @@ class TextTable:
                 first = str(error).partition("\n")[0]
                 raise DataError("table", "a readable table", f"{path}: {first}") from error
             found, self.n_rows = self._survey(again)
+        text.note_blank_rows(self._relation)
         self._finish(found)
 
     def _survey(self, relation: Relation) -> tuple[list[Found], int]:
