@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from flowkit.errors import ArgumentError, DataError
-from flowkit.tables import TableFile, read_table
+from flowkit.tables import ReadOptions, TableFile, read_table
 
 N = 40
 

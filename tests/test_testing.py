@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from flowkit.errors import ArgumentError, DtypeError
 from flowkit.flows import Flow, StandardNormal
 from flowkit.testing import check_flow, check_transform, total_mass
 from flowkit.transforms import Affine, Elementwise, Transform
@@ -107,6 +108,75 @@ class NotConstant(Scale):
         self.constant_logabsdet = True
 
 
+class Detached(Scale):
+    """Its log-determinant has no gradient, by the parameters and the context."""
+
+    def forward(self, x, context=None):
+        z, logabsdet = super().forward(x, context)
+        return z, logabsdet.detach()
+
+
+class DetachedInverse(Scale):
+    def inverse(self, z, context=None):
+        x, logabsdet = super().inverse(z, context)
+        return x, logabsdet.detach()
+
+
+class DetachedValue(Scale):
+    """Its value has none by the parameters."""
+
+    def forward(self, x, context=None):
+        self.check_input("x", x, context)
+        s = self.scale(context)
+        return x * s.exp().detach(), s.expand_as(x).sum(-1)
+
+
+class Cube(Transform):
+    """z = x + x³ / 3, whose log-determinant depends on x; it may be detached from it."""
+
+    detached = False
+
+    def __init__(self) -> None:
+        super().__init__(1)
+
+    def forward(self, x, context=None):
+        self.check_input("x", x, context)
+        logabsdet = torch.log1p(x.square()).sum(-1)
+        return x + x**3 / 3, logabsdet.detach() if self.detached else logabsdet
+
+    def inverse(self, z, context=None):
+        self.check_input("z", z, context)
+        root = (1 + 2.25 * z.square()).sqrt()
+        low = (root - 1.5 * z).abs().pow(1 / 3)
+        x = torch.where(z > 0, (1.5 * z + root).pow(1 / 3) - (1.5 * z + root).pow(-1 / 3), 0.0)
+        x = torch.where(z > 0, x, 1 / low - low)
+        return x, -torch.log1p(x.square()).sum(-1)
+
+
+class DetachedFromInput(Cube):
+    detached = True
+
+
+class HalfGradient(Scale):
+    """Its gradients are finite, and half of what they should be."""
+
+    def forward(self, x, context=None):
+        z, logabsdet = super().forward(x, context)
+        return z, 0.5 * (logabsdet + logabsdet.detach())
+
+
+class Noisy(Scale):
+    def forward(self, x, context=None):
+        z, logabsdet = super().forward(x, context)
+        return z + 1e-3 * torch.randn_like(z), logabsdet
+
+
+class NoisyInverse(Scale):
+    def inverse(self, z, context=None):
+        x, logabsdet = super().inverse(z, context)
+        return x, logabsdet + 1e-6 * torch.rand(logabsdet.shape, dtype=x.dtype)
+
+
 def points(context: int) -> tuple[Tensor, Tensor | None]:
     x = torch.randn(20, 3, dtype=torch.float64)
     return x, torch.randn(20, context, dtype=torch.float64) if context else None
@@ -137,6 +207,12 @@ def test_a_right_transform_passes_and_is_left_alone(context):
         (OtherDtype, "another dtype"),
         (Unchecked, "bad input to forward raises RuntimeError, no ShapeError"),
         (BadGradient, "logabsdet is wrong by nan"),
+        (Detached, "gradient of forward's logabsdet by (context|parameters) is wrong"),
+        (DetachedInverse, "gradient of inverse's logabsdet by (context|parameters) is wrong"),
+        (DetachedValue, "gradient of forward's value by (context|parameters) is wrong"),
+        (HalfGradient, "gradient of forward's logabsdet by (context|parameters) is wrong by 0"),
+        (Noisy, "two calls of forward at the same points differ by .* no noise of its own"),
+        (NoisyInverse, "two calls of inverse at the same points differ"),
     ],
 )
 def test_a_wrong_transform_is_caught(wrong, message, context):
@@ -170,3 +246,41 @@ def test_a_wrong_flow_is_caught():
     wrong = Forgetful(Elementwise(1, Affine()), StandardNormal(1))
     assert total_mass(wrong, -10, 10) == pytest.approx(1, abs=1e-2)
     assert total_mass(wrong, -10, 10) != pytest.approx(1, abs=1e-5)
+
+
+def test_a_logabsdet_that_is_detached_from_the_input_is_caught():
+    x = torch.randn(20, 1, dtype=torch.float64)
+    check_transform(Cube(), x)
+    with pytest.raises(AssertionError, match="gradient of forward's logabsdet by x is wrong"):
+        check_transform(DetachedFromInput(), x)
+    flow = Flow(DetachedFromInput(), StandardNormal(1)).double()
+    with pytest.raises(AssertionError, match="gradient of forward's logabsdet by x is wrong"):
+        check_flow(flow, x)
+
+
+@pytest.mark.parametrize("wrong", [Detached, DetachedInverse, HalfGradient])
+def test_gradients_are_checked_in_float32_too(wrong):
+    x = torch.randn(20, 3)
+    check_transform(Scale(), x)
+    with pytest.raises(AssertionError, match="logabsdet by parameters is wrong"):
+        check_transform(wrong(), x)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.long])
+def test_dtypes_without_a_tolerance_are_refused(dtype):
+    x, flow = torch.zeros(5, 3, dtype=dtype), Flow(Scale(), StandardNormal(3))
+    for check, module in ((check_transform, Scale()), (check_flow, flow)):
+        with pytest.raises(DtypeError, match=f"^x: expected float32 or float64 .*{dtype}"):
+            check(module, x)
+        with pytest.raises(DtypeError, match=r"^x: expected a torch\.Tensor, got list"):
+            check(module, [[0.0]])
+
+
+def test_a_flow_is_no_transform_and_the_other_way_round():
+    x, flow = torch.zeros(5, 3), Flow(Scale(), StandardNormal(3))
+    with pytest.raises(ArgumentError, match="^transform: expected .*check_flow.*, got Flow$"):
+        check_transform(flow, x)
+    with pytest.raises(ArgumentError, match="^flow: expected .*check_transform.*, got Scale$"):
+        check_flow(Scale(), x)
+    with pytest.raises(ArgumentError, match="^transform: expected .*, got Linear$"):
+        check_transform(torch.nn.Linear(3, 3), x)

@@ -8,13 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from flowkit.errors import ContextError, DtypeError, ShapeError
+from flowkit.errors import ArgumentError, ContextError, DtypeError, ShapeError
 from flowkit.flows import Flow
 from flowkit.testing.samples import check_samples
 from flowkit.transforms import Transform
 
 # What "equal" means: relative to max(1, size), by dtype.
 _TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}
+_STEP = 1e-6  # of differences in float64
+_SLOPE = 1e-4  # tolerance of directional derivatives, relative to the rows' sizes summed
 
 # Draws that are held against the density, for each of a few rows of the context.
 _DRAWS, _CONTEXTS = 1_500, 2
@@ -28,8 +30,9 @@ def check_transform(
     At every row: both log-determinants against the float64 autograd Jacobian; both round trips;
     that the two log-determinants are each other's negative. Beyond that: shapes for no, one and
     two batch dimensions and for none at all in it; dtypes; that a row depends neither on its
-    neighbours nor on a NaN among them; finite gradients; typed errors for bad input; one graph
-    under ``torch.compile``; finite results under autocast.
+    neighbours nor on a NaN among them; that two calls agree; gradients of the value and of the
+    log-determinant by parameters, input and context, against finite differences in float64; typed
+    errors for bad input; one graph under ``torch.compile``; finite results under autocast.
 
     Args:
         transform: any transform, of the dtype of ``x``.
@@ -43,7 +46,13 @@ def check_transform(
 
     Raises:
         AssertionError: a promise is broken; the message says which, and by how much.
+        ArgumentError: ``transform`` is none, as a flow, which `check_flow` is for.
+        DtypeError: ``x`` is of a dtype without a tolerance, as float16.
     """
+    if not isinstance(transform, Transform):
+        expected = "a flowkit Transform (check_flow is for flows, and wraps other modules)"
+        raise ArgumentError("transform", expected, type(transform).__name__)
+    _check_dtype(x)
     transform = copy.deepcopy(transform).eval()
     n_event = len(transform.event_shape)
     _require(x.dim() == n_event + 1 and len(x) >= 4, "give x as at least four rows")
@@ -51,6 +60,8 @@ def check_transform(
     x = x.detach()
     with torch.no_grad():
         z, logabsdet = transform(x, context)
+        _check_repeats(transform.forward, x, context, (z, logabsdet))
+        _check_repeats(transform.inverse, z, context, transform.inverse(z, context))
         back, inverse_logabsdet = transform.inverse(z, context)
         again, _ = transform(back, context)
         _require(z.shape == x.shape, f"the value has shape {tuple(z.shape)}")
@@ -105,7 +116,13 @@ def check_flow(flow: Flow, x: Tensor, context: Tensor | None = None) -> dict[str
 
     Raises:
         AssertionError: a promise is broken; the message says which.
+        ArgumentError: ``flow`` is none, as a transform, which `check_transform` is for.
+        DtypeError: ``x`` is of a dtype without a tolerance, as float16.
     """
+    if not isinstance(flow, Flow):
+        expected = "a Flow (check_transform is for transforms)"
+        raise ArgumentError("flow", expected, type(flow).__name__)
+    _check_dtype(x)
     flow = copy.deepcopy(flow).eval()
     in_transform = context if flow.transform.context_features else None
     errors = check_transform(flow.transform, x, in_transform)
@@ -198,7 +215,9 @@ def _logabsdet_by_autograd(
         return result
 
     rows = (x.double(),) if context is None else (x.double(), context.double())
-    jacobian = torch.func.vmap(torch.func.jacrev(value), chunk_size=256)(*rows)
+    # Noise too small for `_check_repeats` to see is no reason to fail here.
+    mapped = torch.func.vmap(torch.func.jacrev(value), chunk_size=256, randomness="same")
+    jacobian = mapped(*rows)
     d = transform.features
     logabsdet: Tensor = torch.linalg.slogdet(jacobian.reshape(-1, d, d)).logabsdet
     return logabsdet.detach()
@@ -245,6 +264,103 @@ def _check_gradients(
     gradients = torch.autograd.grad(value.sum() + logabsdet.sum(), inputs, allow_unused=True)
     finite = all(bool(g.isfinite().all()) for g in gradients if g is not None)
     _require(finite, f"a gradient of {direction.__name__} is not finite")
+    for leaf in ("x", "context", "parameters"):
+        where = direction.__name__
+        wrong = (math.inf, math.inf)
+        for seed in range(3):  # a kink may lie between the two points of a difference, not thrice
+            found = _slopes(where, transform, leaf, x, context, seed)
+            wrong = (min(wrong[0], found[0]), min(wrong[1], found[1]))
+            if max(wrong) <= _SLOPE:
+                break
+        for what, error in zip(("value", "logabsdet"), wrong, strict=True):
+            name = f"the gradient of {where}'s {what} by {leaf}"
+            _require(error <= _SLOPE, f"{name} is wrong by {error:.2g} of it: is it detached?")
+
+
+def _slopes(
+    direction: str,
+    transform: Transform,
+    leaf: str,
+    x: Tensor,
+    context: Tensor | None,
+    seed: int,
+) -> tuple[float, float]:
+    """Return the errors of directional derivatives of the value and of the log-determinant.
+
+    Autograd's against central differences in float64, relative to the sum of the rows' sizes.
+
+    Args:
+        direction: "forward" or "inverse".
+        transform: any transform.
+        leaf: what is moved, in a random direction: "x", "context" or "parameters".
+        x: points; they are moved off whatever knots they lie on.
+        context: as the transform asks.
+        seed: of all that is random.
+    """
+    exact = copy.deepcopy(transform).double()
+    generator = torch.Generator().manual_seed(seed)
+
+    def noise(like: Tensor) -> Tensor:
+        drawn = torch.randn(like.shape, generator=generator, dtype=torch.float64)
+        return drawn.to(like.device)
+
+    x = x.double() + 1e-3 * noise(x)
+    c = None if context is None else context.detach().double().clone()
+    moved: list[Tensor] = [p for p in exact.parameters() if p.requires_grad]
+    if leaf != "parameters":
+        moved = [tensor for tensor in (x if leaf == "x" else c,) if tensor is not None]
+    if not moved:
+        return 0.0, 0.0
+    steps = [noise(tensor) for tensor in moved]
+
+    def results(size: float) -> tuple[Tensor, Tensor]:
+        with torch.no_grad():
+            for tensor, step in zip(moved, steps, strict=True):
+                tensor.add_(step, alpha=size)
+        value, logabsdet = getattr(exact, direction)(x, c)
+        # A copy, as the identity returns its input, which moves on.
+        return value.flatten(1).clone(), logabsdet.unsqueeze(1)
+
+    with torch.no_grad():
+        above, below = results(_STEP), results(-2 * _STEP)
+    for tensor in moved:
+        tensor.requires_grad_()
+    errors = []
+    for up, down, here in zip(above, below, results(_STEP), strict=True):
+        weights = noise(here)
+        # Outside of a support a log-determinant has no differences.
+        usable = up.isfinite() & down.isfinite() & here.isfinite()
+        expected = torch.where(usable, weights * (up - down) / (2 * _STEP), 0.0)
+        total = torch.where(usable, weights * here, 0.0).sum()
+        slope = 0.0
+        if total.requires_grad:
+            found = torch.autograd.grad(total, moved, retain_graph=True, allow_unused=True)
+            parts = zip(found, steps, strict=True)
+            slope = sum(float((g * step).sum()) for g, step in parts if g is not None)
+        errors.append(abs(slope - float(expected.sum())) / max(1.0, float(expected.abs().sum())))
+    return errors[0], errors[1]
+
+
+def _check_dtype(x: Tensor) -> None:
+    """Raise unless there is a tolerance for the dtype of points."""
+    if not isinstance(x, Tensor):
+        raise DtypeError("x", "a torch.Tensor", type(x).__name__)
+    if x.dtype not in _TOLERANCE:
+        expected = "float32 or float64 points (convert the module and its points by .float())"
+        raise DtypeError("x", expected, x.dtype)
+
+
+def _check_repeats(
+    function: Callable[..., tuple[Tensor, Tensor]],
+    x: Tensor,
+    context: Tensor | None,
+    expected: tuple[Tensor, Tensor],
+) -> None:
+    """Check that another call at the same points gives the same."""
+    error = max(_error(g, e) for g, e in zip(function(x, context), expected, strict=True))
+    message = f"two calls of {function.__name__} at the same points differ by {error:.2g}"
+    same = error <= 1e3 * torch.finfo(x.dtype).eps or math.isnan(error)
+    _require(same, f"{message}: a transform in eval() has no noise of its own")
 
 
 def _check_refusals(transform: Transform, x: Tensor, context: Tensor | None) -> None:
