@@ -3,13 +3,16 @@
 Shapes and dtypes are all that is read of a tensor, but for `check_finite_rows` and `check_values`.
 """
 
+from __future__ import annotations
+
 import inspect
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from flowkit.errors import ArgumentError, ContextError, DataError, DtypeError, ShapeError
+
+if TYPE_CHECKING:  # tables are read without torch
+    from torch import Tensor
 
 
 def kind_of(value: object) -> str:
@@ -162,7 +165,7 @@ def check_keys(argument: str, value: Any, keys: Collection[str]) -> None:
 
 def check_event(argument: str, x: Any, event_shape: tuple[int, ...]) -> None:
     """Check that ``x`` is a floating-point tensor of shape ``(*batch, *event_shape)``."""
-    if not isinstance(x, Tensor):
+    if not hasattr(x, "is_floating_point"):
         raise DtypeError(argument, "a torch.Tensor", type(x).__name__)
     if not x.is_floating_point():
         raise DtypeError(argument, "a floating-point dtype", x.dtype)

@@ -85,7 +85,7 @@ class OfTable:
             possible &= here == ~np.isnan(values[:, j])
         codes = np.where(possible[:, None], codes, codes[possible][:1])
         values = np.where(possible[:, None], values, values[possible][:1])
-        encoded = Encoded(codes, values, np.zeros(values.shape))
+        encoded = Encoded(codes, values, np.zeros(values.shape), np.zeros(codes.shape))
         scores = np.where(possible, self.model.score_encoded(encoded), -np.inf)
         return torch.from_numpy(scores)
 

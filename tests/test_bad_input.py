@@ -135,7 +135,8 @@ def test_dates_with_time_zones():
 def test_many_thousand_categories(n):
     table = pd.DataFrame({"id": [f"user-{i}" for i in range(n)], "x": RNG.normal(size=n)})
     table = pd.concat([table.iloc[:60]] * 2 + [table.iloc[60:]], ignore_index=True)
-    density = FlowDensity(effort="fast", random_state=0, max_seconds=10).fit(table)
+    options = {"effort": "fast", "random_state": 0, "max_seconds": 10}
+    density = FlowDensity(**options, schema={"id": "categorical"}).fit(table)
     assert np.isfinite(density.score_samples(table.iloc[:1000])).all()
     assert density.sample(50, random_state=0)["id"].isin(table["id"]).all()
 

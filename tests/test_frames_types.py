@@ -149,7 +149,7 @@ def test_levels_without_a_row_are_known_and_not_drawn():
     assert inferred.levels == tuple(levels)
     assert inferred.categories == ("low", "middle", "high")
     assert str(density.schema_) == (
-        "level  categorical, 3 (1 more without a row): in order: low, middle, high"
+        "level  ordered category, 3 (1 more without a row): in order low, middle, high"
     )
     samples = density.sample(300, random_state=0)["level"]
     assert samples.dtype == table["level"].dtype

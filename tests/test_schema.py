@@ -203,7 +203,7 @@ def test_unseen_categories(schema):
 def test_many_categories_are_quick():
     names = np.array([f"name {i}" for i in range(100_000)])
     frame = pd.DataFrame({"name": np.random.default_rng(0).permutation(names)})
-    schema = Schema.infer(frame)
+    schema = Schema.infer(frame, {"name": "categorical"})
     encoded = schema.encode(frame)
     assert len(np.unique(encoded.codes)) == 100_000
     assert schema.decode(encoded.codes, encoded.values)["name"].tolist() == frame["name"].tolist()

@@ -335,7 +335,7 @@ def _unlikely(
         )
         for i, row in enumerate(least):
             c = int(gains[i].argmax())
-            name = density.schema_.names[c]
+            name = density.schema_.modelled[c]
             found.append(
                 {
                     "row": int(rows.number[row]),
@@ -346,7 +346,7 @@ def _unlikely(
                     "value": shown(rows, name, int(row)),
                     "likelier_value": shown(samples, name, int(best[i, c])),
                     "gain": float(gains[i, c]),
-                    "gains": dict(zip(density.schema_.names, gains[i], strict=True)),
+                    "gains": dict(zip(density.schema_.modelled, gains[i], strict=True)),
                 }
             )
     return sorted(found, key=lambda entry: entry["log_density"])[:_UNLIKELY]
