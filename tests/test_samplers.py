@@ -288,7 +288,7 @@ def test_draws_of_a_fitted_posterior():
     def log_density(z):
         return -0.5 * (z[:, 0] ** 2 + 4 * (z[:, 1] - z[:, 0]) ** 2)
 
-    fitted = fit_posterior(log_density, maf(2, hidden=(16,)), steps=100, seed=0)
+    fitted = fit_posterior(log_density, maf(2, hidden=(16,)), steps=400, seed=0)
 
     class Of:
         """The posterior, and its corrected draws against the density itself."""
