@@ -3,12 +3,57 @@
 Shapes and dtypes are all that is read of a tensor, but for `check_finite_rows` and `check_values`.
 """
 
+import inspect
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
 
 from flowkit.errors import ArgumentError, ContextError, DataError, DtypeError, ShapeError
+
+
+def kind_of(value: object) -> str:
+    """Return what a value of a wrong type is, for an error: its type, and itself if it is short."""
+    if isinstance(value, type):
+        return f"the class {value.__name__}; call it to make one"
+    if value is None or isinstance(value, bool | int | float | str):
+        return repr(value)
+    return type(value).__name__
+
+
+def check_type(argument: str, value: Any, types: type | tuple[type, ...], expected: str) -> None:
+    """Raise unless ``value`` is an instance of ``types``."""
+    if not isinstance(value, types):
+        raise ArgumentError(argument, expected, kind_of(value))
+
+
+def check_called(argument: str, value: Any, call: str, arguments: int) -> None:
+    """Raise unless ``value`` is a function or module that takes so many positional arguments.
+
+    Args:
+        argument: its name.
+        value: anything.
+        call: how it is called, such as ``f(x, context)``.
+        arguments: their number.
+    """
+    expected = f"a module called as {call}"
+    if not callable(value) or isinstance(value, type):
+        raise ArgumentError(argument, expected, kind_of(value))
+    try:
+        signature = inspect.signature(getattr(value, "forward", value))
+    except ValueError:  # of compiled code, which has none
+        return
+    try:
+        signature.bind(*[None] * arguments)
+    except TypeError as error:
+        raise ArgumentError(argument, expected, f"{kind_of(value)}{signature}") from error
+
+
+def check_mapping(argument: str, value: Any, example: str) -> None:
+    """Raise unless ``value`` maps columns to something, such as ``{0: example}``."""
+    expected = f"a mapping of columns, such as {{0: {example}}}"
+    if not isinstance(value, Mapping):
+        raise ArgumentError(argument, expected, kind_of(value))
 
 
 def check_count(argument: str, value: object, minimum: int = 1) -> int:
@@ -125,6 +170,8 @@ def check_broadcast(argument: str, batch: tuple[int, ...], other: tuple[int, ...
 def check_shape(argument: str, shape: int | Sequence[int]) -> tuple[int, ...]:
     """Return ``shape``, an integer or a sequence of them, as a tuple of sizes."""
     sizes = (shape,) if isinstance(shape, int) else shape
+    if not isinstance(sizes, Sequence) or isinstance(sizes, str):
+        raise ArgumentError(argument, "an integer or a sequence of integers", kind_of(sizes))
     return tuple(check_count(argument, size, minimum=0) for size in sizes)
 
 

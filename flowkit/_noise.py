@@ -6,6 +6,9 @@ from typing import TypedDict
 import torch
 from torch import Tensor
 
+from flowkit._checks import kind_of
+from flowkit.errors import ArgumentError
+
 
 class _Source(TypedDict, total=False):
     generator: torch.Generator
@@ -16,7 +19,21 @@ def source(generator: torch.Generator | None) -> _Source:
 
     Under ``torch.compile`` no draw with ``generator=None`` has an overload for symbolic sizes.
     """
-    return {} if generator is None else {"generator": generator}
+    if generator is None:
+        return {}
+    check_generator(generator)
+    return {"generator": generator}
+
+
+def check_generator(generator: object) -> None:
+    """Raise unless a generator is one.
+
+    Raises:
+        ArgumentError: it is a seed, or something else.
+    """
+    if not isinstance(generator, torch.Generator):
+        expected = "a torch.Generator, such as torch.Generator().manual_seed(0), or None"
+        raise ArgumentError("generator", expected, kind_of(generator))
 
 
 def normal(shape: Sequence[int], like: Tensor, generator: torch.Generator | None = None) -> Tensor:
@@ -39,4 +56,7 @@ def below(n: int, count: int, like: Tensor, generator: torch.Generator | None = 
 
 def _home(like: Tensor, generator: torch.Generator | None) -> torch.device:
     """Return where to draw: a generator draws on its own device only."""
-    return like.device if generator is None else generator.device
+    if generator is None:
+        return like.device
+    check_generator(generator)
+    return generator.device

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from flowkit._checks import check_event, check_positive, check_shape
+from flowkit._noise import source
 from flowkit.errors import ShapeError
 
 
@@ -69,7 +70,7 @@ def concrete(
         raise ShapeError("logits", "(*batch, classes)", ())
     check_positive("temperature", temperature)
     shape = (*check_shape("sample_shape", sample_shape), *logits.shape)
-    gumbel = -torch.empty_like(logits).expand(shape).clone().exponential_(generator=generator).log()
+    gumbel = -torch.empty_like(logits).expand(shape).clone().exponential_(**source(generator)).log()
     log_value = ((logits + gumbel) / temperature).log_softmax(-1)
     value = log_value.exp()
     if hard:
@@ -134,7 +135,7 @@ def binary_concrete(
     check_event("logits", logits, ())
     check_positive("temperature", temperature)
     shape = (*check_shape("sample_shape", sample_shape), *logits.shape)
-    u = torch.empty_like(logits).expand(shape).clone().uniform_(generator=generator)
+    u = torch.empty_like(logits).expand(shape).clone().uniform_(**source(generator))
     noise = torch.logit(u.clamp(torch.finfo(u.dtype).tiny, 1 - torch.finfo(u.dtype).eps))
     logit = (logits + noise) / temperature
     value = torch.sigmoid(logit)

@@ -17,6 +17,7 @@ from flowkit._checks import (
     check_event,
     check_positive,
     check_shape,
+    kind_of,
 )
 from flowkit.errors import ArgumentError, ShapeError
 from flowkit.flows.registry import named
@@ -180,7 +181,8 @@ class StudentT(Standard):
 
     def _draw(self, shape: Sequence[int], generator: torch.Generator | None) -> Tensor:
         half = 0.5 * self.log_df.exp()
-        gamma = torch._standard_gamma(half.expand(*shape).contiguous(), generator=generator)
+        half = half.expand(*shape).contiguous()
+        gamma = torch._standard_gamma(half, **_noise.source(generator))
         return self._noise("normal", shape, generator) * torch.sqrt(half / gamma)
 
 
@@ -230,6 +232,18 @@ class BoxUniform(Base):
         u = self._noise("uniform", (*sample_shape, *self.event_shape), generator)
         low, high = u.new_tensor(self.low), u.new_tensor(self.high)
         return low + u * (high - low)
+
+
+def check_base(argument: str, value: Any) -> None:
+    """Raise unless ``value`` may be a base: a `Base`, a flow, or a module with their methods.
+
+    Raises:
+        ArgumentError: it may not.
+    """
+    has = isinstance(value, nn.Module) and hasattr(value, "event_shape")
+    if not has or not hasattr(value, "log_prob") or not hasattr(value, "sample"):
+        expected = "a Base, such as StandardNormal(2), or a flow"
+        raise ArgumentError(argument, expected, kind_of(value))
 
 
 def base_named(base: Any, features: int) -> Any:

@@ -6,8 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from flowkit._checks import check_context, check_event
+from flowkit._checks import check_context, check_event, check_type
 from flowkit._modes import needs_plain_torch
+from flowkit.errors import ArgumentError
 from flowkit.flows.bases import Base
 from flowkit.nets import MADE
 from flowkit.nets.incremental import parameters_sweep
@@ -18,6 +19,9 @@ class BinaryMADE(Base):
 
     Args:
         made: a MADE with one output per feature.
+
+    Raises:
+        ArgumentError: it is none, or has more.
 
     ``log_prob`` costs one pass of the MADE, ``sample`` about one and a half, and no gradient flows
     through it. What is neither 0 nor 1 has probability 0.
@@ -31,6 +35,9 @@ class BinaryMADE(Base):
     """
 
     def __init__(self, made: MADE) -> None:
+        check_type("made", made, MADE, "a MADE")
+        if made.outputs_per_feature != 1:
+            raise ArgumentError("made", "one output per feature", made.outputs_per_feature)
         super().__init__(made.features, context_features=made.context_features)
         self.made = made
 

@@ -10,7 +10,7 @@ from flowkit._checks import check_context, check_count, check_shape, check_value
 from flowkit._modes import needs_plain_torch
 from flowkit._noise import uniform
 from flowkit.errors import DtypeError
-from flowkit.flows.bases import Base
+from flowkit.flows.bases import Base, check_base
 from flowkit.flows.flow import Flow
 
 
@@ -90,6 +90,7 @@ class Dequantized(nn.Module):
     for a row with a number that is no integer.
 
     Raises:
+        ArgumentError: no flow.
         DataError: ``x`` holds a number that is no integer; row and column are named.
 
     Reference: Theis, van den Oord and Bethge, *A note on the evaluation of generative models*,
@@ -104,6 +105,7 @@ class Dequantized(nn.Module):
 
     def __init__(self, flow: Flow | Base) -> None:
         super().__init__()
+        check_base("flow", flow)
         self.flow = flow
 
     def log_prob_bound(

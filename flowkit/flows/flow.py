@@ -5,9 +5,16 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from flowkit._checks import check_broadcast, check_context, check_event, check_shape
-from flowkit.errors import ContextError, DtypeError, ShapeError
-from flowkit.flows.bases import Base
+from flowkit._checks import (
+    check_broadcast,
+    check_called,
+    check_context,
+    check_event,
+    check_shape,
+    kind_of,
+)
+from flowkit.errors import ArgumentError, ContextError, DtypeError, ShapeError
+from flowkit.flows.bases import Base, check_base
 from flowkit.flows.distribution import FlowDistribution
 from flowkit.flows.foreign import Foreign
 from flowkit.transforms import Transform
@@ -30,6 +37,7 @@ class Flow(nn.Module):
     ``log_prob`` costs the transform's ``forward``, ``sample`` its ``inverse``.
 
     Raises:
+        ArgumentError: no transform, no base, or an embedding that is no module.
         ShapeError: transform and base differ in event shape.
         ContextError: transform and base ask for contexts of different widths, or there is an
             embedding for a context that nobody asks for.
@@ -53,7 +61,11 @@ class Flow(nn.Module):
         context_features: int = 0,
     ) -> None:
         super().__init__()
+        check_base("base", base)
         if not isinstance(transform, Transform):
+            if not isinstance(transform, nn.Module) or not hasattr(transform, "inverse"):
+                expected = "a Transform, or another library's with forward and inverse"
+                raise ArgumentError("transform", expected, kind_of(transform))
             transform = Foreign(
                 transform, tuple(base.event_shape), context_features=context_features
             )
@@ -66,6 +78,8 @@ class Flow(nn.Module):
         asked = {transform.context_features, base.context_features} - {0}
         if len(asked) > 1:
             raise ContextError("base", f"context_features of {transform.context_features}", asked)
+        if embedding is not None:
+            check_called("embedding", embedding, "f(context)", 1)
         if embedding is not None and not asked:
             raise ContextError("embedding", "a transform or base with context_features", "none")
         self.transform = transform

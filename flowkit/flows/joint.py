@@ -7,9 +7,10 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, VonMises, constraints, transform_to
 
-from flowkit._checks import check_event, check_shape, common_context
+from flowkit import _noise
+from flowkit._checks import check_event, check_mapping, check_shape, common_context, kind_of
 from flowkit.errors import ArgumentError, ContextError, ShapeError
-from flowkit.flows.bases import Base
+from flowkit.flows.bases import Base, check_base
 from flowkit.flows.flow import Flow
 from flowkit.flows.registry import named
 from flowkit.transforms.columns import Key, read_columns
@@ -34,7 +35,8 @@ class JointBase(Base):
         bases: ``{column: base}`` or ``{(column, ...): base}``; every column once.
 
     Raises:
-        ArgumentError: a column named twice or left out, or context widths that differ.
+        ArgumentError: no mapping to bases, a column named twice or left out, or context widths
+            that differ.
         ShapeError: a base over another number of features than columns.
 
     Example:
@@ -45,7 +47,9 @@ class JointBase(Base):
     """
 
     def __init__(self, bases: Mapping[Key, Base | Flow]) -> None:
-        for base in bases.values():
+        check_mapping("bases", bases, "StandardNormal(1)")
+        for key, base in bases.items():
+            check_base(f"bases[{key!r}]", base)
             if len(base.event_shape) != 1:
                 raise ShapeError("bases", "bases over vectors", tuple(base.event_shape))
         groups = read_columns({key: base.event_shape.numel() for key, base in bases.items()})
@@ -105,6 +109,9 @@ class TorchBase(Base):
     """
 
     def __init__(self, distribution: type[Distribution], **parameters: Tensor | float) -> None:
+        if not isinstance(distribution, type) or not issubclass(distribution, Distribution):
+            expected = "a class of torch.distributions, such as torch.distributions.Gumbel"
+            raise ArgumentError("distribution", expected, kind_of(distribution))
         try:
             d = distribution(**parameters, validate_args=True)  # type: ignore[arg-type]
         except (TypeError, ValueError) as error:
@@ -167,6 +174,7 @@ class TorchBase(Base):
         draw = d.rsample if d.has_rsample else d.sample
         if generator is None:
             return draw(torch.Size(sample_shape))
+        _noise.check_generator(generator)
         # torch's distributions know only the global generator.
         seed = torch.randint(2**31, (), generator=generator, device=generator.device)
         with torch.random.fork_rng():
@@ -184,7 +192,7 @@ class MixtureOfFlows(Base):
     ``sample`` draws from every flow and picks; its gradients do not reach the weights.
 
     Raises:
-        ArgumentError: no flows, or context widths that differ.
+        ArgumentError: no flows, something else among them, or context widths that differ.
         ShapeError: flows over different events.
 
     Example:
@@ -195,6 +203,10 @@ class MixtureOfFlows(Base):
     """
 
     def __init__(self, flows: Sequence[Base | Flow]) -> None:
+        if not isinstance(flows, Sequence | nn.ModuleList):
+            raise ArgumentError("flows", "a list of flows or bases", kind_of(flows))
+        for i, flow in enumerate(flows):
+            check_base(f"flows[{i}]", flow)
         if len(flows) == 0:
             raise ArgumentError("flows", "at least one flow", "none")
         shapes = {tuple(flow.event_shape) for flow in flows}

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from flowkit._checks import check_choice, check_count, check_positive
 from flowkit._dtypes import at_least_float32
-from flowkit._noise import normal, uniform
+from flowkit._noise import normal, source, uniform
 from flowkit.errors import DataError, ShapeError
 
 _LOG_2PI = math.log(2 * math.pi)
@@ -124,11 +124,11 @@ class BernoulliLikelihood(Likelihood):
 
     def sample(self, params: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Draw bits, as floats."""
-        return torch.bernoulli(self.mean(params).detach(), generator=generator)
+        return torch.bernoulli(self.mean(params).detach(), **source(generator))
 
     def observe(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Draw bits, if rows are probabilities."""
-        return torch.bernoulli(x, generator=generator) if self.stochastic else x
+        return torch.bernoulli(x, **source(generator)) if self.stochastic else x
 
     def check(self, x: Tensor) -> None:
         """Raise at what is no bit, or no probability."""

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from flowkit._checks import check_choice, check_count
+from flowkit._checks import check_called, check_choice, check_count
 from flowkit._modes import evaluating
 from flowkit._noise import below, normal
 from flowkit.errors import ArgumentError, ContextError, DataError, DtypeError, ShapeError
@@ -94,6 +94,8 @@ class AdversarialAutoencoder(nn.Module):
         loss: str | Game = "non_saturating",
     ) -> None:
         super().__init__()
+        check_called("encoder", encoder, "f(x)", 1)
+        check_called("critic", critic, "f(code)", 1)
         self.categories = check_count("categories", categories, 0)
         self.latents = check_count("latents", latents, 0)
         if categories == 1 or not categories + latents:

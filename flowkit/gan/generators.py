@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from flowkit._checks import check_context, check_count, check_shape
+from flowkit._checks import check_called, check_context, check_count, check_shape
 from flowkit.errors import ArgumentError, ShapeError
 from flowkit.flows import Flow, StandardNormal
 
@@ -19,7 +19,7 @@ class Generator(nn.Module):
         prior: of the latents, a flow or base; by default a standard normal.
 
     Raises:
-        ArgumentError: a flow as net, which is a generator by itself.
+        ArgumentError: a flow as net, which is a generator by itself, or no network.
         ShapeError: a prior of another size.
 
     Example:
@@ -32,6 +32,7 @@ class Generator(nn.Module):
         if hasattr(net, "sample"):
             expected = "a network: what has sample() is a generator by itself"
             raise ArgumentError("net", expected, type(net).__name__)
+        check_called("net", net, "f(z)", 1)
         self.latents = check_count("latents", latents)
         self.net = net
         self.prior = StandardNormal(latents) if prior is None else prior

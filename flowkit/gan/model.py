@@ -7,7 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from flowkit._checks import check_context, check_count, check_finite_rows, check_positive
+from flowkit._checks import (
+    check_called,
+    check_context,
+    check_count,
+    check_finite_rows,
+    check_positive,
+)
 from flowkit._modes import evaluating
 from flowkit.errors import ArgumentError, ContextError, DtypeError, ShapeError
 from flowkit.gan.critics import (
@@ -46,7 +52,8 @@ class GAN(nn.Module):
     Held-out rows are compared with samples by their energy distance.
 
     Raises:
-        ArgumentError: numbers that make no sense, or both a penalty and a clip.
+        ArgumentError: numbers that make no sense, or both a penalty and a clip, or a part that is
+            none of its kind.
 
     Warns:
         UserWarning: a critic with batch norm under a gradient penalty, whose slope at a row then
@@ -83,6 +90,7 @@ class GAN(nn.Module):
         if not hasattr(generator, "sample"):
             expected = "a flow, or a flowkit.gan.Generator around a network"
             raise ArgumentError("generator", expected, type(generator).__name__)
+        check_called("critic", critic, "f(x)", 1)
         if getattr(generator, "context_features", 0):
             raise ContextError("generator", "one without context", type(generator).__name__)
         self.generator, self.critic = generator, critic

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from flowkit._checks import kind_of
 from flowkit.errors import ArgumentError
 from flowkit.training.checkpoint import Checkpoint
 from flowkit.training.data import Data
@@ -123,6 +124,8 @@ def fit(
         >>> len(history.loss)
         5
     """
+    if not isinstance(model, nn.Module):
+        raise ArgumentError("model", "a module, such as flowkit.flows.maf(2)", kind_of(model))
     if learning_rate is None:
         learning_rate = getattr(model, "default_learning_rate", 1e-3)
     settings = Options(

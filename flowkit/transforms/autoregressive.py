@@ -3,13 +3,16 @@
 import torch
 from torch import Tensor
 
+from flowkit._checks import check_called, kind_of
 from flowkit._modes import needs_plain_torch
 from flowkit.errors import ArgumentError
 from flowkit.nets import MADE
 from flowkit.transforms.base import Transform
-from flowkit.transforms.conditioning import check_univariate, condition, zero_output_
+from flowkit.transforms.conditioning import check_map, check_univariate, condition, zero_output_
 from flowkit.transforms.triangular import by_passes, solve
 from flowkit.transforms.univariate import Univariate
+
+_ATTRIBUTES = ("features", "outputs_per_feature", "context_features")
 
 
 class MaskedAutoregressive(Transform):
@@ -34,7 +37,8 @@ class MaskedAutoregressive(Transform):
     most one per feature.
 
     Raises:
-        ArgumentError: the MADE has another number of outputs per feature.
+        ArgumentError: no MADE, or one with another number of outputs per feature; no univariate
+            map.
 
     Reference: Papamakarios, Pavlakou and Murray, *Masked autoregressive flow for density
     estimation*, 2017, equations 2 to 5.
@@ -48,6 +52,11 @@ class MaskedAutoregressive(Transform):
     """
 
     def __init__(self, made: MADE, univariate: Univariate) -> None:
+        if not all(hasattr(made, name) for name in _ATTRIBUTES):
+            expected = f"a MADE, or a module with its {', '.join(_ATTRIBUTES)}"
+            raise ArgumentError("made", expected, kind_of(made))
+        check_called("made", made, "f(x, context)", 2)
+        check_map(univariate)
         if made.outputs_per_feature != univariate.parameters:
             raise ArgumentError(
                 "made",

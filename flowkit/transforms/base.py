@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
-from flowkit._checks import check_context, check_count, check_event, common_context
+from flowkit._checks import check_context, check_count, check_event, check_type, common_context
 from flowkit.errors import ArgumentError
 
 
@@ -94,6 +94,19 @@ class Transform(nn.Module, ABC):
         return x.new_zeros(x.shape[: x.dim() - len(self.event_shape)])
 
 
+def check_transform_type(argument: str, value: object, hint: str = "") -> None:
+    """Raise unless ``value`` is a `Transform`; of a flow, its transform is meant.
+
+    Raises:
+        ArgumentError: it is none.
+    """
+    if isinstance(value, Transform):
+        return
+    if isinstance(getattr(value, "transform", None), Transform):
+        hint = "; give the transform of a flow as flow.transform"
+    check_type(argument, value, Transform, f"a Transform{hint}")
+
+
 class Identity(Transform):
     """The map that changes nothing.
 
@@ -127,6 +140,9 @@ class Inverse(Transform):
         transform: the transform to swap. Its weights are shared, not copied, and what one
             direction costs is swapped too.
 
+    Raises:
+        ArgumentError: it is no transform.
+
     Reference: Kingma et al., *Improved variational inference with inverse autoregressive flow*,
     2016.
 
@@ -139,6 +155,7 @@ class Inverse(Transform):
     """
 
     def __init__(self, transform: Transform) -> None:
+        check_transform_type("transform", transform)
         super().__init__(
             tuple(transform.event_shape),
             context_features=transform.context_features,
@@ -170,7 +187,8 @@ class Chain(Transform):
     Either direction costs the sum of its members' costs.
 
     Raises:
-        ArgumentError: no transforms, or event shapes or context widths that differ.
+        ArgumentError: no transforms, or something else among them, or event shapes or context
+            widths that differ.
 
     Example:
         >>> from flowkit.transforms import LULinear, Reverse
@@ -182,6 +200,9 @@ class Chain(Transform):
     def __init__(self, *transforms: Transform) -> None:
         if not transforms:
             raise ArgumentError("transforms", "at least one transform", "none")
+        for i, transform in enumerate(transforms):
+            hint = "; Chain(*layers) takes a list apart" * isinstance(transform, list | tuple)
+            check_transform_type(f"transforms[{i}]", transform, hint)
         shapes = {tuple(t.event_shape) for t in transforms}
         if len(shapes) > 1:
             raise ArgumentError("transforms", "equal event shapes", sorted(shapes))

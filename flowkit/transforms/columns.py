@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from flowkit._checks import common_context
+from flowkit._checks import check_mapping, common_context
 from flowkit.errors import ArgumentError, ShapeError
-from flowkit.transforms.base import Transform
+from flowkit.transforms.base import Transform, check_transform_type
 
 Key = int | Sequence[int]
 
@@ -22,6 +22,10 @@ def read_columns(sizes: Mapping[Key, int]) -> list[tuple[int, ...]]:
         ArgumentError: a column is named twice, or left out.
         ShapeError: a part has another number of features than its key has columns.
     """
+    for key in sizes:
+        parts = (key,) if isinstance(key, int) else key
+        if not isinstance(parts, tuple) or not all(isinstance(part, int) for part in parts):
+            raise ArgumentError("columns", "keys that are integers or tuples of them", repr(key))
     groups = [(key,) if isinstance(key, int) else tuple(key) for key in sizes]
     flat = [column for group in groups for column in group]
     twice = sorted({c for c in flat if flat.count(c) > 1})
@@ -45,7 +49,8 @@ class Columns(Transform):
         transforms: ``{column: transform}`` or ``{(column, ...): transform}``; every column once.
 
     Raises:
-        ArgumentError: a column named twice or left out, or context widths that differ.
+        ArgumentError: no mapping to transforms, a column named twice or left out, or context
+            widths that differ.
         ShapeError: a transform with another number of features than columns.
 
     Example:
@@ -60,6 +65,9 @@ class Columns(Transform):
     unsplit: Tensor
 
     def __init__(self, transforms: Mapping[Key, Transform]) -> None:
+        check_mapping("transforms", transforms, "Identity(1)")
+        for key, transform in transforms.items():
+            check_transform_type(f"transforms[{key!r}]", transform)
         groups = read_columns({key: t.features for key, t in transforms.items()})
         super().__init__(
             sum(map(len, groups)),

@@ -4,6 +4,7 @@ from typing import Protocol, cast
 
 from torch import Tensor, nn
 
+from flowkit._checks import check_type
 from flowkit.errors import ArgumentError
 from flowkit.transforms.univariate import Univariate
 
@@ -30,6 +31,11 @@ def zero_output_(conditioner: nn.Module) -> None:
     """Let a conditioner that can, start with an output of zero: the layer is the identity then."""
     if hasattr(conditioner, "zero_output_"):
         cast(HasZeroOutput, conditioner).zero_output_()
+
+
+def check_map(univariate: object) -> None:
+    """Raise unless a univariate map is one."""
+    check_type("univariate", univariate, Univariate, "a univariate map, such as Affine()")
 
 
 def check_univariate(univariate: Univariate, features: int) -> None:

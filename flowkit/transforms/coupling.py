@@ -5,9 +5,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from flowkit._checks import check_called, kind_of
 from flowkit.errors import ArgumentError, ShapeError
 from flowkit.transforms.base import Transform
-from flowkit.transforms.conditioning import check_univariate, condition, zero_output_
+from flowkit.transforms.conditioning import check_map, check_univariate, condition, zero_output_
 from flowkit.transforms.univariate import Univariate
 
 
@@ -27,7 +28,8 @@ class Coupling(Transform):
     Both directions cost one pass of the conditioner.
 
     Raises:
-        ArgumentError: the mask leaves nothing to transform or nothing to condition on.
+        ArgumentError: the mask leaves nothing to transform or nothing to condition on; a
+            conditioner that does not take ``(x, context)``; no univariate map.
         ShapeError: the conditioner returns another number of parameters.
 
     References: Dinh, Krueger and Bengio, *NICE*, 2014; Dinh, Sohl-Dickstein and Bengio, *Density
@@ -47,6 +49,10 @@ class Coupling(Transform):
     def __init__(
         self, mask: Sequence[bool] | Tensor, conditioner: nn.Module, univariate: Univariate
     ) -> None:
+        if not isinstance(mask, Sequence | Tensor) or isinstance(mask, str):
+            raise ArgumentError("mask", "a sequence of booleans, one per feature", kind_of(mask))
+        check_called("conditioner", conditioner, "f(x, context)", 2)
+        check_map(univariate)
         flags = [bool(m) for m in mask]
         if all(flags) or not any(flags):
             raise ArgumentError("mask", "at least one True and one False", flags)

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from flowkit.transforms.base import Transform
-from flowkit.transforms.conditioning import check_univariate
+from flowkit.transforms.conditioning import check_map, check_univariate
 from flowkit.transforms.univariate import Univariate
 
 
@@ -20,6 +20,9 @@ class Elementwise(Transform):
 
     Both directions cost one evaluation of the map.
 
+    Raises:
+        ArgumentError: the number of features is none, or the map is none.
+
     Example:
         >>> from flowkit.transforms import Affine
         >>> layer = Elementwise(3, Affine())
@@ -29,6 +32,7 @@ class Elementwise(Transform):
     """
 
     def __init__(self, features: int, univariate: Univariate) -> None:
+        check_map(univariate)
         super().__init__(features, constant_logabsdet=univariate.constant_derivative)
         check_univariate(univariate, features)
         self.univariate = univariate

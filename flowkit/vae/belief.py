@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from flowkit import estimators
 from flowkit._checks import check_choice, check_context, check_count, check_event, check_widths
+from flowkit._noise import source
 from flowkit.errors import ArgumentError, DataError, ShapeError
 from flowkit.estimators import Estimate, RunningMoments
 from flowkit.training import Batch, Step, mean_over_rows
@@ -280,7 +281,7 @@ def _log_prob(logits: Tensor, bits: Tensor) -> Tensor:
 @torch.no_grad()
 def _draw(logits: Tensor, generator: torch.Generator | None) -> Tensor:
     chances = torch.sigmoid(logits)
-    bits = torch.bernoulli(chances.nan_to_num(), generator=generator)
+    bits = torch.bernoulli(chances.nan_to_num(), **source(generator))
     # NaN goes on to the loss, which the fit watches.
     return torch.where(chances.isnan(), chances, bits)
 

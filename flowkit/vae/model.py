@@ -8,11 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from flowkit._checks import check_count, check_row
+from flowkit._checks import check_called, check_count, check_row
 from flowkit._modes import evaluating
 from flowkit.errors import ArgumentError, ContextError, ShapeError
 from flowkit.estimators import Estimate, elbo
 from flowkit.flows import ConditionalNormal, Likelihood, StandardNormal, likelihood_named
+from flowkit.flows.bases import check_base
 from flowkit.training import Batch, Step, mean_over_rows
 from flowkit.vae.objectives import Term, estimate_of, kl
 
@@ -91,6 +92,7 @@ class VAE(nn.Module):
     last two for every sample.
 
     Raises:
+        ArgumentError: a part that is none of its kind.
         ContextError: a posterior without context, a prior with one.
         ShapeError: posterior and prior of different sizes, groups that do not add up.
 
@@ -123,6 +125,9 @@ class VAE(nn.Module):
         row: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
+        check_called("encoder", encoder, "f(x)", 1)
+        check_called("decoder", decoder, "f(z)", 1)
+        check_base("posterior", posterior)
         self.context_features: int = getattr(posterior, "context_features", 0)
         if not self.context_features:
             expected = "a posterior with context_features, which the encoder fills"
