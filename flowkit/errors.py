@@ -73,6 +73,10 @@ class TrainingError(FlowkitError, RuntimeError):
     """Training cannot go on: the loss is no longer a finite number."""
 
 
+class MissedDensityWarning(UserWarning):
+    """A fitted flow leaves out some of the density that it stands for."""
+
+
 class ModelFileError(FlowkitError, ValueError):
     """A file cannot be written, or is not what it should be.
 

@@ -65,3 +65,13 @@ def test_classifier_accuracy():
         classifier_accuracy(x, x[:, :1])
     with pytest.raises(ShapeError, match="^x and y: expected"):
         classifier_accuracy(x, x[:5])
+
+
+def test_weights_that_are_equal_but_for_rounding_are_smoothed_without_overflow():
+    log_weights = np.zeros(10_000)
+    log_weights[:3] = 1e-6
+    smoothed = psis(log_weights)
+    assert smoothed.pareto_k == -np.inf
+    assert np.allclose(np.exp(smoothed.log_weights), 1e-4, atol=1e-9)
+    log_weights[:3] = 3.0  # all but three of the tail are equal
+    assert np.isfinite(psis(log_weights).pareto_k)

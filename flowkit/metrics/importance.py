@@ -8,6 +8,7 @@ import numpy as np
 from flowkit.errors import ShapeError
 
 _FEWEST = 25  # weights, for there to be a tail to look at
+_ROUNDING = 1e-5  # of float32 log-densities: weights that differ by less are equal
 
 
 class Smoothed(NamedTuple):
@@ -67,12 +68,13 @@ def psis(log_weights: np.ndarray) -> Smoothed:
     excess = np.exp(x[largest]) - math.exp(cut)
     smoothed = x.copy()
     k = math.inf
-    if excess[-1] > 0 and np.ptp(excess) > 0:
+    if excess[-1] > _ROUNDING and np.ptp(excess) > 0:
         k, scale = generalised_pareto(excess)
         p = (np.arange(tail) + 0.5) / tail
-        quantiles = scale * np.expm1(-k * np.log1p(-p)) / k if k else -scale * np.log1p(-p)
+        with np.errstate(over="ignore"):  # none becomes larger than the largest weight was
+            quantiles = scale * np.expm1(-k * np.log1p(-p)) / k if k else -scale * np.log1p(-p)
         smoothed[largest] = np.minimum(np.log(quantiles + math.exp(cut)), 0.0)
-    elif excess[-1] <= 0:
+    elif excess[-1] <= _ROUNDING:
         k = -math.inf  # equal weights have no tail
     total = math.log(np.exp(smoothed).sum())
     return Smoothed(smoothed - total, float(k))
@@ -94,7 +96,7 @@ def generalised_pareto(excess: np.ndarray) -> tuple[float, float]:
     """
     m = len(excess)
     grid = 30 + int(math.sqrt(m))
-    quartile = max(excess[int(m / 4 + 0.5) - 1], np.finfo(float).tiny)
+    quartile = max(excess[int(m / 4 + 0.5) - 1], 1e-9 * excess[-1])
     b = 1 - np.sqrt(grid / (np.arange(1, grid + 1) - 0.5))
     b = b / (3 * quartile) + 1 / excess[-1]
     shape = np.log1p(-b[:, None] * excess).mean(1)

@@ -2,6 +2,7 @@
 
 from flowkit.metrics.samples import squared_mmd
 from flowkit.vae.belief import Bits, SigmoidBeliefNetwork
+from flowkit.vae.diagnostics import Diagnostics
 from flowkit.vae.ladder import HierarchicalVAE, LadderDecoder, LadderEncoder, LadderVAE
 from flowkit.vae.model import VAE, Draw
 from flowkit.vae.networks import Networks, networks
@@ -17,7 +18,7 @@ from flowkit.vae.objectives import (
 )
 from flowkit.vae.posteriors import posterior
 from flowkit.vae.tables import TableLikelihood
-from flowkit.vae.variational import Diagnostics, Posterior, fit_posterior
+from flowkit.vae.variational import Posterior, fit_posterior
 
 __all__ = [
     "VAE",

@@ -1,56 +1,29 @@
 """Variational inference without data: a flow fitted to a density known up to its constant."""
 
+import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from flowkit import estimators
 from flowkit._checks import check_choice, check_count
-from flowkit.errors import ArgumentError, ContextError, ShapeError
+from flowkit._noise import source
+from flowkit.errors import ArgumentError, ContextError, MissedDensityWarning, ShapeError
 from flowkit.estimators import Estimate
 from flowkit.flows import Flow
-from flowkit.metrics.importance import effective_samples, psis
 from flowkit.training import Batch, History, Step, fit
+from flowkit.vae.defensive import Defensive, Draws
+from flowkit.vae.diagnostics import LEAST, Diagnostics, diagnose
 
 LogDensity = Callable[[Tensor], Tensor]
 _OBJECTIVES = ("elbo", "iwae", "sticking_the_landing", "dreg", "reweighted_wake_sleep")
 _CHUNK = 10_000
-_FEWEST = 1_000  # draws that a tail is smoothed of
+_FEWEST = 1_000  # draws that some are kept of
 _DIFFERENTIATED = tuple(getattr(estimators, name) for name in _OBJECTIVES[:4])
-# Below this an importance weight says "impossible"; -inf itself has no gradient to leave it by.
-_LEAST = -1e6
-
-
-@dataclass(frozen=True)
-class Diagnostics:
-    """How well a flow stands for the density that it was fitted to.
-
-    Attributes:
-        effective_samples: of ``draws`` importance weights, how many equal ones are worth as much.
-        draws: number of weights.
-        pareto_k: shape of their tail: up to 0.7 estimates by them can be trusted.
-        log_evidence: ``log`` of the integral of the unnormalised density, by the weights.
-        elbo: the lower bound on it that the flow was fitted by, whatever its objective.
-    """
-
-    effective_samples: float
-    draws: int
-    pareto_k: float
-    log_evidence: float
-    elbo: float
-
-    def __str__(self) -> str:
-        share = self.effective_samples / self.draws
-        trust = "trust it" if self.pareto_k <= 0.7 else "it misses some of the density"
-        return (
-            f"effective samples {self.effective_samples:,.0f} of {self.draws:,} ({share:.0%}), "
-            f"Pareto k {self.pareto_k:.2f} ({trust}), log evidence {self.log_evidence:.4f}"
-        )
+_WIDE = 0.2  # share of weighted draws that are of wider laws
 
 
 class Posterior:
@@ -72,34 +45,42 @@ class Posterior:
     def sample(
         self, n: int, *, resample: bool = False, generator: torch.Generator | None = None
     ) -> Tensor:
-        """Draw ``(n, features)``, of the flow; or of the density itself, but for what it misses.
+        """Draw ``(n, features)`` of the flow, or by importance weights of the density itself.
 
         Args:
             n: number of draws.
-            resample: draw ten times as many from the flow, a thousand at least, and keep some by
-                their importance weights, smoothed: nearly exact where the diagnostics are good.
+            resample: draw ten times as many as `weighted` does, a thousand at least, and keep some
+                by their weights: nearly exact where the error of the evidence is small. A point
+                may be kept repeatedly.
             generator: where to draw from.
         """
         check_count("n", n)
         if not resample:
             return self.flow.sample((n,), generator=generator)
         z, log_f = self.weighted(max(10 * n, _FEWEST), generator=generator)
-        weights = torch.from_numpy(np.exp(psis(log_f.double().cpu().numpy()).log_weights))
-        weights = weights.to(z.device)
-        return z[torch.multinomial(weights, n, replacement=True, generator=generator)]
+        weights = log_f.softmax(0)
+        return z[torch.multinomial(weights, n, replacement=True, **source(generator))]
 
     @torch.no_grad()
     def weighted(
-        self, n: int, *, generator: torch.Generator | None = None
+        self, n: int, *, wide: float = _WIDE, generator: torch.Generator | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Return draws of the flow ``(n, features)`` and their log importance weights ``(n,)``."""
+        """Return draws ``(n, features)`` and their log importance weights ``(n,)``.
+
+        Args:
+            n: number of draws.
+            wide: share of them that is not the flow's, but of two Student t's around it, by which
+                the weights see what the flow misses; 0 for the flow's own draws alone.
+            generator: where to draw from.
+
+        Raises:
+            ArgumentError: ``wide`` is no share below 1, or the density raises an error at a draw.
+        """
         check_count("n", n)
-        draws, weights = [], []
-        for start in range(0, n, _CHUNK):
-            z, log_q = self.flow.sample_and_log_prob((min(_CHUNK, n - start),), generator=generator)
-            draws.append(z)
-            weights.append(_target(self.target, z) - log_q)
-        return torch.cat(draws), torch.cat(weights)
+        if isinstance(wide, bool) or not isinstance(wide, int | float) or not 0 <= wide < 1:
+            raise ArgumentError("wide", "a share of at least 0 and below 1", repr(wide))
+        draws, log_p = self._weighed(n, wide, generator)
+        return draws.z, log_p - draws.log_mixture.to(log_p)
 
     def log_prob(self, z: Tensor) -> Tensor:
         """Return the flow's log-density of points ``(*batch, features)``."""
@@ -107,17 +88,36 @@ class Posterior:
 
     @cached_property
     def diagnostics(self) -> Diagnostics:
-        """Effective sample size and Pareto k of 10,000 fresh draws."""
+        """What 10,000 fresh draws of the flow, and as many of wider laws, show of it."""
         generator = torch.Generator().manual_seed(self._seed + 1)
-        _, log_f = self.weighted(10_000, generator=generator)
-        weights = log_f.double().cpu().numpy()
-        return Diagnostics(
-            effective_samples=effective_samples(weights),
-            draws=len(weights),
-            pareto_k=psis(weights).pareto_k,
-            log_evidence=float(torch.logsumexp(log_f.double(), 0) - np.log(len(weights))),
-            elbo=float(np.mean(np.maximum(weights, _LEAST))),
-        )
+        with torch.no_grad():
+            draws, log_p = self._weighed(20_000, 0.5, generator)
+            return diagnose(self.flow, draws, log_p)
+
+    @cached_property
+    def _defensive(self) -> Defensive:
+        return Defensive(self.flow, self._seed + 2)
+
+    def _weighed(
+        self, n: int, wide: float, generator: torch.Generator | None
+    ) -> tuple[Draws, Tensor]:
+        """Return draws, and the density at them: none where the flow's support ends."""
+        parts, log_p = [], []
+        for start in range(0, n, _CHUNK):
+            part = self._defensive.draw(min(_CHUNK, n - start), wide, generator)
+            at = part.possible.to(part.z.device)
+            try:
+                found = _target(self.target, part.z[at])
+            except Exception as error:
+                expected = "a density wherever the flow has any, or -inf or NaN for none"
+                got = f"{type(error).__name__}: {error}"
+                raise ArgumentError("log_prob", expected, got) from error
+            own = (part.source == 0).to(at.device)[at]
+            # A wider law may go where the density is no number; the flow has no business there.
+            found = torch.where(found.isnan() & ~own, LEAST, found)
+            log_p.append(found.new_full((len(at),), LEAST).masked_scatter(at, found))
+            parts.append(part)
+        return Draws.joined(parts), torch.cat(log_p)
 
 
 class _Fitted(nn.Module):
@@ -171,6 +171,10 @@ def fit_posterior(
     to importance-weighted draws of itself ("reweighted_wake_sleep"), which looks after what it
     misses. The ELBO alone may settle for some of several modes: temper it then.
 
+    At the end the flow is weighed with 20,000 draws, see `Diagnostics`. A spline flow has no
+    density to speak of beyond its ``bound``: where the target reaches further, a warning names a
+    wider box.
+
     Args:
         log_prob: maps points ``(n, features)`` to unnormalised log-densities ``(n,)``,
             differentiably but for "reweighted_wake_sleep"; ``-inf`` where there is no density.
@@ -191,6 +195,11 @@ def fit_posterior(
         ShapeError: the log-density returns another shape.
         ArgumentError: it returns NaN, or no density anywhere the flow begins, or nothing that can
             be differentiated; or an unknown objective.
+
+    Warns:
+        MissedDensityWarning: the flow misses 1 % of the density or more. Draws of
+            ``sample(resample=True)`` and ``diagnostics.log_evidence`` make up for it, within their
+            errors, as far as the wider laws reach.
 
     Reference: Rezende and Mohamed, *Variational inference with normalizing flows*, 2015.
 
@@ -220,7 +229,15 @@ def fit_posterior(
         seed=seed,
         **options,
     )
-    return Posterior(flow, log_prob, history, seed)
+    posterior = Posterior(flow, log_prob, history, seed)
+    try:
+        found = posterior.diagnostics
+    except ArgumentError as error:  # far from the flow, which is no reason to lose the fit
+        warnings.warn(f"the flow is not weighed: {error}", MissedDensityWarning, stacklevel=2)
+        return posterior
+    if found.misses:
+        warnings.warn(f"{found.finding}: {found.advice}", MissedDensityWarning, stacklevel=2)
+    return posterior
 
 
 def _estimate_of(
@@ -247,7 +264,7 @@ def _broadcast(estimate: Estimate) -> Estimate:
 
 def _target(log_prob: LogDensity, z: Tensor) -> Tensor:
     """Return the log-density with a finite number for "impossible", whose gradient is zero."""
-    return log_prob(z).clamp(min=_LEAST)
+    return log_prob(z).clamp(min=LEAST)
 
 
 @torch.no_grad()
