@@ -163,15 +163,14 @@ def test_a_box_that_the_density_leaves_is_named_and_made_up_for(options):
 )
 @pytest.mark.parametrize("make", [maf, iaf, real_nvp], ids=lambda make: make.__name__)
 def test_a_good_fit_is_not_accused(make, seed):
-    """A warning would be an error."""
+    """None of 36 fits of twelve seeds; a warning would be an error."""
     torch.manual_seed(seed)
-    layers, steps = {maf: (2, 150), iaf: (3, 400), real_nvp: (6, 150)}[make]
-    flow = make(2, layers=layers, hidden=(32,))
-    posterior = fit_posterior(bent, flow, steps=steps, learning_rate=1e-2, seed=seed)
+    flow = make(2, layers=6 if make is real_nvp else 3, hidden=(32,))
+    posterior = fit_posterior(bent, flow, steps=150, learning_rate=1e-2, seed=seed)
     d = posterior.diagnostics
     assert d.trusted
     assert d.missed < 0.005
-    assert d.log_evidence == pytest.approx(LOG_PI, abs=max(0.005, 4 * d.log_evidence_error))
+    assert d.log_evidence == pytest.approx(LOG_PI, abs=0.005)
     tail, square = moments(posterior)
     assert tail == pytest.approx(0.0265, abs=0.003)
     assert square == pytest.approx(1.0, abs=0.03)
