@@ -118,7 +118,7 @@ def schema(
         _check_out(out, force)
     looked_at = _look_at(path, columns, reading, None, None)
     if out is not None:
-        write_schema(out, looked_at.schema, {**(reading or {}), **looked_at.settings})
+        write_schema(out, looked_at.schema, {**_given(reading), **looked_at.settings})
         _console.print(f"{out}: edit it, and fit with --schema {out}")
 
 
@@ -143,8 +143,7 @@ def _look_at(
     overrides: dict[str, Any] = {}
     if schema_file is not None:
         overrides, as_written = read_schema(schema_file)
-        given = {key: value for key, value in options.items() if value}
-        options = {**options, **as_written, **given}
+        options = {**options, **as_written, **_given(reading)}
     told, kinds = _told(columns)
     with TableFile(path, ReadOptions.of(None, **options, columns=told)) as file:
         table, notes, settings = file.read(), file.notes, dict(file.settings)
@@ -330,12 +329,17 @@ def _fitting(path: Path, density: FlowDensity, reading: Mapping[str, Any] | None
     before = dict(density.run_.get("reading", {}))
     words = {str(c) for column in schema.columns for c in column.categories} & (MARKS | WEAK_MARKS)
     before["present"] = (*before.get("present", ()), *sorted(words))
-    given = {
+    options = {**before, "empty": True, **_given(reading)}
+    return TableFile(path, ReadOptions(**options, columns=kinds))
+
+
+def _given(reading: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return the options of reading that the user gave: no header and no mark are such, too."""
+    return {
         name: value
         for name, value in (reading or {}).items()
         if value or (name in ("header", "thousands") and value is not None)
     }
-    return TableFile(path, ReadOptions(**{**before, "empty": True, **given}, columns=kinds))
 
 
 def _kind(arrow: pa.DataType) -> str | None:

@@ -104,7 +104,7 @@ def test_schemas_say_kinds_in_plain_words():
 
 def test_schema_files_come_back(tmp_path):
     schema, path = Schema.infer(TABLE), tmp_path / "s.toml"
-    write_schema(path, schema, {"separator": ";", "missing": ("?",), "empty": False})
+    write_schema(path, schema, {"separator": ";", "missing": ("?",)})
     overrides, reading = read_schema(path)
     assert reading == {"separator": ";", "missing": ("?",)}
     assert Schema.infer(TABLE, overrides) == schema
@@ -126,6 +126,18 @@ def test_edited_schemas_are_kept_to(tmp_path):
     assert result.exit_code == 0, result.output
     found = FlowDensity.load(model).schema_
     assert {c.name: c.kind for c in found.columns} == {"level": "real", "x": "real"}
+
+
+def test_schema_files_keep_that_there_is_no_header(tmp_path):
+    table, path = tmp_path / "t.csv", tmp_path / "s.toml"
+    table.write_text("level,x\n" + "\n".join(f"a{i % 3},b{i % 2}" for i in range(60)) + "\n")
+    result = run("schema", table, "--no-header", "--out", path)
+    assert result.exit_code == 0, result.output
+    overrides, reading = read_schema(path)
+    assert (list(overrides), reading["header"]) == (["x0", "x1"], False)
+    result = run("fit", table, "--schema", path, "--effort", "fast",
+                 "--out", tmp_path / "m.safetensors")  # fmt: skip
+    assert result.exit_code == 0, result.output
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ def write_schema(
     Args:
         path: where to; the file appears once it is whole.
         schema: the schema.
-        reading: options of `flowkit.tables.ReadOptions` that the table was read with.
+        reading: options of `flowkit.tables.ReadOptions` that were given, none of them None.
 
     Raises:
         DataError: the file cannot be written.
@@ -51,8 +51,7 @@ def write_schema(
         if len(entry.get("categories", ())) > _MOST_CATEGORIES:
             del entry["categories"]
         columns[column.name] = entry
-    used = {key: value for key, value in (reading or {}).items() if value or value == ""}
-    document: dict[str, Any] = {"reading": used} if used else {}
+    document: dict[str, Any] = {"reading": dict(reading)} if reading else {}
     text = _HEAD + tomli_w.dumps({**document, "columns": columns})
     try:
         write_atomically(Path(path), [text.encode()])
