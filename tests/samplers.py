@@ -122,17 +122,50 @@ class OfBeliefNetwork:
 
 
 class OfVAE:
-    """A VAE of one latent, its likelihood by quadrature."""
+    """A VAE of few latents, its likelihood by quadrature over a grid of them."""
 
-    def __init__(self, vae: nn.Module, event_shape) -> None:
+    def __init__(self, vae: nn.Module, event_shape, points: int = 401) -> None:
         self.vae, self.event_shape = vae, event_shape
-        z = torch.linspace(-7, 7, 401)
-        self.z, self.step = z.reshape(-1, 1, 1), float(z[1] - z[0])
+        line = torch.linspace(-6, 6, points)
+        grid = torch.cartesian_prod(*[line] * vae.latents).reshape(-1, 1, vae.latents)
+        self.z, self.log_cell = grid, vae.latents * math.log(float(line[1] - line[0]))
 
     def sample(self, shape, context, generator):
         return self.vae.sample(math.prod(shape), generator).reshape(*shape, *self.event_shape)
 
+    @torch.no_grad()
     def log_prob(self, x, context):
         params = self.vae.decode(self.z, self.event_shape)
-        log_p = self.vae.likelihood.log_prob(x, params).flatten(2).sum(-1)
-        return (log_p + self.vae.prior.log_prob(self.z)).logsumexp(0) + math.log(self.step)
+        log_z = self.vae.prior.log_prob(self.z) + self.log_cell
+        return summed_over_latents(self.vae.likelihood, x, params, log_z)
+
+
+class OfHierarchy:
+    """A chain of two layers of one latent each, its likelihood by quadrature over both."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
+        line = torch.linspace(-6, 6, 41)
+        noise, above = torch.cartesian_prod(line, line).reshape(-1, 1, 2).split(1, dim=-1)
+        with torch.no_grad():
+            loc, log_scale = model.prior[0].parts(above)
+        self.below = loc + log_scale.exp() * noise
+        log_cell = 2 * math.log(float(line[1] - line[0]))
+        self.log_p = log_cell - 0.5 * (noise**2 + above**2)[..., 0] - math.log(2 * math.pi)
+
+    def sample(self, shape, context, generator):
+        return self.model.sample(math.prod(shape), generator).reshape(*shape, *self.model.row)
+
+    @torch.no_grad()
+    def log_prob(self, x, context):
+        params = self.model._decode(self.below)
+        return summed_over_latents(self.model.likelihood, x, params, self.log_p)
+
+
+def summed_over_latents(likelihood: Likelihood, x: Tensor, params: Tensor, log_z: Tensor):
+    """Return ``log sum_z p(x | z) p(z)``, a few rows at a time, to stay in the cache."""
+    parts = [
+        (likelihood.log_prob(rows, params).flatten(2).sum(-1) + log_z).logsumexp(0)
+        for rows in x.split(16)
+    ]
+    return torch.cat(parts)

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from samplers import OfBlock, OfMember, OfTable
+from samplers import OfBlock, OfHierarchy, OfMember, OfTable, OfVAE
 from torch import nn
 from zoo import perturb_
 
@@ -33,6 +33,7 @@ from flowkit.tabular.discrete import DiscreteBlock
 from flowkit.tabular.kernel import KernelMember
 from flowkit.tabular.mixture import MixtureMember
 from flowkit.testing import check_flow, check_samples
+from flowkit.vae import HierarchicalVAE, LadderVAE
 
 CONTEXT = torch.tensor([[1.5, -1.0], [-1.0, 0.5]], dtype=torch.float64)
 
@@ -461,3 +462,39 @@ def test_false_alarms_are_no_more_frequent_than_stated(name):
 @pytest.mark.parametrize("name", RIGHT)
 def test_false_alarms_of_many_seeds(name):
     assert alarms(RIGHT[name], 600, levels=2 if name == "bits" else None) <= 0.07
+
+
+def drawn_from_latents(adapted, move):
+    """Replace a model's `sample` by one that moves the upper latents before it decodes."""
+    model = adapted.model if isinstance(adapted, OfHierarchy) else adapted.vae
+
+    def sample(n, generator):
+        z = torch.randn(n, 2, generator=generator)
+        if isinstance(adapted, OfHierarchy):
+            z[:, :1] = model.prior[0].sample((), move(z[:, 1:]), generator)
+            params = model._decode(z[None, :, :1])
+            return model.likelihood.sample(params, generator)[0]
+        params = model.decode(torch.cat([z[:, :1], move(z[:, 1:])], dim=-1), (2,))
+        return model.likelihood.sample(params, generator)
+
+    model.sample = sample
+    return adapted
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["ladder", "chain"])
+def test_models_with_layers_of_latents(kind):
+    torch.manual_seed(0 if kind == "ladder" else 2)  # with layers that matter
+    if kind == "ladder":
+        model = LadderVAE((2,), groups=(1, 1), hidden=(4, 4), likelihood="gaussian").eval()
+    else:
+        model = HierarchicalVAE((2,), sizes=(1, 1), hidden=(4,), likelihood="gaussian").eval()
+    perturb_(model, 1.0)
+    right = OfVAE(model, (2,), points=41) if kind == "ladder" else OfHierarchy(model)
+    check_samples(drawn_from_latents(right, lambda z: z), draws=1000)
+    for fault in (lambda z: 2 * z, lambda z: 0 * z, lambda z: z + 1):
+        with pytest.raises(AssertionError):
+            check_samples(drawn_from_latents(right, fault), draws=1000)
+    del model.sample
+    with pytest.raises(AssertionError):
+        check_samples(Faulty(right, draws=rolled), draws=1000)

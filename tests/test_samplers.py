@@ -6,7 +6,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from samplers import OfBeliefNetwork, OfBlock, OfLikelihood, OfMember, OfTable, OfVAE
+from samplers import (
+    OfBeliefNetwork,
+    OfBlock,
+    OfHierarchy,
+    OfLikelihood,
+    OfMember,
+    OfTable,
+    OfVAE,
+)
 from torch import nn
 from zoo import NAMED, named_flow, perturb_
 
@@ -48,7 +56,15 @@ from flowkit.tabular.mixture import MixtureMember
 from flowkit.testing import check_samples
 from flowkit.testing.cells import all_states
 from flowkit.transforms import Affine, Chain, Columns, Elementwise, RationalQuadraticSpline
-from flowkit.vae import VAE, SigmoidBeliefNetwork, TableLikelihood, fit_posterior, posterior
+from flowkit.vae import (
+    VAE,
+    HierarchicalVAE,
+    LadderVAE,
+    SigmoidBeliefNetwork,
+    TableLikelihood,
+    fit_posterior,
+    posterior,
+)
 
 CONTEXT = torch.randn(3, 2, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
 
@@ -276,6 +292,17 @@ def test_autoencoders(likelihood):
     perturb_(vae, 0.8)
     levels = 2 if likelihood == "bernoulli" else None
     check_samples(OfVAE(vae, (2,)), levels=levels)
+
+
+@pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
+def test_a_ladder_and_a_hierarchy(likelihood):
+    levels = 2 if likelihood == "bernoulli" else None
+    ladder = LadderVAE((2,), groups=(1, 1), hidden=(4, 4), likelihood=likelihood).eval()
+    perturb_(ladder, 0.5)
+    check_samples(OfVAE(ladder, (2,), points=41), levels=levels, draws=2000)
+    chain = HierarchicalVAE((2,), sizes=(1, 1), hidden=(4,), likelihood=likelihood).eval()
+    perturb_(chain, 0.5)
+    check_samples(OfHierarchy(chain), levels=levels, draws=2000)
 
 
 @pytest.mark.parametrize("name", ["normal", "full_normal", "planar", "radial", "sylvester", "iaf"])

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from flowkit.errors import ArgumentError, DataError, TrainingError
-from flowkit.flows import maf, nsf, real_nvp
+from flowkit.flows import BoxUniform, Flow, maf, nsf, real_nvp
 from flowkit.training import Step, fit, fit_many
 
 MAKE = {
@@ -187,6 +187,19 @@ def test_rows_outside_of_a_splines_box_are_warned_of(options):
     heavy = torch.distributions.StudentT(1.5).sample((2000, 1))
     with pytest.warns(UserWarning, match="feature 0 of .* outside of ± 5"):
         fit(nsf(1, hidden=(8,), layers=1), heavy, steps=2)
+
+
+@pytest.mark.parametrize("options", [{}, {"standardize": False}])
+def test_training_rows_outside_of_the_base_are_named(options):
+    x = 2 * torch.rand(60, 2) - 1
+    x[[7, 12], 1] = 1.5
+    flow = Flow(nsf(2, bound=2.0, hidden=(8,)).transform, BoxUniform([-1, -1], [1, 1]))
+    message = "zero at 2 of 60 training rows, the first is row 7: they lie outside the support"
+    with pytest.raises(TrainingError, match=message):
+        fit(flow, x, steps=2, **options)
+    weights = torch.ones(60)
+    weights[[7, 12]] = 0  # rows without weight have no say
+    fit(flow, x, weights=weights, steps=1, **options)
 
 
 def test_bad_flags_are_named():

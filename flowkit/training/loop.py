@@ -25,7 +25,7 @@ from flowkit.training.options import Options
 from flowkit.training.processes import Processes
 from flowkit.training.progress import reporter
 from flowkit.training.rows import Source
-from flowkit.training.scales import scale_hint
+from flowkit.training.scales import scale_hint, support_hint
 from flowkit.training.schedule import schedule_named
 from flowkit.training.seeds import (
     CALIBRATION,
@@ -188,8 +188,7 @@ class Loop:
                     self.read()
                 except TrainingError as error:
                     self._settle(failed=True)
-                    seen = self._source.take(self._train[..., :_SCALED_ROWS])
-                    cause = scale_hint(self.model, seen) if type(error) is NotFiniteError else ""
+                    cause = self._cause() if type(error) is NotFiniteError else ""
                     if not cause:
                         raise
                     raise TrainingError(f"{error}; {cause}") from error
@@ -278,6 +277,12 @@ class Loop:
                 history.validation.append((self.step, score))
         if all(self._best.done):
             self.stopped = self.stopped or "patience"
+
+    def _cause(self) -> str:
+        """Return a likely cause of a loss that is not finite, or ""."""
+        rows = self._train[..., :_SCALED_ROWS]
+        seen = self._source.take(rows)
+        return scale_hint(self.model, seen) or support_hint(self.model, seen, rows)
 
     def _warn_of_scores(self, scores: list[float]) -> None:
         """Warn once of scores that are not finite."""

@@ -1,5 +1,6 @@
-"""Scales of rows: those outside of the boxes of splines, those large enough to overflow."""
+"""Rows that a fit cannot use: outside a spline's box, outside a base's support, or too large."""
 
+import math
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -83,6 +84,30 @@ def scale_hint(model: nn.Module, batch: Batch) -> str:
                 "is trained by its likelihood, or scale the columns first"
             )
     return ""
+
+
+@torch.no_grad()
+def support_hint(model: nn.Module, batch: Batch, rows: Tensor) -> str:
+    """Return the words for rows of density zero as the cause of an infinite loss, or "".
+
+    Args:
+        model: what is trained, or several stacked into one (which are not looked at).
+        batch: rows to train on.
+        rows: their numbers in the training data, ``(n,)``.
+    """
+    if not [*flows_of(model)] or rows.dim() > 1:
+        return ""
+    impossible = log_prob_of(model, *batch[:2]) == -math.inf
+    if batch.weights is not None:
+        impossible &= batch.weights > 0
+    if not impossible.any():
+        return ""
+    first = int(rows[impossible].min())
+    return (
+        f"the density is zero at {int(impossible.sum())} of {len(rows)} training rows, the first "
+        f"is row {first}: they lie outside the support of the base. Give a base, or bounds, "
+        "that cover the data"
+    )
 
 
 def _spline(layer: nn.Module) -> tuple[RationalQuadraticSpline | None, list[int]]:
