@@ -152,7 +152,7 @@ def _look_at(
         table, weights = _weights(table, weights_column)
     found = Schema.infer(table, {**overrides, **kinds})
     _console.print(f"[bold]{path}[/], {table.num_rows:,} rows")
-    _console.print(str(found), highlight=False, markup=False, soft_wrap=True)
+    _console.print(found.describe(table), highlight=False, markup=False, soft_wrap=True)
     _print_notes(notes)
     return _LookedAt(table, found, weights, settings)
 

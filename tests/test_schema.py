@@ -286,3 +286,21 @@ def test_one_repeated_value_and_one_outlier():
     encoded = schema.encode(x)
     assert np.isnan(encoded.values).sum() == 50
     assert np.array_equal(schema.decode(encoded.codes, encoded.values), x)
+
+
+def test_ranges_of_a_table_are_described():
+    frame = pd.DataFrame(
+        {
+            "price": [*np.arange(50) / 4, -999.0, -999.0],
+            "day": pd.date_range("2024-01-31", periods=52),
+            "at": pd.to_timedelta(np.arange(52) * 3, unit="min"),
+            "town": ["Ulm", "Bonn"] * 26,
+        }
+    )
+    schema = Schema.infer(frame)
+    lines = schema.describe(frame).splitlines()
+    assert lines[0].startswith("price  real, 0 to 12.25, in steps of 0.25, point mass at -999 in 2")
+    assert lines[1] == "day    date, 2024-01-31 to 2024-03-22"
+    assert lines[2] == "at     duration, 0 to 9180, in steps of 3 minutes"
+    assert lines[3] == "town   categorical, 2: Bonn, Ulm"
+    assert "12.25" not in str(schema)

@@ -40,6 +40,9 @@ _DICTIONARY = re.compile(r"dictionary<values=(.+), indices=(u?int\d+), ordered=(
 _RUNS = re.compile(r"run_end_encoded<run_ends: (int\d+), values: (.+)>")
 
 
+_PROBED = 1000  # rows that show whether texts repeat
+
+
 def word_of(kind: pa.DataType) -> str:
     """Return an Arrow type in words that `type_of` reads."""
     if isinstance(kind, pa.BaseExtensionType):
@@ -126,8 +129,7 @@ def _read(name: str, dtype: str, column: pa.ChunkedArray, rows_from: int) -> Ser
         values = column.cast(pa.float64()).to_numpy().astype(np.float64)
         return Series(name, "float", dtype, values, missing | np.isnan(values))
     if types.is_string(kind) or types.is_large_string(kind) or dtype == "string_view":
-        texts = column.cast(pa.large_string()).fill_null("").to_numpy()
-        return Series(name, "text", dtype, texts.astype(object), missing)
+        return Series(name, "text", dtype, _texts(column), missing)
     if types.is_date(kind) or types.is_timestamp(kind):
         zone = kind.tz if types.is_timestamp(kind) else None
         return _of_ticks(name, "time", dtype, column, missing, zone)
@@ -143,6 +145,19 @@ def _read(name: str, dtype: str, column: pa.ChunkedArray, rows_from: int) -> Ser
 def _filled(column: pa.ChunkedArray, value: Any) -> np.ndarray:
     found: np.ndarray = (column.fill_null(value) if column.null_count else column).to_numpy()
     return found
+
+
+def _texts(column: pa.ChunkedArray) -> np.ndarray:
+    """Return texts as an array of strings; those that repeat share one string."""
+    plain = column.cast(pa.large_string()).fill_null("")
+    encoded = plain.slice(0, _PROBED).dictionary_encode()
+    if encoded.num_chunks and 2 * len(encoded.chunk(0).dictionary) > len(encoded):
+        found: np.ndarray = plain.to_numpy().astype(object)
+        return found
+    encoded = plain.combine_chunks().dictionary_encode()
+    shared: np.ndarray = encoded.dictionary.to_numpy(zero_copy_only=False)
+    texts: np.ndarray = shared[encoded.indices.to_numpy()]
+    return texts
 
 
 def _of_ticks(

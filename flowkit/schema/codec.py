@@ -31,15 +31,6 @@ def check_finite(series: Series, rows_from: int) -> None:
         )
 
 
-def identity(series: Series) -> np.ndarray:
-    """Return float64 numbers that are equal exactly where the values are."""
-    if series.family == "text":
-        _, values = np.unique(series.values.astype(str), return_inverse=True)
-    else:
-        values = series.values
-    return np.where(series.missing, np.inf, values.astype(np.float64))
-
-
 def categories(column: Column, series: Series, on_unknown: str, rows_from: int) -> np.ndarray:
     """Return the code of each value: its place among the categories.
 

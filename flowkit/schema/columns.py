@@ -168,8 +168,12 @@ class Column:
         """The flag's state of a missing value, after 0 for a present one and those of the atoms."""
         return 1 + len(self.atoms)
 
-    def describe(self) -> str:
-        """Return the kind with its options, for people."""
+    def describe(self, seen: tuple[float, float] | None = None) -> str:
+        """Return the kind with its options, for people.
+
+        Args:
+            seen: the smallest and the largest value of a table, to be shown as well.
+        """
         if self.kind == "empty":
             return "empty, only missing values: left out of the density, missing in samples too"
         if self.kind == "identifier":
@@ -186,12 +190,13 @@ class Column:
         if self.zone is not None:
             words.append(self.zone)
         parts = [" ".join(words)]
+        if seen is not None and not self.at_levels:
+            parts.append(f"{self._shown(seen[0])} to {self._shown(seen[1])}")
         if self.soft_lower is not None and not self.at_levels and self.lower is None:
             parts.append(f"none below {self.soft_lower:g}")
-        if self.step is not None:
-            parts.append(f"in steps of {self.step:g}" + " s" * (self.kind == "datetime"))
-        elif self.resolution is not None:
-            parts.append(f"in steps of {self.resolution:g}")
+        step = self.step if self.step is not None else self.resolution
+        if step is not None and not (self.kind == "datetime" and step == DAY):
+            parts.append(f"in steps of {self._of_step(step)}")
         far = {value for value, _ in self.sentinels}
         near = sorted(self.atoms if self.at_levels else {*self.atoms} - far)
         if near:
@@ -214,7 +219,17 @@ class Column:
     def _shown(self, value: float) -> str:
         if self.kind != "datetime":
             return f"{value:.10g}"
-        return str(np.datetime64(round(value * 1e6), "us").astype("datetime64[s]"))
+        unit = "D" if self.step is not None and self.step % DAY == 0 else "s"
+        return str(np.datetime64(round(value * 1e6), "us").astype(f"datetime64[{unit}]"))
+
+    def _of_step(self, step: float) -> str:
+        """Return a step for people: of times in the largest unit that divides it."""
+        if self.kind != "datetime" and self._word() not in ("time of day", "duration"):
+            return f"{step:g}"
+        for unit, size in (("day", DAY), ("hour", 3600.0), ("minute", 60.0)):
+            if step >= size and step % size == 0:
+                return f"{step / size:g} {unit}" + "s" * (step != size)
+        return f"{step:g} s"
 
     def _word(self) -> str:
         """Return the kind in the plainest word for it."""
@@ -224,6 +239,8 @@ class Column:
             return "duration"
         if self.at_levels and {*self.atoms} == {0.0, 1.0}:
             return "boolean"
+        if self.kind == "datetime" and self.step is not None and self.step % DAY == 0:
+            return "date"
         return self.kind
 
     def _describe_categories(self) -> str:

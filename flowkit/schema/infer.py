@@ -7,6 +7,7 @@ import numpy as np
 
 from flowkit.errors import DataError
 from flowkit.schema.columns import Category, Column
+from flowkit.schema.distinct import text_counts
 from flowkit.schema.masses import few_levels, point_masses, sentinels
 from flowkit.schema.precision import float_of
 from flowkit.schema.series import Series
@@ -62,9 +63,9 @@ def infer(series: Series, *, distinct_rows: int, told: bool = False) -> Column:
     if series.levels is not None:
         return replace(column, kind="categorical", categories=_seen(series, present))
     if series.family in ("text", "boolean"):
-        values, counts = np.unique(present.astype(str), return_counts=True)
         if series.family == "boolean":
             return replace(column, kind="categorical", categories=(False, True))
+        values, counts = text_counts(present)
         if not told:
             _check_no_numbers(series, values, counts)
             if len(present) >= _FEWEST_NAMES and len(values) >= _NEARLY * len(present):

@@ -1,9 +1,11 @@
 """What the columns of a table are, and its rows as codes and real values."""
 
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -11,8 +13,12 @@ from flowkit._checks import check_choice, check_keys
 from flowkit.errors import ArgumentError, DataError
 from flowkit.schema import codec, frames
 from flowkit.schema.columns import Column
+from flowkit.schema.distinct import distinct_rows
 from flowkit.schema.infer import as_integer, infer, with_masses
 from flowkit.schema.series import Series
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True)
@@ -129,20 +135,21 @@ class Schema:
         for name in overrides:
             if name not in names:
                 raise ArgumentError("schema", f"names of columns: {', '.join(names)}", repr(name))
-        every = [frames.read(table, name) for name in names]
+        every = _side_by_side(lambda name: frames.read(table, name), names)
         for series in every:
             codec.check_finite(series, 0)
-        keys = np.stack([codec.identity(series) for series in every], axis=1)
         # The repeated values of a single column may be rows that repeat, or a column that does.
-        distinct = len(np.unique(keys, axis=0)) if len(names) > 1 else len(keys)
-        columns = []
-        for series in every:
+        distinct = distinct_rows(every) if len(names) > 1 else len(every[0].values)
+
+        def column_of(series: Series) -> Column:
             told = series.name in overrides
             column = infer(series, distinct_rows=distinct, told=told)
             if told:
                 column = column.override(overrides[series.name])
                 column = _complete(column, series, overrides[series.name])
-            columns.append(column)
+            return column
+
+        columns = _side_by_side(column_of, every)
         if all(column.kind == "empty" for column in columns):
             raise DataError("table", "a value in at least one column", "only missing ones")
         if not any(column.is_modelled for column in columns):
@@ -327,9 +334,24 @@ class Schema:
         check_choice("library", document["library"], frames.LIBRARIES)
         return cls(tuple(map(Column.from_dict, document["columns"])), document["library"])
 
-    def __str__(self) -> str:
+    def describe(self, table: Any = None) -> str:
+        """Return a line for each column, for people.
+
+        Args:
+            table: one whose ranges are shown as well; the schema itself keeps none.
+        """
+        if table is None:
+            seen: list[tuple[float, float] | None] = [None] * len(self.columns)
+        else:
+            seen = _side_by_side(lambda column: _range(table, column), self.columns)
         width = max(map(len, self.names))
-        return "\n".join(f"{c.name:<{width}}  {c.describe()}" for c in self.columns)
+        return "\n".join(
+            f"{column.name:<{width}}  {column.describe(values)}"
+            for column, values in zip(self.columns, seen, strict=True)
+        )
+
+    def __str__(self) -> str:
+        return self.describe()
 
     def _column(self, name: str) -> Column:
         return self.columns[self.names.index(name)]
@@ -402,3 +424,20 @@ def _complete(column: Column, series: Series, told: Any) -> Column:
     if (term == -np.inf).any():
         raise DataError(where, f"values that are {column.describe()}", "some outside")
     return column
+
+
+def _range(table: Any, column: Column) -> tuple[float, float] | None:
+    """Return the smallest and the largest value of a column of numbers or times."""
+    if column.kind not in ("real", "positive", "bounded", "integer", "datetime"):
+        return None
+    series = frames.read(table, column.name)
+    present = series.values[
+        ~series.missing & ~np.isin(series.values, [v for v, _ in column.sentinels])
+    ]
+    return (float(present.min()), float(present.max())) if len(present) else None
+
+
+def _side_by_side(function: Callable[[_Item], _Result], items: Iterable[_Item]) -> list[_Result]:
+    """Return the results of a function, computed in threads: NumPy and Arrow share the cores."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return [*pool.map(function, items)]

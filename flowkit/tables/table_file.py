@@ -123,7 +123,7 @@ class TableFile:
 
     def read(self) -> pa.Table:
         """Return all rows."""
-        return pa.Table.from_batches(self.batches(), self.schema)
+        return pa.Table.from_batches(self.batches(_ROWS), self.schema)
 
     def close(self) -> None:
         """Delete what was written for reading: copies of files that are not plain text."""
