@@ -1,6 +1,9 @@
-"""Peak memory and seconds of reading a large CSV, beside DuckDB's own scan of it.
+"""Peak memory and seconds of reading, scoring and sampling a large CSV, beside DuckDB's own scan.
 
-python benchmarks/table_memory.py --megabytes 300 3000
+    python benchmarks/table_memory.py --megabytes 300 3000
+
+The model is fitted to the first 5,000 rows with the effort "fast". As many rows are sampled as the
+table has. Each step runs in a process of its own.
 """
 
 import argparse
@@ -9,12 +12,14 @@ import subprocess
 import sys
 import tempfile
 import time
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
 _ROWS = 100_000
-_STEPS = ("open", "stream", "copy", "scan")
+_FITTED = 5_000
+_STEPS = ("scan", "open", "stream", "copy", "fit", "score", "sample")
 
 
 def write(path: Path, megabytes: float) -> None:
@@ -40,6 +45,8 @@ def measure(step: str, path: Path) -> None:
         import duckdb
 
         duckdb.sql("SELECT max(COLUMNS(*)) FROM read_csv(?)", params=[str(path)]).fetchall()
+    elif step in ("fit", "score", "sample"):
+        _run(step, path)
     else:
         from flowkit.tables import TableFile, write_table
 
@@ -52,6 +59,29 @@ def measure(step: str, path: Path) -> None:
     seconds, used = time.perf_counter() - begin, resource.getrusage(resource.RUSAGE_SELF)
     cpu, peak = used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
     print(f"{step:8} {seconds:7.1f} s {cpu:7.1f} s of CPU {peak:7.0f} MB", flush=True)
+
+
+def _run(step: str, path: Path) -> None:
+    """Run one command of ``flowkit``."""
+    from flowkit.cli import main as flowkit
+
+    head, model = path.with_name("head.csv"), path.with_name("head.safetensors")
+    if step == "fit":
+        with open(path) as source, open(head, "w") as to:
+            to.writelines(islice(source, _FITTED + 1))
+        arguments = ["fit", head, "--out", model, "--effort", "fast", "--force"]
+    elif step == "score":
+        arguments = ["score", model, path, "--out", path.with_name("scores.csv"), "--force"]
+    else:
+        with open(path) as source:
+            rows = sum(1 for _ in source) - 1
+        arguments = ["sample", model, "-n", rows, "--out", path.with_name("drawn.csv"), "--force"]
+    sys.argv = ["flowkit", *map(str, arguments)]
+    try:
+        flowkit()
+    except SystemExit as end:
+        if end.code:
+            raise
 
 
 def main() -> None:
