@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from flowkit.distributions import Flow
     from flowkit.files import load, save
-    from flowkit.flows import Flow
     from flowkit.tables import TableFile, read_batches, read_table, write_table
     from flowkit.tabular import FlowDensity
 

@@ -51,7 +51,7 @@ def info() -> None:
 
 
 Force = Annotated[bool, typer.Option("--force", help="Replace OUT if it exists.")]
-Seed = Annotated[int, typer.Option(help="Of everything random.")]
+Seed = Annotated[int, typer.Option(help="Random seed.")]
 Model = Annotated[Path, typer.Argument(help="A file that `flowkit fit` wrote.")]
 TableFile = Annotated[
     Path, typer.Argument(help="CSV, Parquet, Excel, JSON lines, FITS, ...; .gz too.")

@@ -7,11 +7,11 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+import flowkit.flows  # noqa: F401  registers the architectures that files name
 from flowkit._container import check_document, check_part, read_file, write_file
+from flowkit.distributions import Distribution, Flow
+from flowkit.distributions.registry import flow_config, flow_from_config
 from flowkit.errors import FlowkitError, ModelFileError
-from flowkit.flows.bases import Base
-from flowkit.flows.flow import Flow
-from flowkit.flows.registry import flow_config, flow_from_config
 
 __all__ = [
     "check_document",
@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 
-def save(flow: Flow | Base, path: str | os.PathLike[str]) -> None:
+def save(flow: Distribution, path: str | os.PathLike[str]) -> None:
     """Save a flow of a named architecture to one file, which `load` makes it from again.
 
     The file holds the name of the architecture, all its options, its base and every tensor.

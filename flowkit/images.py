@@ -9,9 +9,9 @@ from torch import Tensor
 from flowkit._checks import check_count, check_values
 from flowkit._modes import needs_plain_torch
 from flowkit._noise import normal
+from flowkit.distributions import Flow, dequantize
+from flowkit.distributions.dequantized import check_integers
 from flowkit.errors import ArgumentError, ShapeError
-from flowkit.flows import Flow, dequantize
-from flowkit.flows.dequantized import check_integers
 
 _LN2 = math.log(2)
 

@@ -15,6 +15,7 @@ from zoo import NAMED, named_flow, perturb_
 
 import flowkit
 from flowkit import _atomic
+from flowkit.distributions import registry
 from flowkit.errors import ArgumentError, DtypeError, ModelFileError
 from flowkit.files import check_document, flow_config, flow_from_config, read_file, write_file
 from flowkit.flows import (
@@ -42,7 +43,6 @@ from flowkit.flows import (
     planar,
     radial,
     real_nvp,
-    registry,
 )
 from flowkit.transforms import Affine, LULinear
 

@@ -1,5 +1,34 @@
 """Flows: a transform and a base distribution; and the named architectures."""
 
+from flowkit.distributions import (
+    Base,
+    BernoulliLikelihood,
+    BinaryMADE,
+    BoxUniform,
+    CategoricalLikelihood,
+    ConditionalNormal,
+    ContinuousBernoulliLikelihood,
+    Dequantized,
+    DiagonalNormal,
+    DiscretizedLogisticLikelihood,
+    Flow,
+    Foreign,
+    FullNormal,
+    GaussianLikelihood,
+    JointBase,
+    Likelihood,
+    MixtureOfFlows,
+    NormalMixture,
+    PixelDistribution,
+    StandardLogistic,
+    StandardNormal,
+    StudentT,
+    TorchBase,
+    dequantize,
+    likelihood_named,
+    standardize,
+)
+from flowkit.distributions import TorchDistribution as FlowDistribution
 from flowkit.flows.architectures import (
     binary_made,
     iaf,
@@ -13,25 +42,6 @@ from flowkit.flows.architectures import (
     radial,
     real_nvp,
 )
-from flowkit.flows.bases import Base, BoxUniform, StandardLogistic, StandardNormal, StudentT
-from flowkit.flows.binary import BinaryMADE
-from flowkit.flows.dequantized import Dequantized, dequantize
-from flowkit.flows.distribution import FlowDistribution
-from flowkit.flows.flow import Flow
-from flowkit.flows.foreign import Foreign
-from flowkit.flows.gaussians import ConditionalNormal, DiagonalNormal, FullNormal, NormalMixture
-from flowkit.flows.joint import JointBase, MixtureOfFlows, TorchBase
-from flowkit.flows.likelihoods import (
-    BernoulliLikelihood,
-    CategoricalLikelihood,
-    ContinuousBernoulliLikelihood,
-    DiscretizedLogisticLikelihood,
-    GaussianLikelihood,
-    Likelihood,
-    likelihood_named,
-)
-from flowkit.flows.pixels import PixelDistribution
-from flowkit.flows.standardization import standardize
 
 __all__ = [
     "Base",

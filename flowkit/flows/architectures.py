@@ -8,10 +8,10 @@ a `Base`. Every flow starts as the identity, and works for one feature too.
 from collections.abc import Sequence
 
 from flowkit._checks import check_count
-from flowkit.flows.bases import Base, base_named
-from flowkit.flows.binary import BinaryMADE
-from flowkit.flows.flow import Flow
-from flowkit.flows.registry import named
+from flowkit.distributions.binary import BinaryMADE
+from flowkit.distributions.flow import Flow
+from flowkit.distributions.registry import named
+from flowkit.distributions.standard import Base, base_named
 from flowkit.nets import MADE, MLP, ResNet
 from flowkit.transforms import (
     Affine,

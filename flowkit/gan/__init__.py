@@ -1,5 +1,6 @@
 """Adversarial models: generators, of which every flow is one, against critics; and autoencoders."""
 
+from flowkit.distributions.factorized import Factorized
 from flowkit.gan.autoencoders import AdversarialAutoencoder, Codes, PixelGANAutoencoder
 from flowkit.gan.classifier import ImageClassifier, Judgement
 from flowkit.gan.critics import (
@@ -10,7 +11,6 @@ from flowkit.gan.critics import (
     slopes,
     spectral_norm_,
 )
-from flowkit.gan.decoders import Factorized
 from flowkit.gan.flow_gan import FlowGAN
 from flowkit.gan.generators import Generator, generate, interpolate
 from flowkit.gan.losses import Game, hinge, least_squares, non_saturating, wasserstein

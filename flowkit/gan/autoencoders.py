@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from flowkit._checks import check_called, check_choice, check_count
 from flowkit._modes import evaluating
 from flowkit._noise import below, normal
+from flowkit.distributions import Base, Likelihood, PixelDistribution, StandardNormal
 from flowkit.errors import ArgumentError, ContextError, DataError, DtypeError, ShapeError
-from flowkit.flows import Base, Likelihood, PixelDistribution, StandardNormal
 from flowkit.gan.classifier import checked_classes
 from flowkit.gan.critics import check_scores, scores_of
 from flowkit.gan.losses import Game, game_name, game_named

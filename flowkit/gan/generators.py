@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from flowkit._checks import check_called, check_context, check_count, check_shape
+from flowkit.distributions import Flow, StandardNormal
 from flowkit.errors import ArgumentError, ShapeError
-from flowkit.flows import Flow, StandardNormal
 
 
 class Generator(nn.Module):

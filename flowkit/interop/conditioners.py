@@ -6,7 +6,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from flowkit.flows import ConditionalNormal
+from flowkit.distributions import ConditionalNormal
 from flowkit.nets import MLP
 from flowkit.nets.linear import Linear
 from flowkit.nets.resnet import ResidualBlock

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from flowkit.flows import DiagonalNormal, Flow, StandardNormal
-from flowkit.flows.bases import Base
+from flowkit.distributions import DiagonalNormal, Flow, StandardNormal
+from flowkit.distributions.standard import Base
 from flowkit.interop.conditioners import EncodedNormal
 from flowkit.interop.nflows_layers import autoregressive_layer, coupling_layer, elementwise_spline
 from flowkit.interop.parts import affine, assemble, check_flow, class_name, refusal

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from flowkit.distributions import Flow
+from flowkit.distributions.standard import Base
 from flowkit.errors import ArgumentError
-from flowkit.flows import Flow
-from flowkit.flows.bases import Base
 from flowkit.nets import MADE
 from flowkit.nets.linear import ACTIVATIONS
 from flowkit.transforms import (

@@ -8,8 +8,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from flowkit.flows import DiagonalNormal, Flow, StandardNormal
-from flowkit.flows.bases import Base
+from flowkit.distributions import DiagonalNormal, Flow, StandardNormal
+from flowkit.distributions.standard import Base
 from flowkit.interop.conditioners import LinearBlocks
 from flowkit.interop.parts import (
     Dense,

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from flowkit.flows import Flow, StandardNormal
+from flowkit.distributions import Flow, StandardNormal
 from flowkit.nets import MADE
 from flowkit.nets.incremental import parameters_sweep
 from flowkit.transforms import Chain, GaussianMixture, MaskedAutoregressive

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from flowkit._checks import check_keys
+from flowkit.distributions import Flow
 from flowkit.errors import ArgumentError
-from flowkit.flows import Flow
 from flowkit.tabular.autoregressive import FlowMember
 from flowkit.tabular.broad import BroadMember
 from flowkit.tabular.deep import DeepMember

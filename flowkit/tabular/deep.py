@@ -6,7 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from flowkit.flows import Flow, maf
+from flowkit.distributions import Flow
+from flowkit.flows import maf
 from flowkit.tabular.autoregressive import FlowMember
 from flowkit.transforms import Chain
 

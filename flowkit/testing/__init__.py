@@ -1,4 +1,4 @@
-"""Contracts of transforms, flows and samplers, as tests that run over any of them.
+"""Contracts of transforms, distributions, flows and samplers, as tests that run over any of them.
 
 >>> import torch
 >>> from flowkit.transforms import LULinear
@@ -7,7 +7,8 @@
 True
 """
 
-from flowkit.testing.contract import check_flow, check_transform, total_mass
+from flowkit.testing.distributions import check_distribution, check_flow, total_mass
 from flowkit.testing.samples import check_samples
+from flowkit.testing.transforms import check_transform
 
-__all__ = ["check_flow", "check_samples", "check_transform", "total_mass"]
+__all__ = ["check_distribution", "check_flow", "check_samples", "check_transform", "total_mass"]

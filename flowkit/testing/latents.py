@@ -8,7 +8,7 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from flowkit.flows import BoxUniform, Flow, StandardLogistic, StandardNormal
+from flowkit.distributions import BoxUniform, Flow, StandardLogistic, StandardNormal
 
 _DISTRIBUTION_FUNCTIONS: dict[type, Callable[[Tensor], Tensor]] = {
     StandardNormal: torch.special.ndtr,

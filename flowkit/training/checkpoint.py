@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from flowkit._checks import first_difference
+from flowkit._container import check_document, read_file, write_file
 from flowkit.errors import ArgumentError, ModelFileError
-from flowkit.files import check_document, read_file, write_file
 from flowkit.training.fingerprint import difference, digests
 from flowkit.training.history import History
 from flowkit.training.snapshot import group

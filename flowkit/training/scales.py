@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from flowkit.flows.placement import has_context, has_data
-from flowkit.flows.standardization import flows_of, log_prob_of, some
+from flowkit.distributions.placement import has_context, has_data
+from flowkit.distributions.standardization import flows_of, log_prob_of, some
 from flowkit.training.rows import Batch
 from flowkit.transforms import Coupling, Inverse, RationalQuadraticSpline
 

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from flowkit.files import read_file
-from flowkit.flows.placement import has_context, has_data, place_blank, unplace
-from flowkit.flows.standardization import flows_of, standardize
+from flowkit._container import read_file
+from flowkit.distributions.placement import has_context, has_data, place_blank, unplace
+from flowkit.distributions.standardization import flows_of, standardize
 from flowkit.training.data import Data
 from flowkit.training.options import Options
 from flowkit.training.processes import Processes

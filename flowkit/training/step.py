@@ -61,15 +61,19 @@ class Step:
 def maximum_likelihood(model: nn.Module) -> Step:
     """Return the step that maximises the likelihood of a model with ``log_prob(x, context)``.
 
-    Its one term is the mean of ``-weight * log_prob``, in nats.
+    Its one term is the mean of ``-weight * log_prob``, in nats. If the model has ``observe``, as
+    a `flowkit.distributions.Distribution` has, its result is scored in the place of the rows.
 
     Example:
         >>> from flowkit.flows import maf
         >>> maximum_likelihood(maf(2)).loss(Batch(torch.zeros(1, 2)), torch.Generator())
         {'negative_log_likelihood': tensor(1.8379, grad_fn=<MeanBackward0>)}
     """
+    observe = getattr(model, "observe", None)
 
-    def loss(batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:  # noqa: ARG001
+    def loss(batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+        if observe is not None:
+            batch = batch._replace(x=observe(batch.x, generator))
         return {"negative_log_likelihood": negative_log_likelihood(model, batch)}
 
     return Step(model.parameters(), loss)

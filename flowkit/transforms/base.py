@@ -66,6 +66,10 @@ class Transform(nn.Module, ABC):
         """The law of independent latents, by name, from which `log_density` pulls back, if any."""
         return None
 
+    def matches(self, base: object) -> bool:
+        """Return whether `log_density` gives the density of a flow with this base."""
+        return self.law is not None and self.law == getattr(base, "law", None)
+
     def log_density(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Return the log-density of ``x`` if its image follows `law`, ``(*batch,)``.
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from flowkit import _noise
-from flowkit.flows import Flow
+from flowkit.distributions import Flow
 
 _DRAWS = 10_000  # from which a law takes its moments
 _DF = 3.0

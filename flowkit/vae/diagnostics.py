@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from flowkit.flows import Flow
+from flowkit.distributions import Flow
 from flowkit.metrics.importance import effective_samples, psis
 from flowkit.transforms import Chain, Inverse, RationalQuadraticSpline, Transform
 from flowkit.vae.defensive import Draws, evidence_of, evidence_of_mixture, stratified_error

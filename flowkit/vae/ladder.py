@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from flowkit._checks import check_count, check_row, check_widths
 from flowkit._noise import normal
+from flowkit.distributions import ConditionalNormal, Likelihood, likelihood_named
 from flowkit.errors import ArgumentError, ContextError, ShapeError
-from flowkit.flows import ConditionalNormal, Likelihood, likelihood_named
 from flowkit.nets import MLP
 from flowkit.nets.convnet import check_image
 from flowkit.training import Batch, Step, mean_over_rows

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from flowkit._checks import check_called, check_count, check_row
 from flowkit._modes import evaluating
+from flowkit.distributions import ConditionalNormal, Likelihood, StandardNormal, likelihood_named
+from flowkit.distributions.standard import check_base
 from flowkit.errors import ArgumentError, ContextError, ShapeError
 from flowkit.estimators import Estimate, elbo
-from flowkit.flows import ConditionalNormal, Likelihood, StandardNormal, likelihood_named
-from flowkit.flows.bases import check_base
 from flowkit.training import Batch, Step, mean_over_rows
 from flowkit.vae.objectives import Term, estimate_of, kl
 

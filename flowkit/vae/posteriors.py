@@ -12,7 +12,8 @@ from typing import Any
 from torch import nn
 
 from flowkit._checks import check_choice, check_count
-from flowkit.flows import ConditionalNormal, Flow, nsf
+from flowkit.distributions import ConditionalNormal, Flow
+from flowkit.flows import nsf
 from flowkit.nets import MADE
 from flowkit.transforms import (
     Chain,

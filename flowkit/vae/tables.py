@@ -12,8 +12,8 @@ from torch import Tensor
 
 from flowkit._dtypes import at_least_float32
 from flowkit._noise import normal, uniform
+from flowkit.distributions import Likelihood
 from flowkit.errors import DataError
-from flowkit.flows import Likelihood
 from flowkit.schema import Encoded, Schema, moments
 
 _LOG_2PI = math.log(2 * math.pi)

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from flowkit import estimators
 from flowkit._checks import check_choice, check_count
 from flowkit._noise import source
+from flowkit.distributions import Flow
 from flowkit.errors import ArgumentError, ContextError, MissedDensityWarning, ShapeError
 from flowkit.estimators import Estimate
-from flowkit.flows import Flow
 from flowkit.training import Batch, History, Step, fit
 from flowkit.vae.defensive import Defensive, Draws
 from flowkit.vae.diagnostics import LEAST, Diagnostics, diagnose

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from flowkit._checks import check_context, check_event, check_type
 from flowkit._modes import needs_plain_torch
+from flowkit.distributions.standard import Base
 from flowkit.errors import ArgumentError
-from flowkit.flows.bases import Base
 from flowkit.nets import MADE
 from flowkit.nets.incremental import parameters_sweep
 
@@ -33,6 +33,8 @@ class BinaryMADE(Base):
         >>> d.sample((2,)).shape
         torch.Size([2, 3])
     """
+
+    has_rsample = False
 
     def __init__(self, made: MADE) -> None:
         check_type("made", made, MADE, "a MADE")

@@ -14,16 +14,16 @@ from flowkit._checks import (
     check_shape,
     kind_of,
 )
+from flowkit.distributions.base import Distribution
+from flowkit.distributions.foreign import Foreign
+from flowkit.distributions.placement import StandardizedEmbedding, follow_state
+from flowkit.distributions.standard import check_base
 from flowkit.errors import ArgumentError, ContextError, DtypeError, ShapeError
-from flowkit.flows.bases import Base, check_base
-from flowkit.flows.distribution import FlowDistribution
-from flowkit.flows.foreign import Foreign
-from flowkit.flows.placement import StandardizedEmbedding, follow_state
 from flowkit.transforms import Standardize, Transform
 from flowkit.transforms.standardize import Standardized
 
 
-class Flow(nn.Module):
+class Flow(Distribution):
     """The distribution of ``x`` whose image under the transform follows the base.
 
     ``log p(x) = log p_base(z) + log|det dz/dx|`` with ``z, logabsdet = transform(x)``.
@@ -64,12 +64,11 @@ class Flow(nn.Module):
     def __init__(
         self,
         transform: nn.Module,
-        base: "Base | Flow",
+        base: Distribution,
         *,
         embedding: nn.Module | None = None,
         context_features: int = 0,
     ) -> None:
-        super().__init__()
         check_base("base", base)
         if not isinstance(transform, Transform):
             if not isinstance(transform, nn.Module) or not hasattr(transform, "inverse"):
@@ -94,24 +93,10 @@ class Flow(nn.Module):
         if isinstance(embedding, Transform) and tuple(embedding.event_shape) != (*asked,):
             got = tuple(embedding.event_shape)
             raise ShapeError("embedding", f"a map of the {max(asked)} context_features", got)
+        super().__init__(tuple(transform.event_shape), context_features=max(asked, default=0))
         self.transform = transform
         self.base = base
         self.embedding = embedding
-
-    @property
-    def event_shape(self) -> torch.Size:
-        """Shape of one point."""
-        return self.transform.event_shape
-
-    @property
-    def features(self) -> int:
-        """Number of scalars in one point."""
-        return self.transform.features
-
-    @property
-    def context_features(self) -> int:
-        """Width of the (embedded) context that the flow asks for, 0 for none."""
-        return self.transform.context_features or self.base.context_features
 
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Return the log-density of ``x`` in nats.
@@ -158,20 +143,6 @@ class Flow(nn.Module):
         x, z, logabsdet = self._sample(sample_shape, context, generator)
         return x, self._base_log_prob(z, context) - logabsdet
 
-    def as_distribution(
-        self, context: Tensor | None = None, *, validate_args: bool | None = None
-    ) -> FlowDistribution:
-        """Return the flow, given the context, as a `torch.distributions.Distribution`.
-
-        Its batch shape is that of ``context``, its event shape that of the flow;
-        ``validate_args`` is torch's.
-        """
-        return FlowDistribution(self, self._embed(context), validate_args=validate_args)
-
-    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """`log_prob`, under the name that wrappers of modules call."""
-        return self.log_prob(x, context)
-
     # Below, `context` has been through the embedding.
 
     def _embed(self, context: Tensor | None) -> Tensor | None:
@@ -191,7 +162,7 @@ class Flow(nn.Module):
     def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
         self._check_point(x, context)
         in_transform = context if self.transform.context_features else None
-        if self.transform.law is not None and self.transform.law == getattr(self.base, "law", None):
+        if self.transform.matches(self.base):
             return self.transform.log_density(x, in_transform)
         z, logabsdet = self.transform(x, in_transform)
         log_prob: Tensor = self._base_log_prob(z, context) + logabsdet

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from flowkit._checks import check_context, check_event, check_shape
-from flowkit.flows import Base, Likelihood, likelihood_named
+from flowkit.distributions.likelihoods import Likelihood, likelihood_named
+from flowkit.distributions.standard import Base
 
 
 class Factorized(Base):
@@ -26,6 +27,8 @@ class Factorized(Base):
         >>> decoder.sample((), torch.zeros(5, 3)).shape
         torch.Size([5, 1, 4, 4])
     """
+
+    has_rsample = False
 
     def __init__(
         self,

@@ -1,7 +1,7 @@
-"""Base distributions: where the latent comes from."""
+"""Standard distributions: normal, logistic, Student t, and uniform on a box."""
 
 import math
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -13,22 +13,22 @@ from flowkit import _noise
 from flowkit._checks import (
     check_choice,
     check_context,
-    check_count,
     check_event,
     check_positive,
     check_shape,
     kind_of,
 )
+from flowkit.distributions.base import Distribution
+from flowkit.distributions.registry import named
 from flowkit.errors import ArgumentError, ShapeError
-from flowkit.flows.registry import named
 
 
-class Base(nn.Module, ABC):
-    """A distribution over the latent space of a flow.
+class Base(Distribution):
+    """A distribution that draws its own noise, and so can be where the latents of a flow start.
 
     Args:
         event_shape: shape of one point; an integer for a vector.
-        context_features: width of the context that it asks for, 0 for none.
+        context_features: width of the context, 0 for none.
     """
 
     law: ClassVar[str | None] = None
@@ -37,10 +37,7 @@ class Base(nn.Module, ABC):
     _like: Tensor
 
     def __init__(self, event_shape: int | Sequence[int], *, context_features: int = 0) -> None:
-        super().__init__()
-        sizes = (event_shape,) if isinstance(event_shape, int) else event_shape
-        self.event_shape = torch.Size(check_count("features", size) for size in sizes)
-        self.context_features = check_count("context_features", context_features, minimum=0)
+        super().__init__(event_shape, context_features=context_features)
         # Follows .to(): says in which dtype and on which device to sample.
         self.register_buffer("_like", torch.empty(0), persistent=False)
 
@@ -67,19 +64,6 @@ class Base(nn.Module, ABC):
         shape = (*shape, *context.shape[:-1])
         return shape, context.expand(*shape, -1).reshape(-1, self.context_features)
 
-    @abstractmethod
-    def log_prob(self, z: Tensor, context: Tensor | None = None) -> Tensor:
-        """Return the log-density of ``z``, ``(*batch, *event_shape)``, as ``(*batch,)``."""
-
-    @abstractmethod
-    def sample(
-        self,
-        sample_shape: int | Sequence[int] = (),
-        context: Tensor | None = None,
-        generator: torch.Generator | None = None,
-    ) -> Tensor:
-        """Draw ``(*sample_shape, *context_batch, *event_shape)``, reparameterised."""
-
 
 class Standard(Base):
     """The same one-dimensional law for every scalar of the latent, independently."""
@@ -93,6 +77,7 @@ class Standard(Base):
     def log_prob(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         """Return the log-density of ``z``, ``(*batch, *event_shape)``, as ``(*batch,)``."""
         check_event("z", z, self.event_shape)
+        check_context(context, 0)
         return self._log_density(z).flatten(z.dim() - len(self.event_shape)).sum(-1)
 
     def sample(
@@ -103,6 +88,7 @@ class Standard(Base):
     ) -> Tensor:
         """Draw ``(*sample_shape, *event_shape)``."""
         sample_shape = check_shape("sample_shape", sample_shape)
+        check_context(context, 0)
         return self._draw((*sample_shape, *self.event_shape), generator)
 
 
@@ -216,6 +202,7 @@ class BoxUniform(Base):
     def log_prob(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         """Return the log-density of ``z``, ``(*batch, features)``, as ``(*batch,)``."""
         check_event("z", z, self.event_shape)
+        check_context(context, 0)
         inside = ((z >= z.new_tensor(self.low)) & (z <= z.new_tensor(self.high))).all(-1)
         log_volume = sum(math.log(h - lo) for lo, h in zip(self.low, self.high, strict=True))
         log_density = torch.where(inside, z.new_tensor(-log_volume), -math.inf)
@@ -229,6 +216,7 @@ class BoxUniform(Base):
     ) -> Tensor:
         """Draw ``(*sample_shape, features)``."""
         sample_shape = check_shape("sample_shape", sample_shape)
+        check_context(context, 0)
         u = self._noise("uniform", (*sample_shape, *self.event_shape), generator)
         low, high = u.new_tensor(self.low), u.new_tensor(self.high)
         return low + u * (high - low)

@@ -9,11 +9,12 @@ from torch import Tensor, nn
 
 from flowkit._checks import check_finite_entries
 from flowkit._modes import evaluating
-from flowkit.flows.bases import BoxUniform
-from flowkit.flows.flow import Flow
-from flowkit.flows.foreign import Foreign
-from flowkit.flows.joint import JointBase, MixtureOfFlows, TorchBase
-from flowkit.flows.placement import StandardizedEmbedding, has_data, place, unplace
+from flowkit.distributions.compositions import JointBase, MixtureOfFlows
+from flowkit.distributions.flow import Flow
+from flowkit.distributions.foreign import Foreign
+from flowkit.distributions.placement import StandardizedEmbedding, has_data, place, unplace
+from flowkit.distributions.standard import BoxUniform
+from flowkit.distributions.torch import TorchBase
 from flowkit.transforms import (
     BatchNorm,
     Chain,

@@ -1,25 +1,18 @@
-"""Contracts of transforms and flows."""
+"""The contract of a transform, as a test."""
 
 import copy
 import math
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from flowkit.errors import ArgumentError, ContextError, DtypeError, ShapeError
-from flowkit.flows import Flow
-from flowkit.testing.samples import check_samples
+from flowkit.testing.comparison import TOLERANCE, check_batches, check_dtype, require, worst_error
 from flowkit.transforms import Transform
 
-# What "equal" means: relative to max(1, size), by dtype.
-_TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}
 _STEP = 1e-6  # of differences in float64
 _SLOPE = 1e-4  # tolerance of directional derivatives, relative to the rows' sizes summed
-
-# Draws that are held against the density, for each of a few rows of the context.
-_DRAWS, _CONTEXTS = 1_500, 2
 
 
 def check_transform(
@@ -52,11 +45,11 @@ def check_transform(
     if not isinstance(transform, Transform):
         expected = "a flowkit Transform (check_flow is for flows, and wraps other modules)"
         raise ArgumentError("transform", expected, type(transform).__name__)
-    _check_dtype(x)
+    check_dtype(x)
     transform = copy.deepcopy(transform).eval()
     n_event = len(transform.event_shape)
-    _require(x.dim() == n_event + 1 and len(x) >= 4, "give x as at least four rows")
-    tolerance = _TOLERANCE[x.dtype]
+    require(x.dim() == n_event + 1 and len(x) >= 4, "give x as at least four rows")
+    tolerance = TOLERANCE[x.dtype]
     x = x.detach()
     with torch.no_grad():
         z, logabsdet = transform(x, context)
@@ -64,29 +57,31 @@ def check_transform(
         _check_repeats(transform.inverse, z, context, transform.inverse(z, context))
         back, inverse_logabsdet = transform.inverse(z, context)
         again, _ = transform(back, context)
-        _require(z.shape == x.shape, f"the value has shape {tuple(z.shape)}")
-        _require(logabsdet.shape == x.shape[:1], f"logabsdet has shape {tuple(logabsdet.shape)}")
-        _require(z.dtype == logabsdet.dtype == x.dtype, "the result has another dtype than x")
+        require(z.shape == x.shape, f"the value has shape {tuple(z.shape)}")
+        require(logabsdet.shape == x.shape[:1], f"logabsdet has shape {tuple(logabsdet.shape)}")
+        require(z.dtype == logabsdet.dtype == x.dtype, "the result has another dtype than x")
         if transform.constant_logabsdet:
-            spread = _error(logabsdet, logabsdet[:1])
-            _require(spread <= tolerance, f"logabsdet, said to be constant, varies by {spread:.2g}")
+            spread = worst_error(logabsdet, logabsdet[:1])
+            require(spread <= tolerance, f"logabsdet, said to be constant, varies by {spread:.2g}")
 
     errors = {
-        "logabsdet": _error(logabsdet, _logabsdet_by_autograd(transform, "forward", x, context)),
-        "inverse_logabsdet": _error(
+        "logabsdet": worst_error(
+            logabsdet, _logabsdet_by_autograd(transform, "forward", x, context)
+        ),
+        "inverse_logabsdet": worst_error(
             inverse_logabsdet, _logabsdet_by_autograd(transform, "inverse", z, context)
         ),
-        "round_trip": _error(back, x),
-        "inverse_round_trip": _error(again, z),
+        "round_trip": worst_error(back, x),
+        "inverse_round_trip": worst_error(again, z),
     }
     for what, error in errors.items():
-        _require(error <= tolerance, f"{what} is wrong by {error:.2g}, more than {tolerance:g}")
-    error = _error(inverse_logabsdet, -logabsdet)
-    _require(error <= tolerance, f"the two logabsdets differ by {error:.2g} but for their sign")
+        require(error <= tolerance, f"{what} is wrong by {error:.2g}, more than {tolerance:g}")
+    error = worst_error(inverse_logabsdet, -logabsdet)
+    require(error <= tolerance, f"the two logabsdets differ by {error:.2g} but for their sign")
 
     with torch.no_grad():
-        _check_batches(transform.forward, x, context, (z, logabsdet))
-        _check_batches(transform.inverse, z, context, (back, inverse_logabsdet))
+        check_batches(transform.forward, x, context, (z, logabsdet))
+        check_batches(transform.inverse, z, context, (back, inverse_logabsdet))
     _check_gradients(transform.forward, transform, x, context)
     _check_gradients(transform.inverse, transform, z, context)
     _check_refusals(transform, x, context)
@@ -94,114 +89,8 @@ def check_transform(
     with torch.no_grad(), torch.autocast(x.device.type, dtype=torch.bfloat16):
         results = (*transform(x, context), *transform.inverse(z, context))
         finite = all(bool(r.isfinite().all()) for r in results)
-    _require(finite, "the result is not finite under autocast")
+    require(finite, "the result is not finite under autocast")
     return errors
-
-
-def check_flow(flow: Flow, x: Tensor, context: Tensor | None = None) -> dict[str, float]:
-    """Verify the contract of a flow at given points. It is left as it was.
-
-    Everything that `check_transform` does, and: draws follow the density, by `check_samples` of
-    the flow in float64; ``log_prob`` of draws is right; shapes of samples; the same generator
-    gives the same draws; gradients through samples reach the parameters; ``as_distribution``
-    behaves as torch's distributions do.
-
-    Args:
-        flow: any flow without an embedding, of the dtype of ``x``.
-        x: at least four points, ``(n, *event_shape)``.
-        context: ``(n, context_features)`` if it asks for one.
-
-    Returns:
-        The worst errors measured: those of `check_transform`, and "sample_log_prob".
-
-    Raises:
-        AssertionError: a promise is broken; the message says which.
-        ArgumentError: ``flow`` is none, as a transform, which `check_transform` is for.
-        DtypeError: ``x`` is of a dtype without a tolerance, as float16.
-    """
-    if not isinstance(flow, Flow):
-        expected = "a Flow (check_transform is for transforms)"
-        raise ArgumentError("flow", expected, type(flow).__name__)
-    _check_dtype(x)
-    flow = copy.deepcopy(flow).eval()
-    in_transform = context if flow.transform.context_features else None
-    errors = check_transform(flow.transform, x, in_transform)
-    n_event = len(flow.event_shape)
-
-    def draw(*shape: int) -> tuple[Tensor, Tensor]:
-        generator = torch.Generator(x.device).manual_seed(0)
-        return flow.sample_and_log_prob(shape, context, generator)
-
-    with torch.no_grad():
-        log_prob = flow.log_prob(x, context)
-        _check_batches(lambda x, c: (flow.log_prob(x, c),), x, context, (log_prob,))
-        batch = () if context is None else context.shape[:-1]
-        sample, sample_log_prob = draw(3, 2)
-        expected = (3, 2, *batch, *flow.event_shape)
-        _require(sample.shape == expected, f"samples have shape {tuple(sample.shape)}")
-        _require(sample_log_prob.shape == expected[: len(expected) - n_event], "of their log_prob")
-        _require(torch.equal(sample, draw(3, 2)[0]), "the same generator gives other samples")
-        _require(flow.sample(5, context).shape[0] == 5, "sample_shape cannot be an integer")
-        error = _error(sample_log_prob, flow.log_prob(sample, context))
-        _require(error <= _TOLERANCE[x.dtype], f"log_prob of samples is wrong by {error:.2g}")
-        errors["sample_log_prob"] = error
-    check_samples(
-        copy.deepcopy(flow).double(),
-        None if context is None else context[:_CONTEXTS].double(),
-        draws=_DRAWS,
-    )
-    parameters = [p for p in flow.parameters() if p.requires_grad]
-    if parameters:
-        gradients = torch.autograd.grad(draw(4)[0].sum(), parameters, allow_unused=True)
-        reached = [g for g in gradients if g is not None]
-        _require(len(reached) > 0, "no gradient flows from samples to parameters")
-        _require(all(bool(g.isfinite().all()) for g in reached), "it is not finite")
-
-    d = flow.as_distribution(context)
-    with torch.no_grad():
-        _require(d.batch_shape == batch and d.event_shape == flow.event_shape, "distribution shape")
-        _require(_error(d.log_prob(x), log_prob) <= _TOLERANCE[x.dtype], "distribution log_prob")
-        _require(d.sample((2,)).shape == (2, *batch, *flow.event_shape), "distribution sample")
-        wide = d.expand((3, *batch))
-        _require(wide.rsample((2,)).shape == (2, 3, *batch, *flow.event_shape), "its expansion")
-        _require(wide.log_prob(sample[0, 0]).shape == (3, *batch), "its log_prob")
-    return errors
-
-
-def total_mass(
-    flow: Flow, low: float, high: float, *, points: int = 1000, context: Tensor | None = None
-) -> float:
-    """Integrate ``exp(log_prob)`` of a flow of one or two features on a grid of midpoints.
-
-    Args:
-        flow: the flow.
-        low: lower end of the interval, the same for each feature.
-        high: upper end.
-        points: grid points per feature.
-        context: ``(context_features,)`` if it asks for one.
-
-    Returns:
-        The mass in the box: 1 if nothing lies outside and every log-determinant is right.
-    """
-    _require(flow.features <= 2, "a grid serves one or two features")
-    parameter = next(flow.parameters(), torch.empty(0))
-    step = (high - low) / points
-    axis = low + step * (torch.arange(points, dtype=parameter.dtype, device=parameter.device) + 0.5)
-    grid = torch.cartesian_prod(*[axis] * flow.features).reshape(-1, flow.features)
-    with torch.no_grad():
-        parts = [flow.log_prob(rows, context).double().exp().sum() for rows in grid.split(100_000)]
-    return float(sum(parts)) * step**flow.features
-
-
-def _require(holds: bool, message: str) -> None:
-    if not holds:
-        raise AssertionError(message)
-
-
-def _error(got: Tensor, expected: Tensor) -> float:
-    """Return the largest difference relative to ``max(1, size)``; NaN where there is one."""
-    difference = (got.double() - expected.double()).abs() / expected.double().abs().clamp(min=1)
-    return float(difference.max()) if difference.numel() else 0.0
 
 
 def _logabsdet_by_autograd(
@@ -223,35 +112,6 @@ def _logabsdet_by_autograd(
     return logabsdet.detach()
 
 
-def _check_batches(
-    function: Callable[..., tuple[Tensor, ...]],
-    x: Tensor,
-    context: Tensor | None,
-    expected: tuple[Tensor, ...],
-) -> None:
-    """Check that any batch shape gives each row what it got in one batch of them all."""
-    size = max(float(e.abs().max()) for e in expected)
-    # Other batch sizes take other routes through the matrix products: equal to rounding only.
-    tolerance = 1e3 * torch.finfo(x.dtype).eps * max(1.0, size)
-
-    def call(x: Tensor, index: Any) -> tuple[Tensor, ...]:
-        return function(x[index], None if context is None else context[index])
-
-    pairs = torch.arange(4, device=x.device).reshape(2, 2)
-    for name, index in (("no", 0), ("one", slice(1, 3)), ("two", pairs), ("empty", slice(0, 0))):
-        for part, whole in zip(call(x, index), expected, strict=True):
-            right = part.shape == whole[index].shape
-            _require(right, f"{name} batch dimensions give shape {tuple(part.shape)}")
-            error = _error(part, whole[index])
-            _require(error <= tolerance, f"a row depends on its batch mates, by {error:.2g}")
-    poisoned = x.clone()
-    poisoned[0] = math.nan
-    got = call(poisoned, slice(None))
-    _require(any(bool(g[0].isnan().any()) for g in got), "NaN in gives no NaN out")
-    error = max(_error(g[1:], e[1:]) for g, e in zip(got, expected, strict=True))
-    _require(error <= tolerance, f"NaN in one row changes another by {error:.2g}")
-
-
 def _check_gradients(
     direction: Callable[..., tuple[Tensor, Tensor]],
     transform: Transform,
@@ -263,7 +123,7 @@ def _check_gradients(
     value, logabsdet = direction(inputs[0], context)
     gradients = torch.autograd.grad(value.sum() + logabsdet.sum(), inputs, allow_unused=True)
     finite = all(bool(g.isfinite().all()) for g in gradients if g is not None)
-    _require(finite, f"a gradient of {direction.__name__} is not finite")
+    require(finite, f"a gradient of {direction.__name__} is not finite")
     for leaf in ("x", "context", "parameters"):
         where = direction.__name__
         wrong = (math.inf, math.inf)
@@ -274,7 +134,7 @@ def _check_gradients(
                 break
         for what, error in zip(("value", "logabsdet"), wrong, strict=True):
             name = f"the gradient of {where}'s {what} by {leaf}"
-            _require(error <= _SLOPE, f"{name} is wrong by {error:.2g} of it: is it detached?")
+            require(error <= _SLOPE, f"{name} is wrong by {error:.2g} of it: is it detached?")
 
 
 def _slopes(
@@ -341,15 +201,6 @@ def _slopes(
     return errors[0], errors[1]
 
 
-def _check_dtype(x: Tensor) -> None:
-    """Raise unless there is a tolerance for the dtype of points."""
-    if not isinstance(x, Tensor):
-        raise DtypeError("x", "a torch.Tensor", type(x).__name__)
-    if x.dtype not in _TOLERANCE:
-        expected = "float32 or float64 points (convert the module and its points by .float())"
-        raise DtypeError("x", expected, x.dtype)
-
-
 def _check_repeats(
     function: Callable[..., tuple[Tensor, Tensor]],
     x: Tensor,
@@ -357,10 +208,10 @@ def _check_repeats(
     expected: tuple[Tensor, Tensor],
 ) -> None:
     """Check that another call at the same points gives the same."""
-    error = max(_error(g, e) for g, e in zip(function(x, context), expected, strict=True))
+    error = max(worst_error(g, e) for g, e in zip(function(x, context), expected, strict=True))
     message = f"two calls of {function.__name__} at the same points differ by {error:.2g}"
     same = error <= 1e3 * torch.finfo(x.dtype).eps or math.isnan(error)
-    _require(same, f"{message}: a transform in eval() has no noise of its own")
+    require(same, f"{message}: a transform in eval() has no noise of its own")
 
 
 def _check_refusals(transform: Transform, x: Tensor, context: Tensor | None) -> None:
@@ -395,5 +246,5 @@ def _check_compiled(
     with torch.no_grad():
         got = compiled(x, context)
     tolerance = 1e3 * torch.finfo(x.dtype).eps
-    error = max(_error(g, e) for g, e in zip(got, expected, strict=True))
-    _require(error <= tolerance, f"the compiled transform differs by {error:.2g}")
+    error = max(worst_error(g, e) for g, e in zip(got, expected, strict=True))
+    require(error <= tolerance, f"the compiled transform differs by {error:.2g}")

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from flowkit._checks import check_keys, first_difference
+from flowkit.distributions.placement import place_blank
 from flowkit.errors import ArgumentError, FlowkitError
-from flowkit.flows.placement import place_blank
 from flowkit.transforms import Univariate
 
 _Make = TypeVar("_Make", bound=Callable[..., nn.Module])

@@ -4,14 +4,14 @@ import math
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from flowkit._checks import check_context, check_count, check_shape, check_values
 from flowkit._modes import needs_plain_torch
 from flowkit._noise import uniform
+from flowkit.distributions.base import Distribution
+from flowkit.distributions.standard import check_base
 from flowkit.errors import DtypeError
-from flowkit.flows.bases import Base, check_base
-from flowkit.flows.flow import Flow
 
 
 def dequantize(x: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
@@ -76,7 +76,7 @@ def _noisy(x: Tensor, generator: torch.Generator | None) -> Tensor:
     return torch.where(x == x.floor(), y, math.nan)
 
 
-class Dequantized(nn.Module):
+class Dequantized(Distribution):
     """A probability of integer vectors, by a flow for the same vectors plus uniform noise.
 
     ``P(x) = ∫ p(x + u) du`` over the unit cube. The logarithm of an average is at least the
@@ -103,9 +103,11 @@ class Dequantized(nn.Module):
         torch.Size([2])
     """
 
-    def __init__(self, flow: Flow | Base) -> None:
-        super().__init__()
+    has_rsample = False
+
+    def __init__(self, flow: Distribution) -> None:
         check_base("flow", flow)
+        super().__init__(tuple(flow.event_shape), context_features=flow.context_features)
         self.flow = flow
 
     def log_prob_bound(

@@ -1,20 +1,16 @@
 """Images pixel by pixel: the distribution whose parameters a PixelCNN computes."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from flowkit._checks import check_context, check_event
 from flowkit._dtypes import at_least_float32
+from flowkit.distributions.likelihoods import Likelihood, likelihood_named
+from flowkit.distributions.standard import Base
 from flowkit.errors import ArgumentError
-from flowkit.flows.bases import Base
-from flowkit.flows.likelihoods import Likelihood, likelihood_named
 from flowkit.nets import PixelCNN
-
-if TYPE_CHECKING:
-    from flowkit.training import Batch, Step
 
 
 class PixelDistribution(Base):
@@ -40,6 +36,8 @@ class PixelDistribution(Base):
         >>> images.log_prob(torch.zeros(5, 1, 6, 6)).shape
         torch.Size([5])
     """
+
+    has_rsample = False
 
     def __init__(self, net: PixelCNN, likelihood: str | Likelihood = "bernoulli") -> None:
         if not isinstance(net, PixelCNN):
@@ -76,18 +74,9 @@ class PixelDistribution(Base):
             seen[:, channel, row, column] = self.likelihood.features(value)
         return drawn.reshape(*shape, *self.event_shape)
 
-    def training_steps(self) -> "dict[str, Step]":
-        """Return what `flowkit.training.fit` is to minimise: the negative log-likelihood."""
-        from flowkit.training.step import Step  # it stands above flows, which it trains
-
-        return {"likelihood": Step(self.parameters(), self.validation_loss)}
-
-    def validation_loss(self, batch: "Batch", generator: torch.Generator) -> dict[str, Tensor]:
-        """Return the negative log-likelihood of rows, or of what is drawn by them."""
-        from flowkit.training.step import negative_log_likelihood
-
-        observed = batch._replace(x=self.likelihood.observe(batch.x, generator))
-        return {"negative_log_likelihood": negative_log_likelihood(self, observed)}
+    def observe(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Return what the likelihood scores: images, or what is drawn by them."""
+        return self.likelihood.observe(x, generator)
 
     def check_rows(self, x: Tensor, context: Tensor | None = None) -> None:
         """Raise unless rows are images that can be observed."""

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from flowkit._checks import check_context, check_count, check_event, check_shape
+from flowkit.distributions.registry import named
+from flowkit.distributions.standard import Base
 from flowkit.errors import ArgumentError, ShapeError
-from flowkit.flows.bases import Base
-from flowkit.flows.registry import named
 from flowkit.nets import MLP
 from flowkit.nets.linear import Linear
 
@@ -41,6 +41,7 @@ class DiagonalNormal(Base):
     def log_prob(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         """Return the log-density of ``z``, ``(*batch, features)``, as ``(*batch,)``."""
         check_event("z", z, self.event_shape)
+        check_context(context, 0)
         y = (z - self.loc) * (-self.log_scale).exp()
         return _standard_log_density(y) + -self.log_scale.sum()
 
@@ -52,6 +53,7 @@ class DiagonalNormal(Base):
     ) -> Tensor:
         """Draw ``(*sample_shape, features)``."""
         sample_shape = check_shape("sample_shape", sample_shape)
+        check_context(context, 0)
         noise = self._noise("normal", (*sample_shape, *self.event_shape), generator)
         return self.loc + noise * self.log_scale.exp()
 
@@ -116,6 +118,7 @@ class NormalMixture(Base):
     def log_prob(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         """Return the log-density of ``z``, ``(*batch, features)``, as ``(*batch,)``."""
         check_event("z", z, self.event_shape)
+        check_context(context, 0)
         offset = z.unsqueeze(-2) - self.means  # (*batch, K, D)
         # A product and a sum: autocast would multiply matrices in less precision.
         y = (self._factors() * offset.unsqueeze(-2)).sum(-1)
@@ -130,6 +133,7 @@ class NormalMixture(Base):
     ) -> Tensor:
         """Draw ``(*sample_shape, features)``."""
         sample_shape = check_shape("sample_shape", sample_shape)
+        check_context(context, 0)
         noise = self._noise("normal", (*sample_shape, *self.event_shape), generator)
         rows = noise.reshape(-1, 1, self.event_shape[0])
         chosen = self._choice(self.logits, (len(rows),), generator)
