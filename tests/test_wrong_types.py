@@ -68,7 +68,7 @@ CONSTRUCTORS = {
     ),
     "flow on a name": (
         lambda: Flow(layer(), "normal"),
-        r"base: expected a Base, such as StandardNormal\(2\), or a flow, got 'normal'",
+        r"base: expected a distribution, such as StandardNormal\(2\) or a flow, got 'normal'",
     ),
     "flow on a class": (lambda: Flow(layer(), StandardNormal), "base: .*got the class Standard"),
     "flow on a transform": (lambda: Flow(layer(), layer()), "base: expected .*, got LULinear"),

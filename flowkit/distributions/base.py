@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, distributions, nn
 from torch.distributions import constraints
 
-from flowkit._checks import check_context, check_count
+from flowkit._checks import check_context, check_count, check_type
 
 
 class Distribution(nn.Module, ABC):
@@ -92,6 +92,15 @@ class Distribution(nn.Module, ABC):
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """`log_prob`, under the name that wrappers of modules call."""
         return self.log_prob(x, context)
+
+
+def check_distribution_type(argument: str, value: object) -> None:
+    """Raise unless ``value`` is a `Distribution`.
+
+    Raises:
+        ArgumentError: it is none.
+    """
+    check_type(argument, value, Distribution, "a distribution, such as StandardNormal(2) or a flow")
 
 
 class TorchDistribution(distributions.Distribution):

@@ -14,9 +14,9 @@ from flowkit._checks import (
     common_context,
     kind_of,
 )
-from flowkit.distributions.base import Distribution
+from flowkit.distributions.base import Distribution, check_distribution_type
 from flowkit.distributions.registry import named
-from flowkit.distributions.standard import Base, check_base
+from flowkit.distributions.standard import Base
 from flowkit.errors import ArgumentError, ContextError, ShapeError
 from flowkit.transforms.columns import Key, read_columns
 
@@ -54,7 +54,7 @@ class JointBase(Base):
     def __init__(self, bases: Mapping[Key, Distribution]) -> None:
         check_mapping("bases", bases, "StandardNormal(1)")
         for key, base in bases.items():
-            check_base(f"bases[{key!r}]", base)
+            check_distribution_type(f"bases[{key!r}]", base)
             if len(base.event_shape) != 1:
                 raise ShapeError("bases", "bases over vectors", tuple(base.event_shape))
         groups = read_columns({key: base.event_shape.numel() for key, base in bases.items()})
@@ -117,7 +117,7 @@ class MixtureOfFlows(Base):
         if not isinstance(flows, Sequence | nn.ModuleList):
             raise ArgumentError("flows", "a list of flows or bases", kind_of(flows))
         for i, flow in enumerate(flows):
-            check_base(f"flows[{i}]", flow)
+            check_distribution_type(f"flows[{i}]", flow)
         if len(flows) == 0:
             raise ArgumentError("flows", "at least one flow", "none")
         shapes = {tuple(flow.event_shape) for flow in flows}

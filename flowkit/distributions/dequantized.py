@@ -9,8 +9,7 @@ from torch import Tensor
 from flowkit._checks import check_context, check_count, check_shape, check_values
 from flowkit._modes import needs_plain_torch
 from flowkit._noise import uniform
-from flowkit.distributions.base import Distribution
-from flowkit.distributions.standard import check_base
+from flowkit.distributions.base import Distribution, check_distribution_type
 from flowkit.errors import DtypeError
 
 
@@ -106,7 +105,7 @@ class Dequantized(Distribution):
     has_rsample = False
 
     def __init__(self, flow: Distribution) -> None:
-        check_base("flow", flow)
+        check_distribution_type("flow", flow)
         super().__init__(tuple(flow.event_shape), context_features=flow.context_features)
         self.flow = flow
 

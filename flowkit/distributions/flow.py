@@ -14,10 +14,9 @@ from flowkit._checks import (
     check_shape,
     kind_of,
 )
-from flowkit.distributions.base import Distribution
+from flowkit.distributions.base import Distribution, check_distribution_type
 from flowkit.distributions.foreign import Foreign
 from flowkit.distributions.placement import StandardizedEmbedding, follow_state
-from flowkit.distributions.standard import check_base
 from flowkit.errors import ArgumentError, ContextError, DtypeError, ShapeError
 from flowkit.transforms import Standardize, Transform
 from flowkit.transforms.standardize import Standardized
@@ -69,7 +68,7 @@ class Flow(Distribution):
         embedding: nn.Module | None = None,
         context_features: int = 0,
     ) -> None:
-        check_base("base", base)
+        check_distribution_type("base", base)
         if not isinstance(transform, Transform):
             if not isinstance(transform, nn.Module) or not hasattr(transform, "inverse"):
                 expected = "a Transform, or another library's with forward and inverse"

@@ -16,7 +16,6 @@ from flowkit._checks import (
     check_event,
     check_positive,
     check_shape,
-    kind_of,
 )
 from flowkit.distributions.base import Distribution
 from flowkit.distributions.registry import named
@@ -220,18 +219,6 @@ class BoxUniform(Base):
         u = self._noise("uniform", (*sample_shape, *self.event_shape), generator)
         low, high = u.new_tensor(self.low), u.new_tensor(self.high)
         return low + u * (high - low)
-
-
-def check_base(argument: str, value: Any) -> None:
-    """Raise unless ``value`` may be a base: a `Base`, a flow, or a module with their methods.
-
-    Raises:
-        ArgumentError: it may not.
-    """
-    has = isinstance(value, nn.Module) and hasattr(value, "event_shape")
-    if not has or not hasattr(value, "log_prob") or not hasattr(value, "sample"):
-        expected = "a Base, such as StandardNormal(2), or a flow"
-        raise ArgumentError(argument, expected, kind_of(value))
 
 
 def base_named(base: Any, features: int) -> Any:

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from flowkit._checks import check_called, check_choice, check_count
 from flowkit._modes import evaluating
 from flowkit._noise import below, normal
-from flowkit.distributions import Base, Likelihood, PixelDistribution, StandardNormal
+from flowkit.distributions import Distribution, Likelihood, PixelDistribution, StandardNormal
+from flowkit.distributions.base import check_distribution_type
 from flowkit.errors import ArgumentError, ContextError, DataError, DtypeError, ShapeError
 from flowkit.gan.classifier import checked_classes
 from flowkit.gan.critics import check_scores, scores_of
@@ -50,7 +51,7 @@ class AdversarialAutoencoder(nn.Module):
             probabilities, and teaches the encoder little: `spectral_norm_` keeps it from that.
         categories: number of values of the categorical code, 0 for none. Its prior is uniform.
         latents: number of continuous codes, 0 for none.
-        prior: of the latents, a flow or base; by default a standard normal.
+        prior: distribution of the latents; by default a standard normal.
         posterior: of the latents: "deterministic"; "gaussian", by mean and log-scale; or "noise",
             where the encoder sees noise beside the row.
         noise: number of those, where the encoder sees them.
@@ -83,12 +84,12 @@ class AdversarialAutoencoder(nn.Module):
     def __init__(
         self,
         encoder: nn.Module,
-        decoder: Base,
+        decoder: Distribution,
         critic: nn.Module,
         *,
         categories: int = 0,
         latents: int = 0,
-        prior: nn.Module | None = None,
+        prior: Distribution | None = None,
         posterior: str = "deterministic",
         noise: int = 0,
         loss: str | Game = "non_saturating",
@@ -107,15 +108,17 @@ class AdversarialAutoencoder(nn.Module):
         if noise and posterior != "noise":
             raise ArgumentError("noise", f"0, as the posterior is {posterior!r}", noise)
         codes = categories + latents
-        if not isinstance(decoder, Base) or not hasattr(decoder, "likelihood"):
-            expected = "a conditional base with a likelihood, such as Factorized"
+        if not isinstance(decoder, Distribution) or not hasattr(decoder, "likelihood"):
+            expected = "a conditional distribution with a likelihood, such as Factorized"
             raise ArgumentError("decoder", expected, type(decoder).__name__)
         if decoder.context_features != codes:
             expected = f"one given {codes} codes ({categories} categories, {latents} latents)"
             raise ShapeError("decoder", expected, decoder.context_features)
         if prior is None and latents:
             prior = StandardNormal(latents)
-        if prior is not None and tuple(prior.event_shape) != (latents,):  # type: ignore[arg-type]
+        if prior is not None:
+            check_distribution_type("prior", prior)
+        if prior is not None and tuple(prior.event_shape) != (latents,):
             raise ShapeError("prior", f"event shape ({latents},)", prior.event_shape)
         self.encoder, self.decoder, self.critic, self.prior = encoder, decoder, critic, prior
         self.game = game_named(loss)
@@ -156,7 +159,7 @@ class AdversarialAutoencoder(nn.Module):
             parts.append(F.one_hot(drawn, self.categories).to(like))
         if self.prior is not None:
             with torch.no_grad():
-                parts.append(self.prior.sample((n,), generator=generator))  # type: ignore[operator]
+                parts.append(self.prior.sample((n,), generator=generator))
         return torch.cat(parts, 1)
 
     @torch.no_grad()

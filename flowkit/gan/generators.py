@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from flowkit._checks import check_called, check_context, check_count, check_shape
-from flowkit.distributions import Flow, StandardNormal
+from flowkit.distributions import Distribution, Flow, StandardNormal
+from flowkit.distributions.base import check_distribution_type
 from flowkit.errors import ArgumentError, ShapeError
 
 
@@ -16,7 +17,7 @@ class Generator(nn.Module):
     Args:
         net: maps ``(n, latents)`` to rows ``(n, *row)``.
         latents: their number.
-        prior: of the latents, a flow or base; by default a standard normal.
+        prior: distribution of the latents; by default a standard normal.
 
     Raises:
         ArgumentError: a flow as net, which is a generator by itself, or no network.
@@ -27,7 +28,7 @@ class Generator(nn.Module):
         torch.Size([5, 8])
     """
 
-    def __init__(self, net: nn.Module, latents: int, prior: nn.Module | None = None) -> None:
+    def __init__(self, net: nn.Module, latents: int, prior: Distribution | None = None) -> None:
         super().__init__()
         if hasattr(net, "sample"):
             expected = "a network: what has sample() is a generator by itself"
@@ -35,8 +36,9 @@ class Generator(nn.Module):
         check_called("net", net, "f(z)", 1)
         self.latents = check_count("latents", latents)
         self.net = net
-        self.prior = StandardNormal(latents) if prior is None else prior
-        if tuple(self.prior.event_shape) != (latents,):  # type: ignore[arg-type]
+        self.prior: Distribution = StandardNormal(latents) if prior is None else prior
+        check_distribution_type("prior", self.prior)
+        if tuple(self.prior.event_shape) != (latents,):
             raise ShapeError("prior", f"event shape ({latents},)", self.prior.event_shape)
 
     def extra_repr(self) -> str:
@@ -59,7 +61,7 @@ class Generator(nn.Module):
         """Draw rows ``(*sample_shape, *row)``, with a gradient by the network's parameters."""
         check_context(context, 0)
         shape = check_shape("sample_shape", sample_shape)
-        z: Tensor = self.prior.sample(shape, generator=generator)  # type: ignore[operator]
+        z = self.prior.sample(shape, generator=generator)
         rows: Tensor = self(z.reshape(-1, self.latents))
         return rows.reshape(*shape, *rows.shape[1:])
 

@@ -7,7 +7,7 @@ abstract than another is how much network stands between it and the data.
 import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -262,14 +262,16 @@ class HierarchicalVAE(nn.Module):
         check_count("samples", samples)
         below = self.likelihood.features(x).flatten(1).expand(samples, len(x), -1)
         layers, log_q = [], []
-        for conditional in self.encoder:
-            z = conditional.sample((), below, generator)  # type: ignore[operator]
-            log_q.append(conditional.log_prob(z, below))  # type: ignore[operator]
+        for conditional in _conditionals(self.encoder):
+            z = conditional.sample((), below, generator)
+            log_q.append(conditional.log_prob(z, below))
             layers.append(z)
             below = z
         log_p = [
-            conditional.log_prob(z, above)  # type: ignore[operator]
-            for conditional, (z, above) in zip(self.prior, pairwise(layers), strict=True)
+            conditional.log_prob(z, above)
+            for conditional, (z, above) in zip(
+                _conditionals(self.prior), pairwise(layers), strict=True
+            )
         ]
         log_p.append(-0.5 * (layers[-1].square() + math.log(2 * math.pi)).sum(-1))
         params = self._decode(layers[0])
@@ -291,16 +293,16 @@ class HierarchicalVAE(nn.Module):
         if not 1 <= layers <= len(self.sizes):
             raise ArgumentError("layers", f"from 1 to {len(self.sizes)}", layers)
         z = self.draw(x, 1, generator).layers[layers - 1]
-        for conditional in reversed(list(self.prior)[: layers - 1]):
-            z = conditional.sample((), z, generator)  # type: ignore[operator]
+        for conditional in reversed(_conditionals(self.prior)[: layers - 1]):
+            z = conditional.sample((), z, generator)
         return self.likelihood.mean(self._decode(z))[0]
 
     @torch.no_grad()
     def sample(self, n: int = 1, generator: torch.Generator | None = None) -> Tensor:
         """Draw rows ``(n, *row)``."""
         z = normal((1, n, self.sizes[-1]), next(self.parameters()), generator)
-        for conditional in reversed(list(self.prior)):
-            z = conditional.sample((), z, generator)  # type: ignore[operator]
+        for conditional in reversed(_conditionals(self.prior)):
+            z = conditional.sample((), z, generator)
         return self.likelihood.sample(self._decode(z), generator)[0]
 
     @torch.no_grad()
@@ -343,3 +345,7 @@ class HierarchicalVAE(nn.Module):
         """Return the likelihood's parameters of latents ``(samples, n, size)``, they first."""
         out: Tensor = self.decoder(z.flatten(0, 1))
         return out.reshape(*z.shape[:2], self.likelihood.outputs, *self.row).movedim(2, 0)
+
+
+def _conditionals(modules: nn.ModuleList) -> list[ConditionalNormal]:
+    return cast(list[ConditionalNormal], [*modules])

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from flowkit._checks import check_called, check_count, check_row
 from flowkit._modes import evaluating
 from flowkit.distributions import ConditionalNormal, Likelihood, StandardNormal, likelihood_named
-from flowkit.distributions.standard import check_base
+from flowkit.distributions.base import Distribution, check_distribution_type
 from flowkit.errors import ArgumentError, ContextError, ShapeError
 from flowkit.estimators import Estimate, elbo
 from flowkit.training import Batch, Step, mean_over_rows
@@ -77,7 +77,7 @@ class VAE(nn.Module):
         posterior: a conditional flow, or a base such as `ConditionalNormal`: anything with
             ``sample`` and ``log_prob`` given a context. `flowkit.vae.posterior` makes the usual
             ones by name.
-        prior: "normal", or a flow or base without context.
+        prior: "normal", or a distribution without context.
         likelihood: a `Likelihood`, or its name: "bernoulli", "continuous_bernoulli", "gaussian",
             "logistic" or "categorical".
         groups: sizes of groups of latents, in order, whose KL is reported one by one; one group by
@@ -117,8 +117,8 @@ class VAE(nn.Module):
         self,
         encoder: nn.Module,
         decoder: nn.Module,
-        posterior: nn.Module,
-        prior: str | nn.Module = "normal",
+        posterior: Distribution,
+        prior: str | Distribution = "normal",
         likelihood: str | Likelihood = "bernoulli",
         *,
         groups: Sequence[int] | None = None,
@@ -127,27 +127,28 @@ class VAE(nn.Module):
         super().__init__()
         check_called("encoder", encoder, "f(x)", 1)
         check_called("decoder", decoder, "f(z)", 1)
-        check_base("posterior", posterior)
-        self.context_features: int = getattr(posterior, "context_features", 0)
+        check_distribution_type("posterior", posterior)
+        self.context_features = posterior.context_features
         if not self.context_features:
             expected = "a posterior with context_features, which the encoder fills"
             raise ContextError("posterior", expected, type(posterior).__name__)
-        (self.latents,) = posterior.event_shape  # type: ignore[misc]
+        (self.latents,) = posterior.event_shape
         if prior == "normal":
             prior = StandardNormal(self.latents)
-        elif not isinstance(prior, nn.Module):
-            raise ArgumentError("prior", "'normal', or a flow or base", repr(prior))
-        if getattr(prior, "context_features", 0):
+        if not isinstance(prior, Distribution):
+            raise ArgumentError("prior", "'normal', or a distribution", repr(prior))
+        if prior.context_features:
             raise ContextError("prior", "a distribution without context", type(prior).__name__)
-        if tuple(prior.event_shape) != (self.latents,):  # type: ignore[arg-type]
+        if tuple(prior.event_shape) != (self.latents,):
             expected = f"event shape ({self.latents},), that of the posterior"
-            raise ShapeError("prior", expected, tuple(prior.event_shape))  # type: ignore[arg-type]
+            raise ShapeError("prior", expected, tuple(prior.event_shape))
         self.groups = (self.latents,) if groups is None else tuple(groups)
         if sum(check_count("groups", size) for size in self.groups) != self.latents:
             raise ShapeError("groups", f"sizes that add up to {self.latents}", self.groups)
         self.row = None if row is None else check_row(row)
         self.encoder, self.decoder = encoder, decoder
-        self.posterior, self.prior = posterior, prior
+        self.posterior: Distribution = posterior
+        self.prior: Distribution = prior
         self.likelihood = likelihood_named(likelihood)
         # The step of the fit, for terms that change in its course.
         self.register_buffer("step", torch.zeros(()))
@@ -208,10 +209,10 @@ class VAE(nn.Module):
         """Draw latents for observations ``x (n, *event_shape)`` and weigh them."""
         check_count("samples", samples)
         context = self.encode(x)
-        z, log_q = _sample_and_log_prob(self.posterior, samples, context, generator)
+        z, log_q = self.posterior.sample_and_log_prob(samples, context, generator)
         params = self.decode(z, x.shape[1:])
         log_likelihood = self.likelihood.log_prob(x, params).flatten(2).sum(-1)
-        log_prior: Tensor = self.prior.log_prob(z)  # type: ignore[operator]
+        log_prior = self.prior.log_prob(z)
         return Draw(self, x, context, z, log_likelihood, log_prior, log_q)
 
     def log_weights(
@@ -224,14 +225,14 @@ class VAE(nn.Module):
     @torch.no_grad()
     def sample(self, n: int = 1, generator: torch.Generator | None = None) -> Tensor:
         """Draw rows ``(n, *row)``, shaped as those of the last fit."""
-        z = self.prior.sample((n,), generator=generator)  # type: ignore[operator]
+        z = self.prior.sample((n,), generator=generator)
         return self.likelihood.sample(self.decode(z), generator)
 
     @torch.no_grad()
     def reconstruct(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Return the mean row that a latent drawn for each row decodes to, shaped as ``x``."""
-        z, _ = _sample_and_log_prob(self.posterior, 1, self.encode(x), generator)
-        return self.likelihood.mean(self.decode(z[0], x.shape[1:]))
+        z = self.posterior.sample((), self.encode(x), generator)
+        return self.likelihood.mean(self.decode(z, x.shape[1:]))
 
     def training_steps(
         self,
@@ -314,16 +315,3 @@ def _checked(model: VAE, terms: Any) -> tuple[Term, ...]:
     for term in terms:
         term.check(model)
     return tuple(terms)
-
-
-def _sample_and_log_prob(
-    posterior: nn.Module, samples: int, context: Tensor, generator: torch.Generator | None
-) -> tuple[Tensor, Tensor]:
-    """Return latents ``(samples, n, latents)`` and their log-densities, in one pass if it can."""
-    shape = (samples,)
-    if hasattr(posterior, "sample_and_log_prob"):
-        z, log_q = posterior.sample_and_log_prob(shape, context, generator)  # type: ignore[operator]
-    else:
-        z = posterior.sample(shape, context, generator)  # type: ignore[operator]
-        log_q = posterior.log_prob(z, context)  # type: ignore[operator]
-    return z, log_q

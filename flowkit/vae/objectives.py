@@ -53,8 +53,8 @@ def estimate_of(
             z, model = drawn.z.detach(), drawn.model
             params = model.decode(z, drawn.x.shape[1:])
             log_p = model.likelihood.log_prob(drawn.x, params).flatten(2).sum(-1)
-            log_p = log_p + model.prior.log_prob(z)  # type: ignore[operator]
-            log_q = model.posterior.log_prob(z, drawn.context)  # type: ignore[operator]
+            log_p = log_p + model.prior.log_prob(z)
+            log_q = model.posterior.log_prob(z, drawn.context)
             return objective(log_p, log_q)
 
         return by_score
@@ -427,5 +427,5 @@ class mmd(Term):
     def __call__(self, drawn: Draw, weights: Tensor | None) -> dict[str, Tensor]:
         """Return the unbiased estimate, weighed."""
         z = drawn_by_weight(drawn.z[0], weights)
-        prior = drawn.model.prior.sample((len(z),))  # type: ignore[operator]
+        prior = drawn.model.prior.sample((len(z),))
         return {"mmd": self.weight * squared_mmd(z, prior)}
