@@ -108,6 +108,12 @@ def test_links_lead_somewhere(page):
             assert anchor in anchors(target), f"{name_of(page)}: {link} is no heading"
 
 
+@pytest.mark.parametrize("page", LINKED, ids=name_of)
+def test_files_that_are_named_exist(page):
+    for path in re.findall(r"`((?:\w+/)+[\w-]+\.(?:py|md|json))`", page.read_text()):
+        assert "NAME" in path or (ROOT / path).exists(), f"{name_of(page)}: there is no {path}"
+
+
 def test_links_are_checked_against_files_and_headings(tmp_path):
     page = tmp_path / "page.md"
     page.write_text("# A page: `x`\n```python\n# no heading\n```\n## Two words\n")
