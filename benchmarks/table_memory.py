@@ -88,6 +88,7 @@ def main() -> None:
     """Measure each size and step."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--megabytes", type=float, nargs="+", default=[100, 300])
+    parser.add_argument("--steps", nargs="+", choices=_STEPS, default=_STEPS)
     parser.add_argument("--step", choices=_STEPS, help=argparse.SUPPRESS)
     parser.add_argument("--path", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -99,7 +100,7 @@ def main() -> None:
         for megabytes in options.megabytes:
             write(path, megabytes)
             print(f"{path.stat().st_size / 1e6:.0f} MB")
-            for step in _STEPS:
+            for step in options.steps:
                 command = [sys.executable, __file__, "--step", step, "--path", str(path)]
                 subprocess.run(command, check=True)
 

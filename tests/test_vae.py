@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from zoo import perturb_
 
+from flowkit.distributions import Distribution
 from flowkit.errors import ArgumentError, ContextError, DataError, ShapeError, TrainingError
 from flowkit.estimators import (
     dreg,
@@ -104,17 +105,17 @@ class _ExactMean(nn.Module):
         return (x - self.model.b) @ self.model.w @ self.model.covariance / self.model.scale**2
 
 
-class _ExactPosterior(nn.Module):
+class _ExactPosterior(Distribution):
     def __init__(self, model):
-        super().__init__()
-        self.model, self.context_features = model, model.w.shape[1]
-        self.event_shape = torch.Size([self.context_features])
+        latents = model.w.shape[1]
+        super().__init__(latents, context_features=latents)
+        self.model = model
 
     def _law(self, context):
         return torch.distributions.MultivariateNormal(context, self.model.covariance)
 
-    def sample(self, shape, context, generator=None):
-        return self._law(context).rsample(shape)
+    def sample(self, sample_shape=(), context=None, generator=None):
+        return self._law(context).rsample(sample_shape)
 
     def log_prob(self, z, context):
         return self._law(context).log_prob(z)

@@ -139,7 +139,7 @@ CONSTRUCTORS = {
     ),
     "joint base of names": (
         lambda: JointBase({0: StandardNormal(1), 1: "normal"}),
-        r"bases\[1\]: expected a Base, .*, got 'normal'",
+        r"bases\[1\]: expected a distribution, .*, got 'normal'",
     ),
     "mixture of one flow": (
         lambda: MixtureOfFlows(flow()),
@@ -147,13 +147,16 @@ CONSTRUCTORS = {
     ),
     "mixture of transforms": (
         lambda: MixtureOfFlows([flow(), layer()]),
-        r"flows\[1\]: expected a Base, .*, got LULinear",
+        r"flows\[1\]: expected a distribution, .*, got LULinear",
     ),
     "torch's distribution as it is": (
         lambda: TorchBase(torch.distributions.Normal(0.0, 1.0)),
         r"distribution: expected a class of torch\.distributions.*, got Normal",
     ),
-    "dequantised nothing": (lambda: Dequantized(None), "flow: expected a Base, .*, got None"),
+    "dequantised nothing": (
+        lambda: Dequantized(None),
+        "flow: expected a distribution, .*, got None",
+    ),
     "dequantised transform": (lambda: Dequantized(layer()), "flow: expected .*, got LULinear"),
     "binary network": (lambda: BinaryMADE(MLP(3, 3)), "made: expected a MADE, got MLP"),
     "binary of two outputs": (lambda: BinaryMADE(MADE(3, 2)), "made: expected one output per fe"),
@@ -163,7 +166,7 @@ CONSTRUCTORS = {
     ),
     "autoencoder of a name": (
         lambda: VAE(nn.Linear(8, 4), nn.Linear(2, 8), "normal"),
-        "posterior: expected a Base, .*, got 'normal'",
+        "posterior: expected a distribution, .*, got 'normal'",
     ),
     "game without a critic": (lambda: GAN(flow(), None), r"critic: expected a module .*got None"),
     "generator of nothing": (lambda: Generator(None, 3), "net: expected a module .*, got None"),

@@ -209,7 +209,7 @@ class VAE(nn.Module):
         """Draw latents for observations ``x (n, *event_shape)`` and weigh them."""
         check_count("samples", samples)
         context = self.encode(x)
-        z, log_q = self.posterior.sample_and_log_prob(samples, context, generator)
+        z, log_q = self.posterior.sample_and_log_prob((samples,), context, generator)
         params = self.decode(z, x.shape[1:])
         log_likelihood = self.likelihood.log_prob(x, params).flatten(2).sum(-1)
         log_prior = self.prior.log_prob(z)
