@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, distributions, nn
 from torch.distributions import constraints
 
-from flowkit._checks import check_context, check_count, check_type
+from flowkit._checks import check_context, check_count, check_event, check_shape, check_type
 
 
 class Distribution(nn.Module, ABC):
@@ -62,6 +62,29 @@ class Distribution(nn.Module, ABC):
         generator: torch.Generator | None = None,
     ) -> Tensor:
         """Draw ``(*sample_shape, *context_batch, *event_shape)``."""
+
+    def check_input(self, argument: str, x: Tensor, context: Tensor | None) -> None:
+        """Raise unless ``x``, which the caller knows as ``argument``, and ``context`` fit.
+
+        Raises:
+            ShapeError, DtypeError: ``x`` or ``context`` is not a floating-point tensor of the
+                right last dimensions.
+            ContextError: context is missing, or given where none is asked for.
+        """
+        check_event(argument, x, self.event_shape)
+        check_context(context, self.context_features)
+
+    def draw_shape(
+        self, sample_shape: int | Sequence[int], context: Tensor | None
+    ) -> tuple[int, ...]:
+        """Return ``(*sample_shape, *context_batch)``, the batch shape of what is to be drawn.
+
+        Raises:
+            ShapeError, DtypeError, ContextError: as `check_input`.
+        """
+        shape = check_shape("sample_shape", sample_shape)
+        check_context(context, self.context_features)
+        return shape if context is None else (*shape, *context.shape[:-1])
 
     def sample_and_log_prob(
         self,

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from flowkit._checks import check_context, check_event, check_type
+from flowkit._checks import check_type
 from flowkit._modes import needs_plain_torch
 from flowkit.distributions.standard import Base
 from flowkit.errors import ArgumentError
@@ -45,8 +45,7 @@ class BinaryMADE(Base):
 
     def log_prob(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         """Return the log-probability of ``z``, zeros and ones ``(*batch, D)``, as ``(*batch,)``."""
-        check_event("z", z, self.event_shape)
-        check_context(context, self.context_features)
+        self.check_input("z", z, context)
         logits = self.made(z, context).squeeze(-1)
         log_prob = F.logsigmoid(torch.where(z == 0, -logits, logits))
         possible = (z == 0) | (z == 1) | z.isnan()

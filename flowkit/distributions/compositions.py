@@ -8,7 +8,6 @@ from torch import Tensor, nn
 
 from flowkit._checks import (
     check_context,
-    check_event,
     check_mapping,
     check_shape,
     common_context,
@@ -65,8 +64,7 @@ class JointBase(Base):
 
     def log_prob(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         """Return the log-density of ``z``, ``(*batch, features)``, as ``(*batch,)``."""
-        check_event("z", z, self.event_shape)
-        check_context(context, self.context_features)
+        self.check_input("z", z, context)
         total = z.new_zeros(z.shape[:-1])
         for group, base in zip(self.groups, _parts(self.bases), strict=True):
             part = torch.stack([z[..., column] for column in group], dim=-1)
@@ -129,8 +127,7 @@ class MixtureOfFlows(Base):
 
     def log_prob(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         """Return the log-density of ``z``, ``(*batch, *event_shape)``, as ``(*batch,)``."""
-        check_event("z", z, self.event_shape)
-        check_context(context, self.context_features)
+        self.check_input("z", z, context)
         terms = [f.log_prob(z, context if f.context_features else None) for f in _parts(self.flows)]
         stacked = torch.stack(torch.broadcast_tensors(*terms), dim=-1)
         # Outside of all of them; logsumexp would have no gradient there.

@@ -40,8 +40,7 @@ class DiagonalNormal(Base):
 
     def log_prob(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         """Return the log-density of ``z``, ``(*batch, features)``, as ``(*batch,)``."""
-        check_event("z", z, self.event_shape)
-        check_context(context, 0)
+        self.check_input("z", z, context)
         y = (z - self.loc) * (-self.log_scale).exp()
         return _standard_log_density(y) + -self.log_scale.sum()
 
@@ -52,8 +51,7 @@ class DiagonalNormal(Base):
         generator: torch.Generator | None = None,
     ) -> Tensor:
         """Draw ``(*sample_shape, features)``."""
-        sample_shape = check_shape("sample_shape", sample_shape)
-        check_context(context, 0)
+        sample_shape = self.draw_shape(sample_shape, context)
         noise = self._noise("normal", (*sample_shape, *self.event_shape), generator)
         return self.loc + noise * self.log_scale.exp()
 
@@ -117,8 +115,7 @@ class NormalMixture(Base):
 
     def log_prob(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         """Return the log-density of ``z``, ``(*batch, features)``, as ``(*batch,)``."""
-        check_event("z", z, self.event_shape)
-        check_context(context, 0)
+        self.check_input("z", z, context)
         offset = z.unsqueeze(-2) - self.means  # (*batch, K, D)
         # A product and a sum: autocast would multiply matrices in less precision.
         y = (self._factors() * offset.unsqueeze(-2)).sum(-1)
@@ -132,8 +129,7 @@ class NormalMixture(Base):
         generator: torch.Generator | None = None,
     ) -> Tensor:
         """Draw ``(*sample_shape, features)``."""
-        sample_shape = check_shape("sample_shape", sample_shape)
-        check_context(context, 0)
+        sample_shape = self.draw_shape(sample_shape, context)
         noise = self._noise("normal", (*sample_shape, *self.event_shape), generator)
         rows = noise.reshape(-1, 1, self.event_shape[0])
         chosen = self._choice(self.logits, (len(rows),), generator)

@@ -12,10 +12,7 @@ from torch import Tensor, nn
 from flowkit import _noise
 from flowkit._checks import (
     check_choice,
-    check_context,
-    check_event,
     check_positive,
-    check_shape,
 )
 from flowkit.distributions.base import Distribution
 from flowkit.distributions.registry import named
@@ -56,11 +53,9 @@ class Base(Distribution):
         self, sample_shape: int | Sequence[int], context: Tensor | None
     ) -> tuple[tuple[int, ...], Tensor | None]:
         """Return the shape of all that is to be drawn, and a context for each of it, flat."""
-        shape = check_shape("sample_shape", sample_shape)
-        check_context(context, self.context_features)
+        shape = self.draw_shape(sample_shape, context)
         if context is None:
             return shape, None
-        shape = (*shape, *context.shape[:-1])
         return shape, context.expand(*shape, -1).reshape(-1, self.context_features)
 
 
@@ -75,8 +70,7 @@ class Standard(Base):
 
     def log_prob(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         """Return the log-density of ``z``, ``(*batch, *event_shape)``, as ``(*batch,)``."""
-        check_event("z", z, self.event_shape)
-        check_context(context, 0)
+        self.check_input("z", z, context)
         return self._log_density(z).flatten(z.dim() - len(self.event_shape)).sum(-1)
 
     def sample(
@@ -86,8 +80,7 @@ class Standard(Base):
         generator: torch.Generator | None = None,
     ) -> Tensor:
         """Draw ``(*sample_shape, *event_shape)``."""
-        sample_shape = check_shape("sample_shape", sample_shape)
-        check_context(context, 0)
+        sample_shape = self.draw_shape(sample_shape, context)
         return self._draw((*sample_shape, *self.event_shape), generator)
 
 
@@ -200,8 +193,7 @@ class BoxUniform(Base):
 
     def log_prob(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         """Return the log-density of ``z``, ``(*batch, features)``, as ``(*batch,)``."""
-        check_event("z", z, self.event_shape)
-        check_context(context, 0)
+        self.check_input("z", z, context)
         inside = ((z >= z.new_tensor(self.low)) & (z <= z.new_tensor(self.high))).all(-1)
         log_volume = sum(math.log(h - lo) for lo, h in zip(self.low, self.high, strict=True))
         log_density = torch.where(inside, z.new_tensor(-log_volume), -math.inf)
@@ -214,8 +206,7 @@ class BoxUniform(Base):
         generator: torch.Generator | None = None,
     ) -> Tensor:
         """Draw ``(*sample_shape, features)``."""
-        sample_shape = check_shape("sample_shape", sample_shape)
-        check_context(context, 0)
+        sample_shape = self.draw_shape(sample_shape, context)
         u = self._noise("uniform", (*sample_shape, *self.event_shape), generator)
         low, high = u.new_tensor(self.low), u.new_tensor(self.high)
         return low + u * (high - low)

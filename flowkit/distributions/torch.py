@@ -8,7 +8,7 @@ from torch import Tensor, distributions, nn
 from torch.distributions import VonMises, constraints, transform_to
 
 from flowkit import _noise
-from flowkit._checks import check_context, check_event, check_shape, kind_of
+from flowkit._checks import kind_of
 from flowkit.distributions.standard import Base
 from flowkit.errors import ArgumentError
 
@@ -84,8 +84,7 @@ class TorchBase(Base):
 
     def log_prob(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         """Return the log-density of ``z``, ``(*batch, *event_shape)``, as ``(*batch,)``."""
-        check_event("z", z, self.event_shape)
-        check_context(context, 0)
+        self.check_input("z", z, context)
         n_batch = z.dim() - len(self.event_shape)
         if z.numel() == 0:  # some of torch's classes cannot
             return z.new_zeros(z.shape[:n_batch])
@@ -110,8 +109,7 @@ class TorchBase(Base):
         generator: torch.Generator | None = None,
     ) -> Tensor:
         """Draw ``(*sample_shape, *event_shape)``, reparameterised where torch's class is."""
-        sample_shape = check_shape("sample_shape", sample_shape)
-        check_context(context, 0)
+        sample_shape = self.draw_shape(sample_shape, context)
         d = self._distribution()
         draw = d.rsample if d.has_rsample else d.sample
         if generator is None:
