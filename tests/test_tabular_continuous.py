@@ -276,7 +276,7 @@ def test_marginals_invert_and_have_the_right_slope():
     marginals = Marginals.fit(skewed, np.ones(500), np.zeros(3, dtype=bool))
     x = torch.from_numpy(skewed).requires_grad_()
     y, log_slope = marginals(x)
-    assert torch.allclose(marginals.inverse(y), x, rtol=1e-9, atol=1e-9)
+    assert torch.allclose(marginals.restore(y), x, rtol=1e-9, atol=1e-9)
     (slope,) = torch.autograd.grad(y.sum(), x)
     assert torch.allclose(slope.log().sum(1), log_slope, rtol=0, atol=1e-9)
 

@@ -71,7 +71,7 @@ def _mixture(
         return lambda new: np.zeros(len(new))
     circular, ones = schema.circular[columns], np.ones(len(values))
     marginals = Marginals.fit(values, ones, circular, curved=False, grids=False)
-    y = marginals(torch.from_numpy(values))[0].numpy()
+    y = marginals.map(torch.from_numpy(values))[0].numpy()
     tenth = max(len(y) // 10, 1)
     fitting = [k for k in components if k == 1 or 10 * k * len(columns) ** 0.5 <= len(y)]
 
@@ -84,7 +84,9 @@ def _mixture(
     mixture = fit(max(fitting, key=held_out) if len(fitting) > 1 else 1, y)
 
     def log_prob(new: np.ndarray) -> np.ndarray:
-        x, log_slope = marginals(torch.from_numpy(np.ascontiguousarray(new[:, columns])))
+        x, log_slope = marginals.map_present(
+            torch.from_numpy(np.ascontiguousarray(new[:, columns]))
+        )
         total: np.ndarray = (mixture.log_prob(x) + log_slope).numpy()
         return total
 

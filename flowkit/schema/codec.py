@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 import numpy as np
+import torch
 
 from flowkit.errors import DataError
 from flowkit.schema import unseen
@@ -11,6 +12,7 @@ from flowkit.schema.columns import Column
 from flowkit.schema.precision import float_of, rounded_within, step_of
 from flowkit.schema.series import Series
 from flowkit.schema.steps import rounded
+from flowkit.transforms import Circular, ElementwiseTransform, Interval
 
 # What a real column can be of; of times of day and durations, the seconds.
 _NUMBERS = ("float", "integer", "boolean", "clock", "duration")
@@ -184,6 +186,14 @@ def bounds(column: Column) -> tuple[float, ...]:
     return tuple(b for b in (column.lower, column.upper) if b is not None)
 
 
+def support_of(column: Column) -> ElementwiseTransform:
+    """Return the map from the values of a continuous column to the whole line, or to an angle."""
+    if column.kind == "circular":
+        assert column.period is not None  # noqa: S101  for the type checker: Column has checked
+        return Circular(1, column.period, start=-column.period / 2)
+    return Interval(1, 0.0 if column.kind == "positive" else column.lower, column.upper)
+
+
 def to_line(column: Column, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Map values to the whole line; return them and the logarithm of the derivative.
 
@@ -191,54 +201,19 @@ def to_line(column: Column, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """
     if column.kind in ("real", "datetime"):
         return x, np.zeros(len(x))
-    if column.kind == "circular":
-        assert column.period is not None  # noqa: S101  for the type checker: Column has checked
-        angle = x * (2 * math.pi / column.period)
-        wrapped = np.remainder(angle + math.pi, 2 * math.pi) - math.pi
-        return wrapped, np.full(len(x), math.log(2 * math.pi / column.period))
-    lower, upper = (0.0, None) if column.kind == "positive" else (column.lower, column.upper)
-    inside = np.ones(len(x), dtype=bool)
-    if lower is not None:
-        inside &= x > lower
-    if upper is not None:
-        inside &= x < upper
-    middle = (
-        1.0 + (lower or 0.0)
-        if upper is None
-        else upper - 1.0
-        if lower is None
-        else (0.5 * (lower + upper))
+    value, log_derivative = support_of(column).map(
+        torch.from_numpy(x.astype(np.float64)).unsqueeze(-1)
     )
-    x = np.where(inside, x, middle)
-    value, log_derivative = np.zeros(len(x)), np.zeros(len(x))
-    if lower is not None:
-        value, log_derivative = value + np.log(x - lower), log_derivative - np.log(x - lower)
-    if upper is not None:
-        value, log_derivative = value - np.log(upper - x), log_derivative - np.log(upper - x)
-    if lower is not None and upper is not None:
-        log_derivative = log_derivative + math.log(upper - lower)
-    return value, np.where(inside, log_derivative, -np.inf)
+    return value.squeeze(-1).numpy(), log_derivative.squeeze(-1).numpy()
 
 
 def from_line(column: Column, value: np.ndarray) -> np.ndarray:
-    """Invert `to_line`."""
+    """Invert `to_line`; angles come back in ``[0, period)``."""
     if column.kind in ("real", "datetime"):
         return value.copy()
-    if column.kind == "circular":
-        assert column.period is not None  # noqa: S101
-        turned: np.ndarray = value * (column.period / (2 * math.pi))
-        angle: np.ndarray = np.remainder(turned, column.period)
-        return angle
-    lower, upper = (0.0, None) if column.kind == "positive" else (column.lower, column.upper)
-    x: np.ndarray
-    if lower is None:
-        assert upper is not None  # noqa: S101
-        x = upper - np.exp(-value)
-    elif upper is None:
-        x = lower + np.exp(np.minimum(value, 700.0))
-    else:
-        x = lower + (upper - lower) / (1 + np.exp(-np.clip(value, -700, 700)))
-    return x
+    x, _ = support_of(column).unmap(torch.from_numpy(value).unsqueeze(-1))
+    found: np.ndarray = x.squeeze(-1).numpy()
+    return found if column.period is None else np.remainder(found, column.period)
 
 
 def from_numbers(column: Column, x: np.ndarray) -> np.ndarray:

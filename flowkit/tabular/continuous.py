@@ -156,7 +156,7 @@ class ContinuousDensity(nn.Module):
         cls, values: np.ndarray, w: np.ndarray, circular: np.ndarray
     ) -> "ContinuousDensity":
         marginals = Marginals.fit(values, w, circular, curved=False, grids=False)
-        y, _ = marginals(torch.from_numpy(values))
+        y, _ = marginals.map(torch.from_numpy(values))
         mixture = MixtureMember.fit(y.numpy(), w, 1, circular)
         broad = BroadMember.fit(values, w, circular)
         members: list[Member] = [mixture, broad]
@@ -512,7 +512,7 @@ class _Fitting:
             return Standardiser(marginals)
         train, w = self.values[~held_out], self.w[~held_out]
         with torch.no_grad():
-            y = marginals(torch.from_numpy(train))[0].numpy()
+            y = marginals.map(torch.from_numpy(train))[0].numpy()
         given = None if self.context is None else self.context[~held_out]
         return Standardiser(marginals, Residuals.fit(y, given, w, self.circular, order))
 

@@ -5,16 +5,17 @@ from functools import partial
 import numpy as np
 import torch
 from scipy.optimize import minimize
-from torch import Tensor, nn
+from torch import Tensor
 
 from flowkit.tabular.levels import Levels, find_levels
 from flowkit.tabular.weighted import weighted_quantiles
+from flowkit.transforms import ElementwiseTransform
 
 # Knots of the quantiles that the shape of a column is fitted to.
 _QUANTILES = 256
 
 
-class Marginals(nn.Module):
+class Marginals(ElementwiseTransform):
     """Per column: ``t = asinh((x - center) / width)``, its grid ironed out, then standardised.
 
     The asinh is nearly linear for a large ``width`` and nearly a logarithm for a small one, so it
@@ -37,8 +38,8 @@ class Marginals(nn.Module):
     curved: Tensor
 
     def __init__(self, features: int, knots: int = 0) -> None:
-        super().__init__()
-        self.features, self.knots = features, knots
+        super().__init__(features)
+        self.knots = knots
         zeros = torch.zeros(features, dtype=torch.float64)
         for name in ("center", "mean"):
             self.register_buffer(name, zeros.clone())
@@ -107,9 +108,9 @@ class Marginals(nn.Module):
         self.curved.copy_(torch.from_numpy(bent))
         return self
 
-    def forward(self, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Map ``(n, d)``; return the images and the log-derivatives summed over present columns."""
-        u = (values - self.center) / self.width
+    def map(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Map ``(n, d)``; an absent entry stays absent, and its log-derivative has no meaning."""
+        u = (x - self.center) / self.width
         t = torch.where(self.curved, torch.asinh(u), u)
         # |u| where u*u would overflow.
         bent = torch.where(u.abs() > 1e9, u.abs().log(), 0.5 * (u * u).log1p())
@@ -118,12 +119,16 @@ class Marginals(nn.Module):
             t, piece = self._iron(t, self.edges, self.images)
             log_slope = log_slope + piece.log()
         log_slope = log_slope - self.scale.log()
-        y = (t - self.mean) / self.scale
-        return y, torch.where(values.isnan(), 0.0, log_slope).sum(-1)
+        return (t - self.mean) / self.scale, log_slope
 
-    def inverse(self, y: Tensor) -> Tensor:
+    def unmap(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Map back."""
-        t = y * self.scale + self.mean
+        x = self.restore(z)
+        return x, -self.map(x)[1]
+
+    def restore(self, z: Tensor) -> Tensor:
+        """Map back without the log-derivative, which samples do not need."""
+        t = z * self.scale + self.mean
         if self.knots:
             t, _ = self._iron(t, self.images, self.edges)
         u = torch.where(self.curved, torch.sinh(t.clamp(-700, 700)), t)
@@ -131,6 +136,7 @@ class Marginals(nn.Module):
 
     def _iron(self, t: Tensor, knots: Tensor, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return the piecewise linear map at ``t``, slope 1 beyond the ends, and its slope."""
+        shape, t = t.shape, t.reshape(-1, self.features)
         count = knots.isfinite().sum(-1)  # (d,)
         index = torch.searchsorted(knots, t.T.contiguous().nan_to_num(0.0), right=True).T - 1
         inside = (index >= 0) & (index < count - 1)
@@ -143,7 +149,7 @@ class Marginals(nn.Module):
         start = torch.where(inside | (index < 0), low, high)
         image = torch.where(inside | (index < 0), below, above)
         moved = torch.where(count > 1, image + slope * (t - start), t)
-        return moved, torch.where(count > 1, slope, 1.0)
+        return moved.reshape(shape), torch.where(count > 1, slope, 1.0).reshape(shape)
 
 
 def location_and_scale(x: np.ndarray, w: np.ndarray) -> tuple[float, float]:

@@ -42,7 +42,7 @@ class Standardiser(nn.Module):
 
     def forward(self, values: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         """Map ``(n, d)``; return the images and the log-derivatives summed over present columns."""
-        y, log_slope = self.marginals(values)
+        y, log_slope = self.marginals.map_present(values)
         if self.residuals is None:
             return y, log_slope
         z, slope_of_line = self.residuals(y, context)
@@ -50,7 +50,7 @@ class Standardiser(nn.Module):
 
     def inverse(self, z: Tensor, context: Tensor | None) -> Tensor:
         """Map back."""
-        return self.marginals.inverse(
+        return self.marginals.restore(
             z if self.residuals is None else self.residuals.inverse(z, context)
         )
 

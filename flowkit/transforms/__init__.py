@@ -4,7 +4,7 @@ from flowkit.transforms.autoregressive import MaskedAutoregressive
 from flowkit.transforms.base import Chain, Identity, Inverse, Transform
 from flowkit.transforms.columns import Columns
 from flowkit.transforms.coupling import Coupling
-from flowkit.transforms.elementwise import Elementwise
+from flowkit.transforms.elementwise import Elementwise, ElementwiseTransform
 from flowkit.transforms.householder import Householder, Sylvester
 from flowkit.transforms.linear import LULinear, UnitTriangular
 from flowkit.transforms.mixture import GaussianMixture, LogisticMixture
@@ -25,6 +25,7 @@ __all__ = [
     "Columns",
     "Coupling",
     "Elementwise",
+    "ElementwiseTransform",
     "Gate",
     "GaussianMixture",
     "Householder",

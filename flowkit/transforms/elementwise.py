@@ -1,4 +1,6 @@
-"""A univariate map with free parameters, feature by feature."""
+"""Maps of one feature at a time: their contract, and univariate maps with free parameters."""
+
+from abc import abstractmethod
 
 import torch
 from torch import Tensor, nn
@@ -8,7 +10,40 @@ from flowkit.transforms.conditioning import check_map, check_univariate
 from flowkit.transforms.univariate import Univariate
 
 
-class Elementwise(Transform):
+class ElementwiseTransform(Transform):
+    """A transform that maps each feature by itself, so that its Jacobian is diagonal.
+
+    A subclass writes `map` and `unmap`, which keep the log-derivatives of the features apart;
+    `forward` and `inverse` sum them; `map_present` takes rows with holes.
+    """
+
+    @abstractmethod
+    def map(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Map data to latent: return ``z`` and ``log dz/dx`` of each feature, shaped as ``x``."""
+
+    @abstractmethod
+    def unmap(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Map latent to data: return ``x`` and ``log dx/dz`` of each feature, shaped as ``z``."""
+
+    def map_present(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Map rows whose absent entries are NaN: these stay absent, and add 0 to the sum."""
+        z, log_derivative = self.map(x)
+        return z, torch.where(x.isnan(), 0.0, log_derivative).sum(-1)
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Map each feature of ``x``."""
+        self.check_input("x", x, None)
+        z, log_derivative = self.map(x)
+        return z, log_derivative.sum(-1)
+
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Map each feature of ``z`` back."""
+        self.check_input("z", z, None)
+        x, log_derivative = self.unmap(z)
+        return x, log_derivative.sum(-1)
+
+
+class Elementwise(ElementwiseTransform):
     """Apply a univariate map to each feature, with parameters of its own that are learned.
 
     With `Shift` it is a bias, with `Affine` the free scale at the end of NICE, with
@@ -38,11 +73,13 @@ class Elementwise(Transform):
         self.univariate = univariate
         self.params = nn.Parameter(torch.zeros(features, univariate.parameters))
 
-    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Map each feature of ``x``."""
-        self.check_input("x", x, None)
-        z, log_derivative = self.univariate(x, self.params)
-        return z, log_derivative.sum(-1)
+    def map(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Map each feature of ``x`` by the univariate map."""
+        return self.univariate(x, self.params)
+
+    def unmap(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Map each feature of ``z`` back."""
+        return self.univariate.inverse(z, self.params)
 
     @property
     def law(self) -> str | None:
@@ -53,9 +90,3 @@ class Elementwise(Transform):
         """Evaluate each feature's own density."""
         self.check_input("x", x, None)
         return self.univariate.log_density(x, self.params).sum(-1)
-
-    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Map each feature of ``z`` back."""
-        self.check_input("z", z, None)
-        x, log_derivative = self.univariate.inverse(z, self.params)
-        return x, log_derivative.sum(-1)

@@ -10,6 +10,7 @@ from torch import Tensor
 from flowkit._checks import check_event
 from flowkit.errors import ArgumentError, ShapeError
 from flowkit.transforms.base import Chain, Transform
+from flowkit.transforms.elementwise import ElementwiseTransform
 
 # Rows whose moments are summed at once, in float64.
 _CHUNK = 65_536
@@ -47,7 +48,7 @@ def mean_and_scale(rows: Tensor, weights: Tensor | None = None) -> tuple[Tensor,
     return mean.to(rows.dtype), torch.where(std > 0, std, 1.0)
 
 
-class Standardize(Transform):
+class Standardize(ElementwiseTransform):
     """``z = (x - mean) / std``, with numbers that are given once and not trained.
 
     Args:
@@ -96,18 +97,22 @@ class Standardize(Transform):
         check_event("x", x, x.shape[1:])
         return cls(*mean_and_scale(x, weights))
 
-    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def map(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Subtract the mean and divide."""
-        self.check_input("x", x, None)
         z = (x - self.mean) / self.std
         if x.dtype == torch.float64:
             z = z.to(self.mean.dtype)
-        return z, self.zero_logabsdet(z) - self.std.log().sum()
+        return z, -self.std.log().expand_as(z)
 
-    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def unmap(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Multiply and add the mean."""
-        self.check_input("z", z, None)
-        return z * self.std + self.mean, self.zero_logabsdet(z) + self.std.log().sum()
+        return z * self.std + self.mean, self.std.log().expand_as(z)
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Subtract the mean and divide; the log-determinant is the same for every row."""
+        self.check_input("x", x, None)
+        z, _ = self.map(x)
+        return z, self.zero_logabsdet(z) - self.std.log().sum()
 
 
 def leading(transform: Transform) -> tuple[list[Transform], list[Transform]]:

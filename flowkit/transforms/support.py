@@ -15,10 +15,10 @@ from torch import Tensor
 
 from flowkit._checks import check_count, check_positive
 from flowkit.errors import ArgumentError, ShapeError
-from flowkit.transforms.base import Transform
+from flowkit.transforms.elementwise import ElementwiseTransform
 
 
-class Support(Transform):
+class Support(ElementwiseTransform):
     """The same map from an open interval to the line for each feature.
 
     A subclass says what the interval is, and gives map and inverse with their log-derivatives
@@ -41,20 +41,16 @@ class Support(Transform):
     def _from_line(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Map the line into the interval; return value and log-derivative."""
 
-    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Map the inside to the line; outside, the log-determinant is -inf."""
-        self.check_input("x", x, None)
+    def map(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Map the inside to the line; outside, the log-derivative is -inf."""
         inside = self._inside(x)
         nan = x.isnan()
         z, log_derivative = self._to_line(torch.where(inside | nan, x, self._interior(x)))
-        log_derivative = torch.where(inside | nan, log_derivative, -math.inf)
-        return z, log_derivative.sum(-1)
+        return z, torch.where(inside | nan, log_derivative, -math.inf)
 
-    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def unmap(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Map the line into the interval."""
-        self.check_input("z", z, None)
-        x, log_derivative = self._from_line(z)
-        return x, log_derivative.sum(-1)
+        return self._from_line(z)
 
 
 class Log(Support):
@@ -239,7 +235,7 @@ class Logit(Support):
         return torch.where(z < 0, low, high), log_derivative
 
 
-class Circular(Transform):
+class Circular(ElementwiseTransform):
     """An angle of any unit, to the box ``[-bound, bound)`` of splines with circular tails.
 
     ``x`` and ``x + period`` are the same point and have the same density; the density is with
@@ -269,21 +265,19 @@ class Circular(Transform):
         self.start = float(start)
         self.bound = check_positive("bound", bound)
 
-    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def map(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Wrap ``x`` into one period, and scale that to the box."""
-        self.check_input("x", x, None)
         turns = (x - self.start) / self.period
         z = (2 * (turns - turns.floor()) - 1) * self.bound
-        return z, self.zero_logabsdet(x) + self._log_scale()
+        return z, torch.full_like(x, self._log_scale())
 
-    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def unmap(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Scale the box to one period."""
-        self.check_input("z", z, None)
         x = (z / self.bound + 1) * (0.5 * self.period) + self.start
-        return x, self.zero_logabsdet(z) - self._log_scale()
+        return x, torch.full_like(z, -self._log_scale())
 
     def _log_scale(self) -> float:
-        return self.features * math.log(2 * self.bound / self.period)
+        return math.log(2 * self.bound / self.period)
 
 
 def _positive(x: Tensor) -> Tensor:
