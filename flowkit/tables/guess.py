@@ -1,13 +1,17 @@
 """The guess of how a column is written, from its values."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 
+from flowkit.schema.flags import is_flag
 from flowkit.tables import clock, dates, forms, numbers
 from flowkit.tables.forms import MARKS, WEAK_MARKS, Context, Form
 
 # A column of which fewer rows than this are numbers is text with numbers in it.
 _NEARLY_ALL = 0.9
+_POWER = re.compile(r"[0-9]+[eE][0-9]+")
+_VERSION_NAME = re.compile(r"version|release|build|revision|major|minor", re.IGNORECASE)
 # As few different ones may well be names.
 _MANY = 10
 
@@ -55,7 +59,7 @@ def _of(values: Mapping[str, float], context: Context, name: str, told: str | No
         found = numbers.number_form(values, context)
         return found[0] if found else numbers.plain_form(values, context)
     if told == "date":
-        found = dates.date_form(values, context, name, told=True)
+        found = dates.date_form(values, context, name, told=True) or dates.count_form(values)
         return found[0] if found else forms.nothing("date")
     if told == "time":
         found = clock.time_form(values)
@@ -64,9 +68,10 @@ def _of(values: Mapping[str, float], context: Context, name: str, told: str | No
         found = clock.duration_form(values, told=True)
         return found[0] if found else forms.nothing("duration")
     if told == "boolean":
-        return forms.boolean()
+        return forms.text({}, context, hint="flag") if is_flag(values) else forms.boolean()
     if _all_plain(values, context):
-        return numbers.plain_form(values, context)
+        form = numbers.plain_form(values, context)
+        return replace(form, notes=_doubts(values, name))
     if all(forms.boolean().matches(v) for v in values):
         return forms.boolean()
     found_date = dates.date_form(values, context, name)
@@ -91,6 +96,9 @@ def _of(values: Mapping[str, float], context: Context, name: str, told: str | No
         return form
     if weight >= _NEARLY_ALL * total and len(fits) >= _MANY:
         return form
+    # A few words among many numbers are spellings of missing values: named as misfits.
+    if form.kind == "number" and weight >= total / 2 and len(fits) >= max(_MANY, len(values) - 3):
+        return form
     if weight >= total / 2 and form.kind in ("number", "date"):
         other = next(v for v in values if not form.matches(v))
         note = (
@@ -111,10 +119,26 @@ def _all_plain(values: Mapping[str, float], context: Context) -> bool:
     )
 
 
+def _doubts(values: Mapping[str, float], name: str) -> tuple[tuple[str, str | None], ...]:
+    """Return a note on codes such as 1E10, or on versions of which two are one number."""
+    if all(_POWER.fullmatch(v) for v in values):
+        return ((f"`{next(iter(values))}` read as a power of ten", "--column NAME=text"),)
+    if not _VERSION_NAME.search(name):
+        return ()
+    longer = (v for v in values if "." in v and v.endswith("0") and v[:-1] in values)
+    twice = next((v for v in longer if not v[:-1].endswith(".")), None)
+    if twice is None:
+        return ()
+    return ((f"`{twice[:-1]}` and `{twice}` are one number: versions?", "--column NAME=text"),)
+
+
 def _code_note(values: Mapping[str, float]) -> tuple[str, str | None]:
     zero = next((v for v in values if len(v) > 1 and v.startswith("0")), None)
     if zero is not None:
         return f"text, as `{zero}` starts with a zero", "--column NAME=number"
+    if all(v.startswith("+") for v in values):
+        first = next(iter(values))
+        return f"text, as `{first}` is a telephone number or a code", "--column NAME=number"
     longest = max(values, key=len)
     return f"text, as `{longest}` has more digits than a number keeps", None
 

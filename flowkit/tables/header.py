@@ -68,6 +68,7 @@ def find_layout(
     if options.header is None:
         is_header, doubt = _is_header(head, body, context)
         if not is_header:
+            _second_row(body, context, records[top + 1][0] if body else 0)
             notes.append(Note(None, _named(width), "--header"))
         elif doubt:
             notes.append(Note(None, "the first row taken as names of columns", "--no-header"))
@@ -109,7 +110,9 @@ def _preamble(records: Sequence[tuple[int, list[str]]], width: int) -> int:
     for i, (_, record) in enumerate(records):
         full = sum(bool(f.strip()) for f in record)
         # R leaves the name of its row names away; some programs that of an empty last column.
-        if len(record) == width - 1 and i + 1 < len(records) and full == len(record):
+        titles = all(sum(bool(f.strip()) for f in other) <= 1 for _, other in records[:i])
+        shorter = len(record) == full == width - 1 and i + 1 < len(records)
+        if shorter and titles and len(records[i + 1][1]) == width:
             return i
         title = width > 2 and full <= 1 and i + 1 < len(records)
         if len(record) == width and not title:
