@@ -218,6 +218,8 @@ class Column:
         return ", ".join(shown + ["..."] * (len(values) > _SHOWN))
 
     def _shown(self, value: float) -> str:
+        if self.kind == "circular" and self.period == DAY:
+            return str(np.datetime64(round(value * 1e6), "us").astype("datetime64[s]"))[11:]
         if self.kind != "datetime":
             return f"{value:.10g}"
         unit = "D" if self._of_days else "s"

@@ -21,7 +21,9 @@ _NUMBER_OF = {name: str(i + 1) for i, names in enumerate(_MONTHS) for name in na
 _MONTH = f"(?:(?i:{'|'.join(_NUMBER_OF)})[A-Za-zäéûÉÛ]*)"
 _ZONE = r"(?:Z|(?:UTC|GMT)?[-+](?:[0-9]{2}(?::?[0-9]{2})?|[0-9](?::[0-9]{2})?)|UTC|GMT)"
 _REST = rf"(?:[T ,]+{CLOCK}(?: Uhr)?(?: ?{_ZONE})?)?"
-_WEEKDAY = "(?:(?:[Mm]on|[Tt]ue|[Ww]ed|[Tt]hu|[Ff]ri|[Ss]at|[Ss]un)[a-z]*,? )?"
+_DAYS = "mon|tue|wed|thu|fri|sat|sun|mo|di|mi|do|fr|sa|so|lun|mar|mer|jeu|ven|sam|dim"
+_WEEKDAY = rf"(?:(?i:{_DAYS})[a-z]*\.?,? )?"
+_LETTERS, _ANY_WEEKDAY = "[A-Za-zäéûÉÛ]{3,10}", r"(?:[A-Za-z]{2,9}\.?,? )?"
 _GAP = "[-. /,]{1,2}"
 _HH = "(?:[01][0-9]|2[0-3])"
 # Two digits from 69 on are years before 2000, as in C and Python.
@@ -56,12 +58,23 @@ _STYLES = {
     "slashes, two-digit years": Style(r"([0-9]{1,2})/([0-9]{1,2})/([0-9]{2})", "12y"),
     "points, two-digit years": Style(r"([0-9]{1,2})\.([0-9]{1,2})\.([0-9]{2})", "12y"),
     "hyphens, two-digit years": Style(r"([0-9]{1,2})-([0-9]{1,2})-([0-9]{2})", "12y"),
+    **{
+        f"weekday and {name}": Style(rf"{_WEEKDAY[:-1]}{day}", "12y")
+        for name, day in (
+            ("slashes", "([0-9]{1,2})/([0-9]{1,2})/([0-9]{4})"),
+            ("points", r"([0-9]{1,2})\.([0-9]{1,2})\.([0-9]{4})"),
+            ("slashes, two-digit years", "([0-9]{1,2})/([0-9]{1,2})/([0-9]{2})"),
+            ("points, two-digit years", r"([0-9]{1,2})\.([0-9]{1,2})\.([0-9]{2})"),
+        )
+    },
     "day month year": Style(rf"{_WEEKDAY}([0-9]{{1,2}}){_GAP}({_MONTH}){_GAP}([0-9]{{4}})", "dmy"),
     "day month yy": Style(rf"{_WEEKDAY}([0-9]{{1,2}}){_GAP}({_MONTH}){_GAP}([0-9]{{2}})", "dmy"),
     "month day, year": Style(
         rf"{_WEEKDAY}({_MONTH})\.? ([0-9]{{1,2}})(?:st|nd|rd|th)?,? ([0-9]{{4}})", "mdy"
     ),
     "year-month": Style(r"([0-9]{4})-([0-9]{2})()", "ymd"),
+    "month yy": Style(rf"({_MONTH})-([0-9]{{2}})()", "myd"),
+    "MM.YYYY": Style(r"(0[1-9]|1[0-2])[./]((?:19|20)[0-9]{2})()", "myd"),
     "month year": Style(rf"({_MONTH})\.?[ -]([0-9]{{4}})()", "myd"),
     "yyyymmdd": Style(r"([0-9]{4})([0-9]{2})([0-9]{2})", "ymd"),
     "yyyymm": Style(r"([0-9]{4})([0-9]{2})()", "ymd"),
@@ -78,7 +91,7 @@ _STYLES = {
 _COMPACT = ("yyyymmdd", "yyyymm", "yyyymmddhh", "yyyymmddhhmm", "yyyymmddhhmmss")
 # Styles of longer stretches, which their first day stands for.
 _FIRST_DAYS = {
-    **dict.fromkeys(("year-month", "month year", "yyyymm"), "months"),
+    **dict.fromkeys(("year-month", "month year", "month yy", "MM.YYYY", "yyyymm"), "months"),
     "ISO week": "weeks",
     "year-half": "halves of years",
     **dict.fromkeys(("year-quarter", "quarter year"), "quarters"),
@@ -91,6 +104,7 @@ _COUNTS = {
     13: (pa.timestamp("us"), "make_timestamp(CAST({0} AS BIGINT) * 1000)"),
 }
 _COUNT = re.compile("|".join(f"[0-9]{{{digits}}}" for digits in _COUNTS))
+_POINTED = re.compile(r"[0-9]{2}\.[0-9]{4}")
 _COMPILED = {name: re.compile(f"{s.pattern}({_REST})") for name, s in _STYLES.items()}
 
 
@@ -123,6 +137,8 @@ def date_form(
             return None
         if any(v.isdigit() and v not in found for v in values) and len(compact) < 20:
             return None
+    if all(_POINTED.fullmatch(v) and v[0] == "1" for v in found):
+        return None  # numbers such as 10.2023
     order, evidence = _order(found, context)
     weight = sum(values[v] for v in found)
     found = {v: r for v, r in found.items() if not r.orders or order in r.orders}
@@ -221,9 +237,9 @@ def _read(value: str) -> _Read | None:
 def _is_day(parts: tuple[str, ...], order: str) -> bool:
     day = dict(zip(order, parts, strict=True))
     year = int(day["y"])
+    if "w" in day and year > 0:  # the 28th of December is in the last week of its year
+        return 0 < int(day["w"]) <= datetime.date(year, 12, 28).isocalendar()[1]
     if "m" not in day:
-        if "w" in day:
-            return 0 < int(day["w"]) <= datetime.date(year, 12, 28).isocalendar()[1] and year > 0
         return year > 0
     name = day["m"].lower()
     month = name if name.isdigit() else _NUMBER_OF.get(name[:4]) or _NUMBER_OF[name[:3]]
@@ -254,19 +270,16 @@ def _sql(c: str, styles: tuple[str, ...], order: str, *, clock: bool, zone: bool
     for name in styles:
         style = _STYLES[name]
         end = "" if not clock else rf"[T ,]+{CLOCK}(?: Uhr)? ?{_ZONE}" if zone else _without_zone()
-        whole = f"^{style.pattern}{end}$"
+        # Any words here, which are quicker to match: those that are no months have no number.
+        words = style.pattern.replace(_MONTH, _LETTERS).replace(_WEEKDAY, _ANY_WEEKDAY)
+        whole = f"^{words}{end}$"
         told = order if style.order == "12y" else style.order
         parts = {
             letter: f"regexp_extract({c}, {literal(whole)}, {i + 1})"
             for i, letter in enumerate(told)
         }
         if _MONTH in style.pattern:
-            # The longer ones first: juin and juillet differ in the fourth letter.
-            months = "".join(
-                f" WHEN starts_with(lower({parts['m']}), {literal(short)}) THEN {literal(number)}"
-                for short, number in sorted(_NUMBER_OF.items(), key=lambda pair: -len(pair[0]))
-            )
-            parts["m"] = f"CASE{months} END"
+            parts["m"] = _month(f"lower({parts['m']})")
         if "two-digit" in name or name.endswith(" yy"):
             old = literal(_OLD)
             century = f"CASE WHEN regexp_full_match({parts['y']}, {old}) THEN '19' ELSE '20' END"
@@ -282,6 +295,16 @@ def _sql(c: str, styles: tuple[str, ...], order: str, *, clock: bool, zone: bool
             day = f"CAST({day} AS TIMESTAMP) + to_microseconds({clock_microseconds(c, zone=zone)})"
         found.append(f"CASE WHEN regexp_matches({c}, {literal(whole)}) THEN {day} END")
     return f"COALESCE({', '.join(found)})" if len(found) > 1 else found[0]
+
+
+def _month(name: str) -> str:
+    """Return the expression of the number of a month from that of its name in small letters."""
+    number = "NULL"
+    for size in (3, 4):  # juin and juillet differ in the fourth letter
+        of_size = [(short, n) for short, n in _NUMBER_OF.items() if len(short) == size]
+        cases = " ".join(f"WHEN {literal(short)} THEN {literal(n)}" for short, n in of_size)
+        number = f"CASE substr({name}, 1, {size}) {cases} ELSE {number} END"
+    return number
 
 
 def _day(parts: Mapping[str, str]) -> str:

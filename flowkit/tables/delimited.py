@@ -54,6 +54,7 @@ class DelimitedText:
         check_closed(skipped, whole, self.dialect)
         if self.dialect.separator is None:
             _check_no_fixed_width(skipped)
+            _check_even(skipped)
         self.records = self._head_records(skipped)
         self.comments_below = False
         if not self.records:
@@ -206,6 +207,24 @@ def _check_no_fixed_width(text: str) -> None:
             "give --separator , if each line is one text"
         )
         raise DataError("table", expected, "columns of fixed width")
+
+
+def _check_even(text: str) -> None:
+    """Raise a `DataError` if lines have separators, but not equally many."""
+    lines = [line for line in itertools.islice(lines_of(text), _SAMPLE) if line.strip()]
+    for separator in (",", ";", "\t", "|"):
+        parted = re.compile(rf"\S{re.escape(separator)}(?=\S)")
+        widths = [len(parted.findall(line)) + 1 for line in lines]
+        if len(lines) > 2 and widths[0] > 1 and sum(w > 1 for w in widths) > 0.9 * len(lines):
+            other = next((i for i, width in enumerate(widths) if width != widths[0]), None)
+            if other is None:
+                continue
+            expected = (
+                "equally many fields in all lines; delete the lines that are no rows, or give "
+                "--skip for those above, or --separator"
+            )
+            got = f"{widths[0]} between `{separator}` in the first line, {widths[other]} in another"
+            raise DataError("table", expected, got)
 
 
 def _check_no_nul(text: str, path: Path) -> None:

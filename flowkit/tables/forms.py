@@ -134,6 +134,11 @@ def text(values: Mapping[str, float], context: Context, *, hint: str | None = No
         notes.append(("`NA` kept, as all others are codes of two letters", "--missing NA"))
     for mark in sorted(kept & _POINTED_OUT - set(context.present)):
         notes.append((f"`{mark}` kept as a category", f"--missing {quoted(mark)}"))
+    lower: dict[str, str] = {}
+    for word in sorted(others):
+        if (first := lower.setdefault(word.lower(), word)) != word:
+            notes.append((f"`{first}` and `{word}` kept apart: they differ in their case", None))
+            break
     if is_flag(others):
         hint = "flag"
     unknown = sorted(MARKS - kept)

@@ -10,6 +10,10 @@ from flowkit.tables.forms import MARKS, WEAK_MARKS, Context, Form
 
 # A column of which fewer rows than this are numbers is text with numbers in it.
 _NEARLY_ALL = 0.9
+_DIGITS = r"[-+]?[0-9]+(?:[.,][0-9]+)*"
+_ADORNED = re.compile(
+    rf"[~≈<>≤≥]=? ?{_DIGITS}|{_DIGITS} ?(?:±|\+/?-) ?{_DIGITS}|{_DIGITS} ?(?:\*+|\[[0-9a-z]\]|\+)"
+)
 _POWER = re.compile(r"[0-9]+[eE][0-9]+")
 _VERSION_NAME = re.compile(r"version|release|build|revision|major|minor", re.IGNORECASE)
 # As few different ones may well be names.
@@ -89,7 +93,7 @@ def _of(values: Mapping[str, float], context: Context, name: str, told: str | No
         if found
     ]
     if not candidates:
-        return forms.text({}, context)
+        return replace(forms.text({}, context), notes=_adorned(values))
     form, weight = max(candidates, key=lambda found: found[1])
     fits = [v for v in values if form.matches(v)]
     if weight == total and len(fits) == len(values):
@@ -106,7 +110,7 @@ def _of(values: Mapping[str, float], context: Context, name: str, told: str | No
             f"--column NAME={form.kind}",
         )
         return replace(forms.text({}, context), notes=(note,))
-    return forms.text({}, context)
+    return replace(forms.text({}, context), notes=_adorned(values))
 
 
 def _all_plain(values: Mapping[str, float], context: Context) -> bool:
@@ -114,9 +118,18 @@ def _all_plain(values: Mapping[str, float], context: Context) -> bool:
     if context.decimal == "," or context.comma or context.thousands == ".":
         return False
     return all(
-        numbers.is_plain(v) and (len(v) < 6 or "." in v) and (v[0] != "0" or "." in v or v == "0")
+        numbers.is_plain(v) and (len(v) < 6 or "." in v) and (v[0] != "0" or v[1:2] in (".", ""))
         for v in values
     )
+
+
+def _adorned(values: Mapping[str, float]) -> tuple[tuple[str, str | None], ...]:
+    """Return a note on text that is numbers with signs around them, such as ~5 or 1.3 ± 0.2."""
+    found = [v for v in values if _ADORNED.fullmatch(v)]
+    others = sum(numbers.is_plain(v) for v in values)
+    if not found or len(found) + others < max(_MANY, _NEARLY_ALL * len(values)):
+        return ()
+    return ((f"text, though values like `{found[0]}` hold numbers", None),)
 
 
 def _doubts(values: Mapping[str, float], name: str) -> tuple[tuple[str, str | None], ...]:

@@ -142,11 +142,11 @@ def _by_name(found: Found) -> list[Note]:
     if _CODE_NAME.search(found.name):
         option = f"--column {quoted(f'{found.name}=text')}"
         return [Note(found.name, "read as whole numbers; codes?", option)]
-    if _TIME_NAME.search(found.name):
-        for low, high, unit in _COUNTED:
-            if low <= found.minimum <= found.maximum < high:
-                option = f"--column {quoted(f'{found.name}=date')}"
-                return [Note(found.name, f"whole numbers like {unit}: times?", option)]
+    timely = _TIME_NAME.search(found.name) is not None
+    for low, high, unit in _COUNTED:
+        if low <= found.minimum <= found.maximum < high and (timely or "milli" in unit):
+            option = f"--column {quoted(f'{found.name}=date')}"
+            return [Note(found.name, f"whole numbers like {unit}: times?", option)]
     return []
 
 
