@@ -713,7 +713,7 @@ READ = {
         ["`\\N` in 4 rows taken as missing", "`k.A.` in 1 row taken as missing"],
     ),
     "99 for no age": (
-        lines("age,a", lambda i: f"{99 if i % 9 == 4 else 20 + i},{x(i)}"),
+        lines("age,a", lambda i: f"{99 if i % 9 == 4 else 20 + i * 3 // 2},{x(i)}"),
         {},
         {"age": (W, [20, 21])},
         ["age: 99 in 4 rows: a point mass, or missing? (--missing 99)"],
