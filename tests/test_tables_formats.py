@@ -81,10 +81,11 @@ def test_typed_columns_that_count_rows_or_hold_codes_for_missing(tmp_path, endin
             "word": ["none" if i % 5 == 2 else "w" for i in range(n)],
         }
     )
+    table = table.append_column("kind", table["word"].dictionary_encode())
     write_table(tmp_path / f"t.{ending}", table)
     reading = read_table(tmp_path / f"t.{ending}", missing=("-999", "none"))
     assert reading.table["size"].to_pylist()[:5] == [0.0, 0.5, 1.0, None, 2.0]
-    assert reading.table["word"].null_count == n // 5
+    assert reading.table["word"].null_count == reading.table["kind"].null_count == n // 5
     assert [*map(str, reading.notes)] == ["id: counts the rows: an index? (--drop id)"]
     assert read_table(tmp_path / f"t.{ending}").table.equals(table)
 

@@ -609,7 +609,7 @@ READ = {
         {"a": (D, DAYS)},
         ["day first"],
     ),
-    "weeks, quarters and halves of years": (
+    "weeks, quarters and halves of years, told": (
         lines(
             "w,v,q,p,h",
             lambda i: (
@@ -618,7 +618,7 @@ READ = {
             ),
             50,
         ),
-        {},
+        {"columns": {"w": "date", "q": "date", "p": "date", "h": "date"}},
         {
             "w": (D, [dt.date(2023, 1, 2), dt.date(2023, 1, 9)]),
             "v": (D, [dt.date(2021, 1, 10), dt.date(2021, 1, 17)]),
@@ -630,6 +630,15 @@ READ = {
             "w: weeks read as their first day (--column w=text)",
             "q: quarters read as their first day (--column q=text)",
             "h: halves of years read as their first day (--column h=text)",
+        ],
+    ),
+    "weeks and quarters, untold": (
+        lines("w,q,p", lambda i: f"2023-W{i % 52 + 1:02},{2020 + i % 3}-Q{i % 4 + 1},2023H{i % 2}"),
+        {},
+        {"w": (S, ["2023-W01", "2023-W02"]), "q": (S, ["2020-Q1", "2021-Q2"])},
+        [
+            "w: weeks kept as text, not as their first days (--column w=date)",
+            "q: quarters kept as text, not as their first days (--column q=date)",
         ],
     ),
     "months of two numbers": (
@@ -752,6 +761,12 @@ READ = {
         lines("a,b", lambda i: rf'"he said \"a, {i % 3}\"",{x(i)}'),
         {},
         {"a": (S, ['he said "a, 0"', 'he said "a, 1"']), "b": (F, REAL)},
+        [],
+    ),
+    "words behind a closed quote": (
+        lines("a,b", lambda i: f'{i},"Bay" of {i % 3}').rstrip("\n"),
+        {},
+        {"a": (W, [0, 1]), "b": (S, ["Bay of 0"])},
         [],
     ),
     "a backslash as the last letter": (
@@ -880,9 +895,21 @@ REFUSED = {
         "2022,2022,2023\nmean,sd,mean\n" + "".join(f"{x(i)},{i},{i}\n" for i in range(N)),
         ["one row of names", "as line 2 is mean, sd, mean"],
     ),
+    "two rows of names, groups above letters": (
+        "Group,,Other\na,b,c\n" + "".join(f"{x(i)},{i},{i}\n" for i in range(N)),
+        ["one row of names", "as line 2 is a, b, c"],
+    ),
     "a word for missing values among numbers": (
         lines("a,b", lambda i: f"{'refused' if i % 4 == 1 else x(i)},{i}"),
         ["column 'a', row 1 (line 3", "as in 30 rows", "--missing refused"],
+    ),
+    "censored values from the first row on": (
+        lines("a,b", lambda i: f"{'<0.5' if i % 9 == 0 else x(i)},{f'>{i}' if i == 0 else i}"),
+        ["column 'a', row 0 (line 2", "'<0.5'"],
+    ),
+    "words for missing values from the first row on": (
+        lines("a,b", lambda i: f"{'lost' if i % 9 == 0 else x(i)},{'gone' if i % 9 == 0 else i}"),
+        ["column 'a', row 0 (line 2", "--missing lost"],
     ),
     "a quote that swallows the next line": (
         lines("a,b", lambda i: f'{i},"{"x" if i == 9 else "x" + chr(34)}'),

@@ -112,20 +112,31 @@ def _is_scalar(kind: pa.DataType) -> bool:
 
 def _without(batch: pa.RecordBatch, missing: Sequence[str]) -> pa.RecordBatch:
     """Return rows in which values that were said to be missing are; numbers compare as numbers."""
-    numbers = [float(m) for m in missing if is_plain(m)]
-    columns = []
-    for column in batch.columns:
-        kind = column.type
-        if pa.types.is_integer(kind) or pa.types.is_floating(kind):
-            spelled = pa.array(numbers, pa.float64())
-            is_missing = pc.is_in(column.cast(pa.float64(), safe=False), spelled)
-        elif pa.types.is_string(kind) or pa.types.is_large_string(kind):
-            is_missing = pc.is_in(column, pa.array(missing, kind))
-        else:
-            columns.append(column)
-            continue
-        columns.append(pc.if_else(is_missing, pa.scalar(None, kind), column))
+    columns = [_blanked(column, missing) for column in batch.columns]
     return pa.RecordBatch.from_arrays(columns, schema=batch.schema)
+
+
+def _blanked(column: Any, missing: Sequence[str]) -> Any:
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        codes = column.indices
+        gone = pc.is_in(
+            codes, pc.indices_nonzero(_are(column.dictionary, missing)).cast(codes.type)
+        )
+        codes = pc.if_else(gone, pa.scalar(None, codes.type), codes)
+        return pa.DictionaryArray.from_arrays(codes, column.dictionary, ordered=kind.ordered)
+    return pc.if_else(_are(column, missing), pa.scalar(None, kind), column)
+
+
+def _are(column: Any, spellings: Sequence[str]) -> Any:
+    """Return which values are written in one of these ways."""
+    kind = column.type
+    if pa.types.is_integer(kind) or pa.types.is_floating(kind):
+        numbers = pa.array([float(s) for s in spellings if is_plain(s)], pa.float64())
+        return pc.is_in(column.cast(pa.float64(), safe=False), numbers)
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return pc.is_in(column, pa.array(spellings, kind))
+    return pa.array([False] * len(column))
 
 
 def _running(batches: Iterator[pa.RecordBatch], names: list[str]) -> list[str]:

@@ -96,6 +96,8 @@ _FIRST_DAYS = {
     "year-half": "halves of years",
     **dict.fromkeys(("year-quarter", "quarter year"), "quarters"),
 }
+# Stretches that stay texts, so that samples are such stretches, unless the user says "date".
+_TEXTS = ("weeks", "quarters", "halves of years")
 _MONTHS_OF = {"q": 3, "h": 6}
 # Instants as counts, by their digits: days as Excel has them, seconds and milliseconds since 1970.
 _COUNTS = {
@@ -130,6 +132,8 @@ def date_form(
     """
     found = {value: read for value in values if (read := _read(value)) is not None}
     if not found:
+        return None
+    if not told and any(_FIRST_DAYS.get(r.style) in _TEXTS for r in found.values()):
         return None
     compact = [v for v, r in found.items() if r.style in _COMPACT and ":" not in v]
     if compact and not told:
@@ -320,6 +324,18 @@ def _day(parts: Mapping[str, str]) -> str:
             month = f"{months} * CAST({parts[letter]} AS BIGINT) - {months - 1}"
             return f"make_date({year}, {month}, 1)"
     return f"TRY_CAST({parts['y']} || '-' || {parts['m']} || '-' || {parts['d']} AS DATE)"
+
+
+def stretch_note(values: Mapping[str, float]) -> tuple[str, str | None] | None:
+    """Return a note on texts that are all weeks, quarters or halves of years."""
+    found = set()
+    for value in values:
+        read = _read(value)
+        found.add(None if read is None or read.clock else _FIRST_DAYS.get(read.style))
+    stretch = found.pop() if len(found) == 1 else None
+    if stretch not in _TEXTS:
+        return None
+    return f"{stretch} kept as text, not as their first days", "--column NAME=date"
 
 
 def count_form(values: Mapping[str, float]) -> tuple[Form, float] | None:

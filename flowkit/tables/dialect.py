@@ -90,10 +90,13 @@ class Dialect:
             strict=strict,
         )
 
-    def is_closed(self, lines: Iterable[str]) -> bool:
-        """Return whether each quotation mark that is opened in some lines is closed after a field.
+    def is_closed(self, lines: Iterable[str], *, several: bool) -> bool:
+        """Return whether each quotation mark that is opened in the lines of a record is closed.
 
-        Blanks between the mark and the separator do no harm.
+        Args:
+            lines: those of the record.
+            several: whether a field has several lines: its mark must be closed before a separator
+                then, blanks aside.
         """
         if self.separator == SPACE or len(self.separator or "") > 1:
             return True
@@ -101,8 +104,8 @@ class Dialect:
         plain = (blanks.sub(self.quote, line) for line in lines if not self.is_comment(line))
         try:
             return all(True for _ in self._reader(plain, strict=True))
-        except csv.Error:
-            return False
+        except csv.Error as error:
+            return not several and "end of data" not in str(error)
 
     def is_comment(self, line: str) -> bool:
         """Return whether a line is to be left out."""
@@ -293,8 +296,9 @@ def check_closed(text: str, whole: bool, dialect: Dialect) -> None:
         last = 0
         lines = [*lines_of(text)]
         for number, record in dialect.records(lines):
-            spans = number - last > 1 or (whole and number == len(lines))
-            if spans and not dialect.is_closed(lines[last:number]):
+            several = any("\n" in field or "\r" in field for field in record)
+            ends = several or (whole and number == len(lines))
+            if ends and not dialect.is_closed(lines[last:number], several=several):
                 raise unclosed(last + 1, dialect)
             if any(field.count("\n") > 200 for field in record) or (
                 whole and number - last > 5 and record[-1].count("\n") >= number - last - 1 > 5

@@ -82,6 +82,9 @@ def _of(values: Mapping[str, float], context: Context, name: str, told: str | No
     if numbers.is_code(values) and not (found_date and found_date[1] == total):
         note = _code_note(values)
         return replace(forms.text({}, context, hint="code"), notes=(note,))
+    stretch = dates.stretch_note(values)
+    if stretch is not None:
+        return replace(forms.text({}, context), notes=(stretch,))
     candidates = [
         found
         for found in (

@@ -205,17 +205,18 @@ def _second_row(body: Sequence[list[str]], context: Context, line: int) -> list[
     cells = [cell.strip() for cell in body[0]][:_COLUMNS]
     kinds = _forms(body[1:], len(cells), context)
     typed = [c for c, k in zip(cells, kinds, strict=True) if k not in ("text", "empty")]
+    # What recurs below is no name, but a spelling of a missing value.
     odd = [
         c
-        for c, k in zip(cells, kinds, strict=True)
-        if c and k not in ("text", "empty") and not _fits(c, k, context)
+        for j, (c, k) in enumerate(zip(cells, kinds, strict=True))
+        if c and k not in ("text", "empty") and not _fits(c, k, context) and not _recurs(c, j, body)
     ]
     blank = sum(not c for c in typed)
     if not odd or (len(odd) + blank) * 2 < len(typed):
         return None
     if all(not c or _is_unit(c) for c in cells):
         return [c.strip("[]()") for c in cells]
-    if len(odd) < 2 and len(typed) > 1:
+    if (len(odd) < 2 and len(typed) > 1) or not any(c[0].isalpha() for c in odd):
         return None
     if len(odd) == 1 and not all(_is_name(c) for c in cells if c):
         return None
@@ -225,6 +226,10 @@ def _second_row(body: Sequence[list[str]], context: Context, line: int) -> list[
         f"with the number of lines to leave out",
         f"two, as line {line} is {', '.join(cells)[:80]}",
     )
+
+
+def _recurs(cell: str, place: int, body: Sequence[list[str]]) -> bool:
+    return any(record[place].strip() == cell for record in body[1:] if place < len(record))
 
 
 def _is_name(cell: str) -> bool:
