@@ -25,6 +25,7 @@ from flowkit.schema.arrow_tables import of_frame, take
 from flowkit.schema.frames import read
 from flowkit.tables import Note, ReadOptions, TableFile, TableWriter, check_output
 from flowkit.tables.forms import MARKS, WEAK_MARKS
+from flowkit.tables.observations import POINT_MASS
 from flowkit.tables.options import KINDS
 from flowkit.tabular.estimator import FlowDensity
 from flowkit.tabular.split import describe_split, split_again, split_rows
@@ -153,7 +154,9 @@ def _look_at(
     found = Schema.infer(table, {**overrides, **kinds})
     _console.print(f"[bold]{path}[/], {table.num_rows:,} rows")
     _console.print(found.describe(table), highlight=False, markup=False, soft_wrap=True)
-    _print_notes(notes)
+    # Of sentinels far from the rest, the line of the schema has said the same.
+    said = {column.name for column in found.columns if column.sentinels}
+    _print_notes([n for n in notes if n.column not in said or POINT_MASS not in n.text])
     return _LookedAt(table, found, weights, settings)
 
 

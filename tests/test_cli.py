@@ -256,6 +256,18 @@ def test_every_guess_is_printed_and_can_be_overruled(tmp_path):
     assert "code" not in output
 
 
+def test_sentinels_are_printed_once(tmp_path):
+    rows = [f"{-999 if i % 9 == 4 else i % 70 / 8},{i % 5}" for i in range(90)]
+    (tmp_path / "t.csv").write_text("size,n\n" + "\n".join(rows) + "\n")
+    code, output = run("schema", tmp_path / "t.csv")
+    assert code == 0, output
+    assert output.count("-999") == 2, output
+    assert "point mass at -999 in 10 rows" in output
+    assert "(--missing -999 if it stands for a missing value)" in output
+    code, output = run("schema", tmp_path / "t.csv", "--missing", "-999")
+    assert "may be missing" in output
+
+
 def test_a_table_is_scored_as_the_one_before_was_read(tmp_path):
     """Day and month, and a code that looks like a missing value, are not guessed anew."""
     days = [f"{i % 28 + 1}/{i % 12 + 1}/2023" for i in range(90)]

@@ -1,5 +1,7 @@
 """Kinds in plain words, identifiers, schemas as files, and row weights from a column."""
 
+import time
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -100,6 +102,25 @@ def test_schemas_say_kinds_in_plain_words():
     assert lines["hour"].startswith("duration")
     assert lines["size"].startswith("ordered category, 2 (1 more without a row): in order S, L")
     assert lines["email"].startswith("identifier")
+
+
+def test_words_for_yes_and_no_are_booleans_that_stay_words():
+    table = pa.table({"a": ["Ja", "Nein", None] * 20, "b": ["x", "y", "x"] * 20})
+    schema = Schema.infer(table)
+    assert schema.describe().splitlines() == [
+        "a  boolean: Ja, Nein, may be missing",
+        "b  categorical, 2: x, y",
+    ]
+    encoded = schema.encode(table)
+    assert schema.decode(encoded.codes, encoded.values)["a"].to_pylist() == table["a"].to_pylist()
+
+
+def test_a_schema_of_many_columns_is_quick():
+    """Ten thousand took minutes, when each column looked at the names of all."""
+    table = pa.table({f"v{j}": [1.5, 2.5, j] for j in range(3000)})
+    start = time.process_time()
+    Schema.infer(table).describe(table)
+    assert time.process_time() - start < 20
 
 
 def test_schema_files_come_back(tmp_path):

@@ -69,6 +69,27 @@ def test_types_of_parquet_and_arrow_stay(tmp_path):
         assert "1 empty column left out: n" in str(reading.notes[0])
 
 
+@pytest.mark.parametrize("ending", TYPED)
+def test_typed_columns_that_count_rows_or_hold_codes_for_missing(tmp_path, ending):
+    n = 70_000
+    size = [-999.0 if i % 7 == 3 else i / 2 for i in range(n)]
+    table = pa.table(
+        {
+            "id": pa.array(range(5, n + 5), pa.int32()),
+            "nearly": [*range(n - 1), 0],
+            "size": size,
+            "word": ["none" if i % 5 == 2 else "w" for i in range(n)],
+        }
+    )
+    table = table.append_column("kind", table["word"].dictionary_encode())
+    write_table(tmp_path / f"t.{ending}", table)
+    reading = read_table(tmp_path / f"t.{ending}", missing=("-999", "none"))
+    assert reading.table["size"].to_pylist()[:5] == [0.0, 0.5, 1.0, None, 2.0]
+    assert reading.table["word"].null_count == reading.table["kind"].null_count == n // 5
+    assert [*map(str, reading.notes)] == ["id: counts the rows: an index? (--drop id)"]
+    assert read_table(tmp_path / f"t.{ending}").table.equals(table)
+
+
 def test_nested_columns_are_refused_by_name(tmp_path):
     table = pa.table({"x": [1.0], "tags": [["a", "b"]], "raw": pa.array([b"a"])})
     for ending in ("parquet", "arrow"):
@@ -100,6 +121,9 @@ def test_json_is_read_with_all_of_its_keys(tmp_path):
         '{"a": 1}\n{"a": 2\n': "JSON: one object a line",
         "[1, 2]\n[3, 4]\n": "one object a line",
         "[]": "at least one row",
+        "5": "objects with a name for each value",
+        "{}\n{}\n": "objects with a name for each value",
+        '{"data": [{"a": 1}, {"a": 2}]}': "one object a row.*records.*a single object that holds",
     }.items():
         (tmp_path / "bad.jsonl").write_text(text)
         with pytest.raises(DataError, match=message):

@@ -551,6 +551,230 @@ READ = {
         {"a": (F, [v * (-1) ** i for i, v in enumerate(REAL)])},
         [],
     ),
+    "words for yes and no, told": (
+        lines("a,b", lambda i: f"{('ja', 'Nein')[i % 2]},{i}"),
+        {"columns": {"a": "boolean"}},
+        {"a": (S, ["ja", "Nein"])},
+        [],
+    ),
+    "hours as whole numbers": (
+        lines("t,a", lambda i: f"20230101{i % 24:02},{x(i)}"),
+        {},
+        {"t": (T, [dt.datetime(2023, 1, 1, 0), dt.datetime(2023, 1, 1, 1)])},
+        ["whole numbers like 2023010100 read as dates (--column t=number)"],
+    ),
+    "answers to a form of Google": (
+        lines("t,a", lambda i: f"2023/01/{i % 28 + 1:02} {i % 11 + 1}:05:07 PM GMT+1,{i}"),
+        {},
+        {"t": (pa.timestamp("us", "UTC"), [dt.datetime(2023, 1, 1, 12, 5, 7, tzinfo=dt.UTC)])},
+        ["t: times with the zones GMT+1 kept as UTC"],
+    ),
+    "a zone behind a half of the day": (
+        lines("t,a", lambda i: f"2023-01-{i % 28 + 1:02} 1:05 PM +02:30,{i}"),
+        {},
+        {"t": (pa.timestamp("us", "UTC"), [dt.datetime(2023, 1, 1, 10, 35, tzinfo=dt.UTC)])},
+        [],
+    ),
+    "German times": (
+        lines(
+            "t;u;v",
+            lambda i: f"{i % 24}.{i:02} Uhr;{day(i):%d.%m.%Y} 14:05 Uhr;{i % 24}h{i:02}",
+        ),
+        {},
+        {
+            "t": (pa.time64("us"), [dt.time(0, 0), dt.time(1, 1)]),
+            "u": (T, [dt.datetime(2023, 1, 1, 14, 5)]),
+            "v": (pa.time64("us"), [dt.time(0, 0), dt.time(1, 1)]),
+        },
+        ["t: times of day"],
+    ),
+    "months in French and Swedish": (
+        lines(
+            "a;b",
+            lambda i: (
+                f"{i % 28 + 1} {('juin', 'juillet', 'août', 'février')[i % 4]} 2023;"
+                f"{i % 28 + 1} {('maj', 'oktober', 'mars', 'juli')[i % 4]} 2023"
+            ),
+        ),
+        {},
+        {
+            "a": (D, [dt.date(2023, 6, 1), dt.date(2023, 7, 2), dt.date(2023, 8, 3)]),
+            "b": (D, [dt.date(2023, 5, 1), dt.date(2023, 10, 2), dt.date(2023, 3, 3)]),
+        },
+        [],
+    ),
+    "days of the week before dates": (
+        lines("a;b", lambda i: f"{('Mo', 'Di', 'So')[i % 3]}, {day(i):%d.%m.%Y};{i}"),
+        {},
+        {"a": (D, DAYS)},
+        ["day first"],
+    ),
+    "weeks, quarters and halves of years, told": (
+        lines(
+            "w,v,q,p,h",
+            lambda i: (
+                f"2023-W{i % 52 + 1:02},2021-W{i % 53 + 1:02}-7,{2020 + i % 3}-Q{i % 4 + 1},"
+                f"Q{i % 4 + 1} 2023,2023H{i % 2 + 1}"
+            ),
+            50,
+        ),
+        {"columns": {"w": "date", "q": "date", "p": "date", "h": "date"}},
+        {
+            "w": (D, [dt.date(2023, 1, 2), dt.date(2023, 1, 9)]),
+            "v": (D, [dt.date(2021, 1, 10), dt.date(2021, 1, 17)]),
+            "q": (D, [dt.date(2020, 1, 1), dt.date(2021, 4, 1), dt.date(2022, 7, 1)]),
+            "p": (D, [dt.date(2023, 1, 1), dt.date(2023, 4, 1)]),
+            "h": (D, [dt.date(2023, 1, 1), dt.date(2023, 7, 1)]),
+        },
+        [
+            "w: weeks read as their first day (--column w=text)",
+            "q: quarters read as their first day (--column q=text)",
+            "h: halves of years read as their first day (--column h=text)",
+        ],
+    ),
+    "weeks and quarters, untold": (
+        lines("w,q,p", lambda i: f"2023-W{i % 52 + 1:02},{2020 + i % 3}-Q{i % 4 + 1},2023H{i % 2}"),
+        {},
+        {"w": (S, ["2023-W01", "2023-W02"]), "q": (S, ["2020-Q1", "2021-Q2"])},
+        [
+            "w: weeks kept as text, not as their first days (--column w=date)",
+            "q: quarters kept as text, not as their first days (--column q=date)",
+        ],
+    ),
+    "months of two numbers": (
+        lines("a;b;c", lambda i: f"{i % 12 + 1:02}.2020;{i % 12 + 1:02}/2020;Mar-{20 + i % 4}"),
+        {},
+        {
+            "a": (D, [dt.date(2020, 1, 1), dt.date(2020, 2, 1)]),
+            "b": (D, [dt.date(2020, 1, 1), dt.date(2020, 2, 1)]),
+            "c": (D, [dt.date(2020, 3, 1), dt.date(2021, 3, 1)]),
+        },
+        ["a: months read as their first day"],
+    ),
+    "numbers like months": (
+        lines("a,b", lambda i: f"1{i % 3}.2020,{i}"),
+        {},
+        {"a": (F, [10.202, 11.202])},
+        [],
+    ),
+    "instants in seconds and days": (
+        lines("ts,date,a", lambda i: f"{1672531200 + i * 977},{44927 + i * 7},{x(i)}"),
+        {},
+        {"ts": (W, [1672531200]), "date": (W, [44927])},
+        [
+            "ts: whole numbers like seconds since 1970: times? (--column ts=date)",
+            "date: whole numbers like days as Excel counts them: times? (--column date=date)",
+        ],
+    ),
+    "instants in seconds and days, told": (
+        lines("ts,ms,date", lambda i: f"{1672531200 + i},{1672531200000 + i},{44927 + i}"),
+        {"columns": {"ts": "date", "ms": "date", "date": "date"}},
+        {
+            "ts": (T, [dt.datetime(2023, 1, 1), dt.datetime(2023, 1, 1, 0, 0, 1)]),
+            "ms": (T, [dt.datetime(2023, 1, 1), dt.datetime(2023, 1, 1, 0, 0, 0, 1000)]),
+            "date": (D, [dt.date(2023, 1, 1), dt.date(2023, 1, 2)]),
+        },
+        [],
+    ),
+    "codes by their names": (
+        lines("zip,customer_id,a", lambda i: f"{10001 + i * 7},{70 + i * 3},{x(i)}"),
+        {},
+        {"zip": (W, [10001, 10008])},
+        ["zip: read as whole numbers; codes? (--column zip=text)", "customer_id: read as whole"],
+    ),
+    "versions": (
+        lines("version,a", lambda i: f"1.{i % 12},{x(i)}"),
+        {},
+        {"version": (F, [1.0, 1.1])},
+        ["version: `1.1` and `1.10` are one number: versions? (--column version=text)"],
+    ),
+    "codes like powers of ten": (
+        lines("code,a", lambda i: f"{i % 9 + 1}E{i + 10},{x(i)}"),
+        {},
+        {"code": (F, [1e10, 2e11])},
+        ["code: `1E10` read as a power of ten (--column code=text)"],
+    ),
+    "long whole numbers, told": (
+        lines("n,a", lambda i: f"{10**20 + i},{i}"),
+        {"columns": {"n": "number"}},
+        {"n": (F, [1e20])},
+        [],
+    ),
+    "thousands in India": (
+        lines("a,b", lambda i: f'"{("1,23,456.50", "12,34,567.00", "5,678.25")[i % 3]}",{i}'),
+        {},
+        {"a": (F, [123456.5, 1234567.0, 5678.25])},
+        [],
+    ),
+    "the sign in the note on thousands": (
+        lines("a;b", lambda i: f"-{WHOLE[i]:,};{comma(x(i))}".replace(",", ".", 1)),
+        {},
+        {"a": (W, [-1000, -1097])},
+        ["a: `-1.000` read as -1000"],
+    ),
+    "missing values of MySQL and of German surveys": (
+        lines(
+            "a,b",
+            lambda i: f"{chr(92) + 'N' if i % 9 == 4 else x(i)},{i if i != 3 else 'k.A.'}",
+        ),
+        {},
+        {"a": (F, [None if i % 9 == 4 else x(i) for i in range(N)]), "b": (W, [0, 1, 2, None])},
+        ["`\\N` in 4 rows taken as missing", "`k.A.` in 1 row taken as missing"],
+    ),
+    "99 for no age": (
+        lines("age,a", lambda i: f"{99 if i % 9 == 4 else 20 + i * 3 // 2},{x(i)}"),
+        {},
+        {"age": (W, [20, 21])},
+        ["age: 99 in 4 rows: a point mass, or missing? (--missing 99)"],
+    ),
+    "telephone numbers with a plus": (
+        lines("p,a", lambda i: f"+{16175550000 + i * 7},{x(i)}"),
+        {},
+        {"p": (S, ["+16175550000"])},
+        ["p: text, as `+16175550000` is a telephone number or a code (--column p=number)"],
+    ),
+    "numbers with signs around them": (
+        lines("a,b", lambda i: f"~{i},{x(i)} ± 0.{i % 4}"),
+        {},
+        {"a": (S, ["~0"]), "b": (S, ["1.0 ± 0.0"])},
+        ["a: text, though values like `~0` hold numbers", "b: text, though values like"],
+    ),
+    "words that differ in case": (
+        lines("a,b", lambda i: f"{('Yes', 'no', 'YES')[i % 3]},{x(i)}"),
+        {},
+        {"a": (S, ["Yes", "no"])},
+        ["a: `YES` and `Yes` kept apart: they differ in their case"],
+    ),
+    "a sum in German": (
+        lines("g;a", lambda i: f"g{i % 3};{i}") + f"\nGesamtsumme;{sum(range(N))}\n",
+        {},
+        {"a": (W, list(range(N)))},
+        ["`Gesamtsumme`, left out"],
+    ),
+    "names with values above the table": (
+        "Serial,12\nModel,X\n" + lines("a,b,c", lambda i: f"{x(i)},{i},u"),
+        {},
+        {"a": (F, REAL), "b": (W, [0, 1])},
+        ["lines 1 to 2 left out"],
+    ),
+    "quotes behind backslashes": (
+        lines("a,b", lambda i: rf'"he said \"a, {i % 3}\"",{x(i)}'),
+        {},
+        {"a": (S, ['he said "a, 0"', 'he said "a, 1"']), "b": (F, REAL)},
+        [],
+    ),
+    "words behind a closed quote": (
+        lines("a,b", lambda i: f'{i},"Bay" of {i % 3}').rstrip("\n"),
+        {},
+        {"a": (W, [0, 1]), "b": (S, ["Bay of 0"])},
+        [],
+    ),
+    "a backslash as the last letter": (
+        lines("a,b", lambda i: rf'"C:\data\{i % 3}\",{x(i)}'),
+        {},
+        {"a": (S, ["C:\\data\\0\\"]), "b": (F, REAL)},
+        [],
+    ),
 }  # fmt: skip
 
 
@@ -667,6 +891,43 @@ REFUSED = {
     ),
     "a PDF": ("%PDF-1.7\nx,y\n", ["a PDF", "copy the table"]),
     "nothing but missing values": ("a,b\n?,NA\n?,NA\n", ["at least one value"]),
+    "two rows of names, years above": (
+        "2022,2022,2023\nmean,sd,mean\n" + "".join(f"{x(i)},{i},{i}\n" for i in range(N)),
+        ["one row of names", "as line 2 is mean, sd, mean"],
+    ),
+    "two rows of names, groups above letters": (
+        "Group,,Other\na,b,c\n" + "".join(f"{x(i)},{i},{i}\n" for i in range(N)),
+        ["one row of names", "as line 2 is a, b, c"],
+    ),
+    "a word for missing values among numbers": (
+        lines("a,b", lambda i: f"{'refused' if i % 4 == 1 else x(i)},{i}"),
+        ["column 'a', row 1 (line 3", "as in 30 rows", "--missing refused"],
+    ),
+    "censored values from the first row on": (
+        lines("a,b", lambda i: f"{'<0.5' if i % 9 == 0 else x(i)},{f'>{i}' if i == 0 else i}"),
+        ["column 'a', row 0 (line 2", "'<0.5'"],
+    ),
+    "words for missing values from the first row on": (
+        lines("a,b", lambda i: f"{'lost' if i % 9 == 0 else x(i)},{'gone' if i % 9 == 0 else i}"),
+        ["column 'a', row 0 (line 2", "--missing lost"],
+    ),
+    "a quote that swallows the next line": (
+        lines("a,b", lambda i: f'{i},"{"x" if i == 9 else "x" + chr(34)}'),
+        ["a second \" in line 11 or after it"],
+    ),
+    "a quote that is open at the end": (
+        lines("a,b", NAMED) + '7,"open\n', ["a second \" in line 42 or after it"],
+    ),
+    "a long field": ("a,b\n1," + "x" * 200_000 + "\n", ["line 2", "at most 131,072 letters"]),
+    "JSON": ('{"a": 1}\n{"a": 2}\n', ["delimited text", "JSON", ".jsonl"]),
+    "columns of fixed width": (
+        lines("name          a", lambda i: f"{('New York', 'Rome')[i % 2]:<12} {i}"),
+        ["one separator between fields", "columns of fixed width"],
+    ),
+    "two tables": (
+        lines("a,b", NAMED) + lines("c,d,e", lambda i: f"{i},{i},1"),
+        ["equally many fields in all lines", "2 between `,` in the first line, 3 in another"],
+    ),
 }  # fmt: skip
 
 
@@ -699,7 +960,7 @@ def test_files_that_cannot_be_opened(tmp_path):
             assert part in str(error.value)
     with pytest.raises(DataError, match="download it first"):
         read_table("https://example.org/houses.csv")
-    with pytest.raises(DataError, match="download it first"):
+    with pytest.raises(DataError, match="the URL https://example.org/houses"):
         read_table(Path("https://example.org/houses"))
     (tmp_path / "houses.asc").write_text(good)
     assert read_table(tmp_path / "houses.asc").table.num_rows == N

@@ -9,6 +9,7 @@ import numpy as np
 
 from flowkit._checks import check_choice, check_keys
 from flowkit.errors import ArgumentError
+from flowkit.schema.flags import is_flag
 from flowkit.schema.precision import is_duration
 from flowkit.schema.ticks import DAY
 
@@ -207,7 +208,7 @@ class Column:
         for value, rows in self.sentinels:
             parts.append(
                 f"point mass at {self._list([value])} in {rows:,} rows, far from the rest "
-                "(if it stands for a missing value, make it one)"
+                f"(--missing {self._list([value])} if it stands for a missing value)"
             )
         return ", ".join(parts)
 
@@ -217,10 +218,19 @@ class Column:
         return ", ".join(shown + ["..."] * (len(values) > _SHOWN))
 
     def _shown(self, value: float) -> str:
+        if self.kind == "circular" and self.period == DAY:
+            return str(np.datetime64(round(value * 1e6), "us").astype("datetime64[s]"))[11:]
         if self.kind != "datetime":
             return f"{value:.10g}"
-        unit = "D" if self.step is not None and self.step % DAY == 0 else "s"
+        unit = "D" if self._of_days else "s"
         return str(np.datetime64(round(value * 1e6), "us").astype(f"datetime64[{unit}]"))
+
+    @property
+    def _of_days(self) -> bool:
+        """Whether times are whole days."""
+        if self.at_levels:
+            return all(atom % DAY == 0 for atom in self.atoms)
+        return self.step is not None and self.step % DAY == 0
 
     def _of_step(self, step: float) -> str:
         """Return a step for people: of times in the largest unit that divides it."""
@@ -239,13 +249,15 @@ class Column:
             return "duration"
         if self.at_levels and {*self.atoms} == {0.0, 1.0}:
             return "boolean"
-        if self.kind == "datetime" and self.step is not None and self.step % DAY == 0:
+        if self.kind == "datetime" and self._of_days:
             return "date"
         return self.kind
 
     def _describe_categories(self) -> str:
         if self.categories == (False, True):
             return "boolean"
+        if len(self.categories) == 2 and is_flag(self.categories):
+            return f"boolean: {self.categories[0]}, {self.categories[1]}"
         count, order = len(self.categories), "in order " if self.ordered else ""
         more = ", ..." if count > 4 else ""
         shown = ", ".join(str(c) for c in self.categories[:4])

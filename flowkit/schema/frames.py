@@ -141,9 +141,9 @@ def names(table: Any) -> list[str]:
         return [f"x{j}" for j in range(table.shape[1])]
     native = table.column_names if hasattr(table, "column_names") else table.columns
     columns = [str(c) for c in native]
-    for i, name in enumerate(columns):
-        if name in columns[:i]:
-            raise DataError(f"column {name!r}", "column names that differ", "it stands twice")
+    if len(set(columns)) < len(columns):
+        name = next(name for i, name in enumerate(columns) if name in columns[:i])
+        raise DataError(f"column {name!r}", "column names that differ", "it stands twice")
     return columns
 
 
@@ -154,12 +154,21 @@ def read(table: Any, name: str, *, rows_from: int = 0) -> Series:
         DataError: there is no such column, its dtype has no scalars that a density is of, or a
             value is none; then the row is named.
     """
-    table, kind = opened(table)
+    table, _ = opened(table)
     columns = names(table)
     if name not in columns:
         got = "an array" if isinstance(table, np.ndarray) else ", ".join(columns)
         raise DataError("table", f"a frame with a column {name!r}, as the schema has", got)
-    at = columns.index(name)
+    return read_at(table, columns.index(name), name, rows_from=rows_from)
+
+
+def read_at(table: Any, at: int, name: str, *, rows_from: int = 0) -> Series:
+    """Return the column at a place, whose name is known: of wide tables, names are looked up once.
+
+    Raises:
+        DataError: as `read`, but for a column that there is not.
+    """
+    table, kind = opened(table)
     if isinstance(table, np.ndarray):
         return numpy_columns.read(name, table[:, at], rows_from)
     if isinstance(table, Arrays):

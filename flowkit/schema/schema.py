@@ -135,7 +135,7 @@ class Schema:
         for name in overrides:
             if name not in names:
                 raise ArgumentError("schema", f"names of columns: {', '.join(names)}", repr(name))
-        every = _side_by_side(lambda name: frames.read(table, name), names)
+        every = _side_by_side(lambda at: frames.read_at(table, at, names[at]), range(len(names)))
         for series in every:
             codec.check_finite(series, 0)
         # The repeated values of a single column may be rows that repeat, or a column that does.
@@ -343,7 +343,8 @@ class Schema:
         if table is None:
             seen: list[tuple[float, float] | None] = [None] * len(self.columns)
         else:
-            seen = _side_by_side(lambda column: _range(table, column), self.columns)
+            place = {name: at for at, name in enumerate(frames.names(table))}
+            seen = _side_by_side(lambda c: _range(table, place.get(c.name), c), self.columns)
         width = max(map(len, self.names))
         return "\n".join(
             f"{column.name:<{width}}  {column.describe(values)}"
@@ -426,11 +427,13 @@ def _complete(column: Column, series: Series, told: Any) -> Column:
     return column
 
 
-def _range(table: Any, column: Column) -> tuple[float, float] | None:
+def _range(table: Any, at: int | None, column: Column) -> tuple[float, float] | None:
     """Return the smallest and the largest value of a column of numbers or times."""
     if column.kind not in ("real", "positive", "bounded", "integer", "datetime"):
         return None
-    series = frames.read(table, column.name)
+    series = (
+        frames.read(table, column.name) if at is None else frames.read_at(table, at, column.name)
+    )
     present = series.values[
         ~series.missing & ~np.isin(series.values, [v for v, _ in column.sentinels])
     ]

@@ -1,12 +1,20 @@
 """Tables whose columns have types in the file, as batches of Arrow."""
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from flowkit.errors import DataError
+from flowkit.tables.forms import quoted
 from flowkit.tables.header import choose
+from flowkit.tables.numbers import is_plain
 from flowkit.tables.options import Note, ReadOptions
+
+_FIRST_ROWS = 65_536
+_FEWEST_RUNNING = 5
 
 Batches = Callable[[list[str], int], Iterator[pa.RecordBatch]]
 
@@ -39,7 +47,7 @@ class ArrowTable:
         self.hints: dict[str, str] = {}
         fields = [schema.field(j) for j in choose(schema.names, options)]
         check_scalars(fields)
-        self._batches = batches
+        self._batches, self._missing = batches, options.missing
         names = [field.name for field in fields]
         blank = {f.name for f, none in zip(schema, nulls or (), strict=False) if none}
         if nulls is None or n_rows is None:
@@ -55,11 +63,19 @@ class ArrowTable:
             self.hints[name] = "index"
             self.notes.append(Note(name, "an index of pandas", f"--drop {name}"))
         self.schema = pa.schema(fields)
+        whole = [f.name for f in fields if pa.types.is_integer(f.type) and f.name not in self.hints]
+        if whole:
+            for name in _running(batches(whole, _FIRST_ROWS), whole):
+                self.hints[name] = "index"
+                self.notes.append(
+                    Note(name, "counts the rows: an index?", f"--drop {quoted(name)}")
+                )
 
     def batches(self, rows: int) -> Iterator[pa.RecordBatch]:
         """Return the rows in pieces."""
         for batch in self._batches(self.schema.names, rows):
-            yield batch.cast(self.schema) if batch.schema != self.schema else batch
+            batch = batch.cast(self.schema) if batch.schema != self.schema else batch
+            yield _without(batch, self._missing) if self._missing else batch
 
 
 def left_out_note(names: Sequence[str]) -> list[Note]:
@@ -92,6 +108,56 @@ def _is_scalar(kind: pa.DataType) -> bool:
     binary = pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
     binary = binary or pa.types.is_fixed_size_binary(kind) or pa.types.is_binary_view(kind)
     return not (pa.types.is_nested(kind) or binary)
+
+
+def _without(batch: pa.RecordBatch, missing: Sequence[str]) -> pa.RecordBatch:
+    """Return rows in which values that were said to be missing are; numbers compare as numbers."""
+    columns = [_blanked(column, missing) for column in batch.columns]
+    return pa.RecordBatch.from_arrays(columns, schema=batch.schema)
+
+
+def _blanked(column: Any, missing: Sequence[str]) -> Any:
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        codes = column.indices
+        gone = pc.is_in(
+            codes, pc.indices_nonzero(_are(column.dictionary, missing)).cast(codes.type)
+        )
+        codes = pc.if_else(gone, pa.scalar(None, codes.type), codes)
+        return pa.DictionaryArray.from_arrays(codes, column.dictionary, ordered=kind.ordered)
+    return pc.if_else(_are(column, missing), pa.scalar(None, kind), column)
+
+
+def _are(column: Any, spellings: Sequence[str]) -> Any:
+    """Return which values are written in one of these ways."""
+    kind = column.type
+    if pa.types.is_integer(kind) or pa.types.is_floating(kind):
+        numbers = pa.array([float(s) for s in spellings if is_plain(s)], pa.float64())
+        return pc.is_in(column.cast(pa.float64(), safe=False), numbers)
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return pc.is_in(column, pa.array(spellings, kind))
+    return pa.array([False] * len(column))
+
+
+def _running(batches: Iterator[pa.RecordBatch], names: list[str]) -> list[str]:
+    """Return names of columns that count the rows; reading ends with the last such column."""
+    last: dict[str, Any] = dict.fromkeys(names)
+    rows = 0
+    for batch in batches:
+        if not batch.num_rows:
+            continue
+        for name, before in list(last.items()):
+            column = batch.column(name)
+            counts = column.fill_null(0).to_numpy().astype(np.int64)
+            starts = counts[:1] - 1 if before is None else np.array([before])
+            if column.null_count or (np.diff(counts, prepend=starts) != 1).any():
+                del last[name]
+            else:
+                last[name] = counts[-1]
+        rows += batch.num_rows
+        if not last:
+            return []
+    return list(last) if rows >= _FEWEST_RUNNING else []
 
 
 def _scan(batches: Iterator[pa.RecordBatch], names: list[str]) -> tuple[int, set[str]]:

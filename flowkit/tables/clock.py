@@ -13,6 +13,9 @@ _HALF = "(?: ?[AaPp]\\.?[Mm]\\.?)"
 # A time of day, without groups, for Python and RE2.
 CLOCK = rf"{_HOUR}:[0-5][0-9](?::[0-5][0-9](?:[.,][0-9]{{1,9}})?)?{_HALF}?"
 _TIME = re.compile(CLOCK)
+# As people say it: 14.35 Uhr, 14h35, kl. 14.35.
+_SAID = rf"(?:kl\.? ?{_HOUR}[.:][0-5][0-9]|{_HOUR}[.:][0-5][0-9] ?Uhr|{_HOUR} ?h ?[0-5][0-9])"
+_SAID_TIME = re.compile(_SAID)
 _TWELVE = re.compile(rf"(?:0?[1-9]|1[0-2]):.*{_HALF}|[^AaPp]*")
 
 _SECONDS = r"[0-5]?[0-9](?:\.[0-9]{1,9})?"
@@ -31,6 +34,7 @@ def time_form(values: Mapping[str, float]) -> tuple[Form, float] | None:
     weight = sum(w for v, w in values.items() if _is_time(v))
     if not weight:
         return None
+    said = any(_SAID_TIME.fullmatch(v) for v in values)
     note = "times of day"
     if not any(_HALF_AT_END.search(v) for v in values):
         note += "; elapsed times?"
@@ -39,7 +43,8 @@ def time_form(values: Mapping[str, float]) -> tuple[Form, float] | None:
         pa.time64("us"),
         lambda c: (
             f"CASE WHEN regexp_full_match({c}, {literal(CLOCK)}) "
-            f"THEN TIME '00:00:00' + to_microseconds({clock_microseconds(c, zone=False)}) END"
+            f"THEN TIME '00:00:00' + to_microseconds({clock_microseconds(c, zone=False)}) "
+            f"{_said(c) if said else ''} END"
         ),
         _is_time,
         "a time of day",
@@ -52,7 +57,15 @@ _HALF_AT_END = re.compile(f"{_HALF}$")
 
 
 def _is_time(value: str) -> bool:
+    if _SAID_TIME.fullmatch(value):
+        return True
     return _TIME.fullmatch(value) is not None and _TWELVE.fullmatch(value) is not None
+
+
+def _said(c: str) -> str:
+    hour, minute = _integer(c, "([0-9]{1,2})"), _integer(c, "[0-9] ?[.:h] ?([0-5][0-9])")
+    time = f"TIME '00:00:00' + to_seconds(({hour} * 60 + {minute}) * 60)"
+    return f"WHEN regexp_full_match({c}, {literal(_SAID)}) THEN {time}"
 
 
 def clock_microseconds(c: str, *, zone: bool) -> str:
@@ -72,9 +85,10 @@ def clock_microseconds(c: str, *, zone: bool) -> str:
     hours = f"CASE {half} WHEN 'a' THEN {hour} % 12 WHEN 'p' THEN {hour} % 12 + 12 ELSE {hour} END"
     seconds = f"(({hours}) * 3600 + {minute} * 60 + {second})"
     if zone:
-        away = r":[0-5][0-9](?:[.,][0-9]+)? ?[-+]"
-        h, m = _integer(c, away + "([0-9]{2})"), _integer(c, away + "[0-9]{2}:?([0-9]{2})")
-        west = f"regexp_matches({c}, ':[0-5][0-9](?:[.,][0-9]+)? ?-')"
+        away = rf":[0-5][0-9](?:[.,][0-9]+)?{_HALF}?(?: Uhr)? ?(?:UTC|GMT)?"
+        h = _integer(c, away + "[-+]([0-9]{1,2})")
+        m = _integer(c, away + "[-+][0-9]{1,2}:?([0-9]{2})")
+        west = f"regexp_matches({c}, {literal(away + '-')})"
         seconds += f" - (CASE WHEN {west} THEN -1 ELSE 1 END) * ({h} * 3600 + {m} * 60)"
     return f"(({seconds}) * 1000000 + {fraction})"
 

@@ -11,17 +11,21 @@ from flowkit.tables.clock import CLOCK, clock_microseconds
 from flowkit.tables.engine import literal
 from flowkit.tables.forms import Context, Form
 
+# First letters of months in English, German, French, Spanish, Italian, Dutch and the North.
 _MONTHS = (
-    ("jan",), ("feb",), ("mar", "mär", "mrz"), ("apr",), ("may", "mai"), ("jun",),
-    ("jul",), ("aug",), ("sep",), ("oct", "okt"), ("nov",), ("dec", "dez"),
+    "jan ene gen", "feb fév fev", "mar mär mrz maa mrt", "apr avr abr", "may mai maj mei mag",
+    "jun juin giu", "jul juil lug", "aug aoû ago", "sep set", "oct okt ott", "nov",
+    "dec dez déc dic des",
 )  # fmt: skip
-_NUMBER_OF = {name: str(i + 1) for i, names in enumerate(_MONTHS) for name in names}
-_MONTH = f"(?:(?i:{'|'.join(_NUMBER_OF)})[A-Za-zä]*)"
-_ZONE = r"(?:Z|UTC|GMT|[-+][0-9]{2}(?::?[0-9]{2})?)"
-_REST = rf"(?:[T ,]+{CLOCK}(?: ?{_ZONE})?)?"
-_WEEKDAY = "(?:(?:[Mm]on|[Tt]ue|[Ww]ed|[Tt]hu|[Ff]ri|[Ss]at|[Ss]un)[a-z]*,? )?"
+_NUMBER_OF = {name: str(i + 1) for i, names in enumerate(_MONTHS) for name in names.split()}
+_MONTH = f"(?:(?i:{'|'.join(_NUMBER_OF)})[A-Za-zäéûÉÛ]*)"
+_ZONE = r"(?:Z|(?:UTC|GMT)?[-+](?:[0-9]{2}(?::?[0-9]{2})?|[0-9](?::[0-9]{2})?)|UTC|GMT)"
+_REST = rf"(?:[T ,]+{CLOCK}(?: Uhr)?(?: ?{_ZONE})?)?"
+_DAYS = "mon|tue|wed|thu|fri|sat|sun|mo|di|mi|do|fr|sa|so|lun|mar|mer|jeu|ven|sam|dim"
+_WEEKDAY = rf"(?:(?i:{_DAYS})[a-z]*\.?,? )?"
+_LETTERS, _ANY_WEEKDAY = "[A-Za-zäéûÉÛ]{3,10}", r"(?:[A-Za-z]{2,9}\.?,? )?"
 _GAP = "[-. /,]{1,2}"
-_HHMMSS = "(?:[01][0-9]|2[0-3])[0-5][0-9][0-5][0-9]"
+_HH = "(?:[01][0-9]|2[0-3])"
 # Two digits from 69 on are years before 2000, as in C and Python.
 _OLD = "(?:69|[789][0-9])"
 _EVIDENCE = 3
@@ -36,8 +40,8 @@ class Style:
 
     Args:
         pattern: a regular expression of the day, with three groups.
-        order: what the groups are, "y", "m" and "d"; "12y" where day and month are to be told
-            apart.
+        order: what the groups are, "y", "m" and "d", or "w" of weeks, "q" of quarters and "h" of
+            halves of a year; "12y" where day and month are to be told apart.
     """
 
     pattern: str
@@ -54,19 +58,55 @@ _STYLES = {
     "slashes, two-digit years": Style(r"([0-9]{1,2})/([0-9]{1,2})/([0-9]{2})", "12y"),
     "points, two-digit years": Style(r"([0-9]{1,2})\.([0-9]{1,2})\.([0-9]{2})", "12y"),
     "hyphens, two-digit years": Style(r"([0-9]{1,2})-([0-9]{1,2})-([0-9]{2})", "12y"),
+    **{
+        f"weekday and {name}": Style(rf"{_WEEKDAY[:-1]}{day}", "12y")
+        for name, day in (
+            ("slashes", "([0-9]{1,2})/([0-9]{1,2})/([0-9]{4})"),
+            ("points", r"([0-9]{1,2})\.([0-9]{1,2})\.([0-9]{4})"),
+            ("slashes, two-digit years", "([0-9]{1,2})/([0-9]{1,2})/([0-9]{2})"),
+            ("points, two-digit years", r"([0-9]{1,2})\.([0-9]{1,2})\.([0-9]{2})"),
+        )
+    },
     "day month year": Style(rf"{_WEEKDAY}([0-9]{{1,2}}){_GAP}({_MONTH}){_GAP}([0-9]{{4}})", "dmy"),
     "day month yy": Style(rf"{_WEEKDAY}([0-9]{{1,2}}){_GAP}({_MONTH}){_GAP}([0-9]{{2}})", "dmy"),
     "month day, year": Style(
         rf"{_WEEKDAY}({_MONTH})\.? ([0-9]{{1,2}})(?:st|nd|rd|th)?,? ([0-9]{{4}})", "mdy"
     ),
     "year-month": Style(r"([0-9]{4})-([0-9]{2})()", "ymd"),
+    "month yy": Style(rf"({_MONTH})-([0-9]{{2}})()", "myd"),
+    "MM.YYYY": Style(r"(0[1-9]|1[0-2])[./]((?:19|20)[0-9]{2})()", "myd"),
     "month year": Style(rf"({_MONTH})\.?[ -]([0-9]{{4}})()", "myd"),
     "yyyymmdd": Style(r"([0-9]{4})([0-9]{2})([0-9]{2})", "ymd"),
     "yyyymm": Style(r"([0-9]{4})([0-9]{2})()", "ymd"),
-    "yyyymmddhhmmss": Style(rf"([0-9]{{4}})([0-9]{{2}})([0-9]{{2}}){_HHMMSS}", "ymd"),
+    **{
+        f"yyyymmddhh{more}": Style(rf"([0-9]{{4}})([0-9]{{2}})([0-9]{{2}}){_HH}{digits}", "ymd")
+        for more, digits in (("", ""), ("mm", "[0-5][0-9]"), ("mmss", "[0-5][0-9][0-5][0-9]"))
+    },
+    "ISO week": Style(r"([0-9]{4})-?W([0-5][0-9])()", "ywd"),
+    "day of ISO week": Style(r"([0-9]{4})-?W([0-5][0-9])-?([1-7])", "ywd"),
+    "year-quarter": Style(r"([0-9]{4})[- /]?Q([1-4])()", "yqd"),
+    "quarter year": Style(r"Q([1-4])[- /]?([0-9]{4})()", "qyd"),
+    "year-half": Style(r"([0-9]{4})[- /]?H([12])()", "yhd"),
 }
-_COMPACT = ("yyyymmdd", "yyyymm", "yyyymmddhhmmss")
-_FIRST_DAYS = ("year-month", "month year", "yyyymm")
+_COMPACT = ("yyyymmdd", "yyyymm", "yyyymmddhh", "yyyymmddhhmm", "yyyymmddhhmmss")
+# Styles of longer stretches, which their first day stands for.
+_FIRST_DAYS = {
+    **dict.fromkeys(("year-month", "month year", "month yy", "MM.YYYY", "yyyymm"), "months"),
+    "ISO week": "weeks",
+    "year-half": "halves of years",
+    **dict.fromkeys(("year-quarter", "quarter year"), "quarters"),
+}
+# Stretches that stay texts, so that samples are such stretches, unless the user says "date".
+_TEXTS = ("weeks", "quarters", "halves of years")
+_MONTHS_OF = {"q": 3, "h": 6}
+# Instants as counts, by their digits: days as Excel has them, seconds and milliseconds since 1970.
+_COUNTS = {
+    5: (pa.date32(), "DATE '1899-12-30' + CAST({0} AS INTEGER)"),
+    10: (pa.timestamp("us"), "make_timestamp(CAST({0} AS BIGINT) * 1000000)"),
+    13: (pa.timestamp("us"), "make_timestamp(CAST({0} AS BIGINT) * 1000)"),
+}
+_COUNT = re.compile("|".join(f"[0-9]{{{digits}}}" for digits in _COUNTS))
+_POINTED = re.compile(r"[0-9]{2}\.[0-9]{4}")
 _COMPILED = {name: re.compile(f"{s.pattern}({_REST})") for name, s in _STYLES.items()}
 
 
@@ -93,12 +133,16 @@ def date_form(
     found = {value: read for value in values if (read := _read(value)) is not None}
     if not found:
         return None
+    if not told and any(_FIRST_DAYS.get(r.style) in _TEXTS for r in found.values()):
+        return None
     compact = [v for v, r in found.items() if r.style in _COMPACT and ":" not in v]
     if compact and not told:
         if len(compact) < len(found) or not _evident(compact, name):
             return None
         if any(v.isdigit() and v not in found for v in values) and len(compact) < 20:
             return None
+    if all(_POINTED.fullmatch(v) and v[0] == "1" for v in found):
+        return None  # numbers such as 10.2023
     order, evidence = _order(found, context)
     weight = sum(values[v] for v in found)
     found = {v: r for v, r in found.items() if not r.orders or order in r.orders}
@@ -130,8 +174,8 @@ def date_form(
         notes.append(("years of two digits read as 1969 to 2068", None))
     if compact:
         notes.append((f"whole numbers like {compact[0]} read as dates", "--column NAME=number"))
-    if any(style in _FIRST_DAYS for style in styles):
-        notes.append(("months read as their first day", "--column NAME=text"))
+    for stretch in dict.fromkeys(_FIRST_DAYS[style] for style in styles if style in _FIRST_DAYS):
+        notes.append((f"{stretch} read as their first day", "--column NAME=text"))
     if len(zones) > 1 or (zones and zones[0] not in ("Z", "UTC", "GMT", "+00:00", "+0000", "+00")):
         notes.append((f"times with the zones {', '.join(zones[:3])} kept as UTC", None))
     if any(r.fine for r in found.values()):
@@ -187,7 +231,7 @@ def _read(value: str) -> _Read | None:
         return _Read(
             name,
             orders if told == "12y" else frozenset(),
-            bool(rest) or name == "yyyymmddhhmmss",
+            bool(rest) or name.startswith("yyyymmddhh"),
             zone[0] if zone else None,
             fine,
         )
@@ -196,8 +240,13 @@ def _read(value: str) -> _Read | None:
 
 def _is_day(parts: tuple[str, ...], order: str) -> bool:
     day = dict(zip(order, parts, strict=True))
-    month = day["m"] if day["m"].isdigit() else _NUMBER_OF[day["m"][:3].lower()]
     year = int(day["y"])
+    if "w" in day and year > 0:  # the 28th of December is in the last week of its year
+        return 0 < int(day["w"]) <= datetime.date(year, 12, 28).isocalendar()[1]
+    if "m" not in day:
+        return year > 0
+    name = day["m"].lower()
+    month = name if name.isdigit() else _NUMBER_OF.get(name[:4]) or _NUMBER_OF[name[:3]]
     if len(day["y"]) == 2:
         year += 1900 if year >= 69 else 2000
     try:
@@ -224,28 +273,26 @@ def _sql(c: str, styles: tuple[str, ...], order: str, *, clock: bool, zone: bool
     found = []
     for name in styles:
         style = _STYLES[name]
-        end = "" if not clock else rf"[T ,]+{CLOCK} ?{_ZONE}" if zone else _without_zone()
-        whole = f"^{style.pattern}{end}$"
+        end = "" if not clock else rf"[T ,]+{CLOCK}(?: Uhr)? ?{_ZONE}" if zone else _without_zone()
+        # Any words here, which are quicker to match: those that are no months have no number.
+        words = style.pattern.replace(_MONTH, _LETTERS).replace(_WEEKDAY, _ANY_WEEKDAY)
+        whole = f"^{words}{end}$"
         told = order if style.order == "12y" else style.order
         parts = {
             letter: f"regexp_extract({c}, {literal(whole)}, {i + 1})"
             for i, letter in enumerate(told)
         }
         if _MONTH in style.pattern:
-            months = "".join(
-                f" WHEN {literal(short)} THEN {literal(number)}"
-                for short, number in _NUMBER_OF.items()
-            )
-            parts["m"] = f"CASE lower(substr({parts['m']}, 1, 3)){months} END"
+            parts["m"] = _month(f"lower({parts['m']})")
         if "two-digit" in name or name.endswith(" yy"):
             old = literal(_OLD)
             century = f"CASE WHEN regexp_full_match({parts['y']}, {old}) THEN '19' ELSE '20' END"
             parts["y"] = f"({century}) || {parts['y']}"
         if name in _FIRST_DAYS:
             parts["d"] = "'1'"
-        day = f"TRY_CAST({parts['y']} || '-' || {parts['m']} || '-' || {parts['d']} AS DATE)"
-        if name == "yyyymmddhhmmss":
-            time = [f"CAST(substr({c}, {at}, 2) AS BIGINT)" for at in (9, 11, 13)]
+        day = _day(parts)
+        if name.startswith("yyyymmddhh"):
+            time = [f"CAST('0' || substr({c}, {at}, 2) AS BIGINT)" for at in (9, 11, 13)]
             seconds = f"({time[0]} * 3600 + {time[1]} * 60 + {time[2]})"
             day = f"CAST({day} AS TIMESTAMP) + to_seconds({seconds})"
         elif clock:
@@ -254,5 +301,66 @@ def _sql(c: str, styles: tuple[str, ...], order: str, *, clock: bool, zone: bool
     return f"COALESCE({', '.join(found)})" if len(found) > 1 else found[0]
 
 
+def _month(name: str) -> str:
+    """Return the expression of the number of a month from that of its name in small letters."""
+    number = "NULL"
+    for size in (3, 4):  # juin and juillet differ in the fourth letter
+        of_size = [(short, n) for short, n in _NUMBER_OF.items() if len(short) == size]
+        cases = " ".join(f"WHEN {literal(short)} THEN {literal(n)}" for short, n in of_size)
+        number = f"CASE substr({name}, 1, {size}) {cases} ELSE {number} END"
+    return number
+
+
+def _day(parts: Mapping[str, str]) -> str:
+    """Return the expression of a date from those of its parts."""
+    year = f"TRY_CAST({parts['y']} AS BIGINT)"
+    if "w" in parts:
+        days = f"7 * (CAST({parts['w']} AS INTEGER) - 1)"
+        days += f" + CAST(COALESCE(NULLIF({parts['d']}, ''), '1') AS INTEGER) - 1"
+        day = f"CAST(date_trunc('week', make_date({year}, 1, 4)) + to_days({days}) AS DATE)"
+        return f"CASE WHEN isoyear({day}) = {year} THEN {day} END"
+    for letter, months in _MONTHS_OF.items():
+        if letter in parts:
+            month = f"{months} * CAST({parts[letter]} AS BIGINT) - {months - 1}"
+            return f"make_date({year}, {month}, 1)"
+    return f"TRY_CAST({parts['y']} || '-' || {parts['m']} || '-' || {parts['d']} AS DATE)"
+
+
+def stretch_note(values: Mapping[str, float]) -> tuple[str, str | None] | None:
+    """Return a note on texts that are all weeks, quarters or halves of years."""
+    found = set()
+    for value in values:
+        read = _read(value)
+        found.add(None if read is None or read.clock else _FIRST_DAYS.get(read.style))
+    stretch = found.pop() if len(found) == 1 else None
+    if stretch not in _TEXTS:
+        return None
+    return f"{stretch} kept as text, not as their first days", "--column NAME=date"
+
+
+def count_form(values: Mapping[str, float]) -> tuple[Form, float] | None:
+    """Return the form of instants as numbers: seconds since 1970, or days as Excel counts them.
+
+    Args:
+        values: stripped texts with the weight of each.
+    """
+    texts = [v for v in values if _COUNT.fullmatch(v)]
+    if not texts:
+        return None
+    digits = max(len(v) for v in texts)
+    kind, sql = _COUNTS[digits]
+    pattern = f"[0-9]{{{digits}}}"
+    return (
+        Form(
+            "date",
+            kind,
+            lambda c: f"CASE WHEN regexp_full_match({c}, '{pattern}') THEN {sql.format(c)} END",
+            lambda v: re.fullmatch(pattern, v) is not None,
+            f"a count of seconds or days in {digits} digits",
+        ),
+        sum(values[v] for v in texts if len(v) == digits),
+    )
+
+
 def _without_zone() -> str:
-    return f"(?:[T ,]+{CLOCK})?"
+    return f"(?:[T ,]+{CLOCK}(?: Uhr)?)?"

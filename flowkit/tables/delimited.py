@@ -11,7 +11,7 @@ from pathlib import Path
 from flowkit.errors import DataError
 from flowkit.tables import streams
 from flowkit.tables.dialect import SPACE, check_closed, find_dialect, lines_of, unclosed
-from flowkit.tables.formats import check_text
+from flowkit.tables.formats import check_delimited
 from flowkit.tables.header import Layout, find_layout
 from flowkit.tables.numbers import is_plain
 from flowkit.tables.options import Note, ReadOptions
@@ -41,7 +41,7 @@ class DelimitedText:
         with streams.open_bytes(self.path) as stream:
             head = stream.read(streams.HEAD)
             whole = not stream.read(1)
-        check_text(self.path, head)
+        check_delimited(self.path, head)
         self.notes: list[Note] = []
         self.encoding = streams.encoding_of(head, self.options.encoding)
         text = self._decode(head, whole)
@@ -52,6 +52,9 @@ class DelimitedText:
         comment = self.options.comment
         self.dialect = find_dialect(skipped, separator=separator, comment=comment)
         check_closed(skipped, whole, self.dialect)
+        if self.dialect.separator is None:
+            _check_no_fixed_width(skipped)
+            _check_even(skipped)
         self.records = self._head_records(skipped)
         self.comments_below = False
         if not self.records:
@@ -66,7 +69,7 @@ class DelimitedText:
         self.names = self.layout.names
         self.notes += self.layout.notes
         if self.layout.first >= len(self.records):
-            names = ", ".join(self.names[:5])
+            names = ", ".join(self.names[:5])[:80]
             raise DataError("table", "at least one row", f"only a line of names: {names}")
         if self.dialect.comment is not None:
             first = self.records[self.layout.first][0] - self.options.skip
@@ -192,6 +195,36 @@ def first_bytes(path: Path) -> bytes:
     """Return the bytes that show how a file is compressed."""
     with open(path, "rb") as file:
         return file.read(8)
+
+
+def _check_no_fixed_width(text: str) -> None:
+    """Raise a `DataError` if fields stand in columns of fixed width, with blanks between them."""
+    lines = [line.strip() for line in itertools.islice(lines_of(text), _SAMPLE) if line.strip()]
+    gaps = [len(re.findall(r"\S[ \t]{2,}(?=\S)", line)) for line in lines]
+    if len(lines) > 2 and gaps[0] and sum(gap > 0 for gap in gaps) > 0.9 * len(lines):
+        expected = (
+            "one separator between fields; write the table again, e.g. with pandas.read_fwf, or "
+            "give --separator , if each line is one text"
+        )
+        raise DataError("table", expected, "columns of fixed width")
+
+
+def _check_even(text: str) -> None:
+    """Raise a `DataError` if lines have separators, but not equally many."""
+    lines = [line for line in itertools.islice(lines_of(text), _SAMPLE) if line.strip()]
+    for separator in (",", ";", "\t", "|"):
+        parted = re.compile(rf"\S{re.escape(separator)}(?=\S)")
+        widths = [len(parted.findall(line)) + 1 for line in lines]
+        if len(lines) > 2 and widths[0] > 1 and sum(w > 1 for w in widths) > 0.9 * len(lines):
+            other = next((i for i, width in enumerate(widths) if width != widths[0]), None)
+            if other is None:
+                continue
+            expected = (
+                "equally many fields in all lines; delete the lines that are no rows, or give "
+                "--skip for those above, or --separator"
+            )
+            got = f"{widths[0]} between `{separator}` in the first line, {widths[other]} in another"
+            raise DataError("table", expected, got)
 
 
 def _check_no_nul(text: str, path: Path) -> None:

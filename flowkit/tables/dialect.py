@@ -33,6 +33,8 @@ _COMMENTS = ("#", "%", "//", "!", "--")
 _SAMPLE = 400
 # Text is split right if nearly all of its lines have equally many fields.
 _CONSISTENT = 0.9
+# A mark after a backslash that ends no field: a backslash may as well be the last letter of one.
+_ESCAPED = re.compile(r'\\"(?:[^,;\t|\r\n"]|"(?:[,;\t|\r\n]|\Z))')
 _WORD = re.compile(r'"[^"]*"|[^\s]+')
 _CLEAN = re.compile(rf"{CLOCK}|[0-9]{{1,4}}[-/.][0-9]{{1,2}}[-/.][0-9]{{1,4}}(?:[T ].*)?")
 _NUMBER = re.compile(
@@ -73,17 +75,37 @@ class Dialect:
                 if line.strip():
                     yield counted.number, line.rstrip("\r\n").split(self.separator)
             return
-        reader = csv.reader(
-            counted,
+        for record in self._reader(counted):
+            if record and (len(record) > 1 or record[0].strip()):
+                yield counted.number, record
+
+    def _reader(self, lines: Iterable[str], *, strict: bool = False) -> Iterator[list[str]]:
+        return csv.reader(
+            lines,
             delimiter=self.separator or "\x1e",
             quotechar=self.quote,
             doublequote=self.escape == self.quote,
             escapechar=None if self.escape == self.quote else self.escape,
             skipinitialspace=self.separator not in ("\t", None),
+            strict=strict,
         )
-        for record in reader:
-            if record and (len(record) > 1 or record[0].strip()):
-                yield counted.number, record
+
+    def is_closed(self, lines: Iterable[str], *, several: bool) -> bool:
+        """Return whether each quotation mark that is opened in the lines of a record is closed.
+
+        Args:
+            lines: those of the record.
+            several: whether a field has several lines: its mark must be closed before a separator
+                then, blanks aside.
+        """
+        if self.separator == SPACE or len(self.separator or "") > 1:
+            return True
+        blanks = re.compile(f"{re.escape(self.quote)} +(?={re.escape(self.separator or '$')})")
+        plain = (blanks.sub(self.quote, line) for line in lines if not self.is_comment(line))
+        try:
+            return all(True for _ in self._reader(plain, strict=True))
+        except csv.Error as error:
+            return not several and "end of data" not in str(error)
 
     def is_comment(self, line: str) -> bool:
         """Return whether a line is to be left out."""
@@ -251,7 +273,7 @@ def _quotes(text: str) -> tuple[str, str]:
         around = len(re.findall(r"(?m)(?:^|[,;\t|])'[^'\n]*'(?=[,;\t|\r\n]|$)", text))
         if around >= 2 and around >= text.count("'") / 3:
             return "'", "\\" if "\\'" in text else "'"
-    return '"', "\\" if '\\"' in text and '""' not in text else '"'
+    return '"', "\\" if _ESCAPED.search(text) else '"'
 
 
 def _starts(text: str, comment: str) -> bool:
@@ -272,13 +294,21 @@ def check_closed(text: str, whole: bool, dialect: Dialect) -> None:
     """Raise a `DataError` if a quotation mark is opened and never closed in the head of a file."""
     try:
         last = 0
-        for number, record in dialect.records(lines_of(text)):
+        lines = [*lines_of(text)]
+        for number, record in dialect.records(lines):
+            several = any("\n" in field or "\r" in field for field in record)
+            ends = several or (whole and number == len(lines))
+            if ends and not dialect.is_closed(lines[last:number], several=several):
+                raise unclosed(last + 1, dialect)
             if any(field.count("\n") > 200 for field in record) or (
                 whole and number - last > 5 and record[-1].count("\n") >= number - last - 1 > 5
             ):
                 raise unclosed(last + 1, dialect)
             last = number
     except csv.Error as error:
+        if dialect.quote not in text:
+            expected = "fields of at most 131,072 letters"
+            raise DataError(f"line {last + 1}", expected, "a longer one") from error
         raise unclosed(last + 1, dialect) from error
 
 

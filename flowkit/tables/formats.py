@@ -45,6 +45,7 @@ _MAGIC = (
     (b"\x80\x04\x95", "a pickle", "write it to .parquet or .csv first; pickles are never read"),
 )
 _COMPRESSION = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bz2", b"\xfd7zXZ": "xz"}
+_JSON = re.compile(rb'\s*\[?\s*\{\s*"[^"\n]*"\s*:')
 _HTML = re.compile(
     rb"\s*(?:<!--.*?-->\s*)*<(?:!doctype html|html|head|body|table|\?xml)", re.I | re.S
 )
@@ -92,7 +93,8 @@ def check_file(path: str | os.PathLike[str]) -> Path:
     text = os.fspath(path)
     if _URL.match(text):
         expected = "a file on this machine; download it first, e.g. with curl -O"
-        raise DataError("table", expected, f"the URL {text}")
+        shown = re.sub(":/(?!/)", "://", text, count=1)  # a path keeps one slash of two
+        raise DataError("table", expected, f"the URL {shown}")
     path = Path(path)
     if path.is_dir():
         inside = sorted(p.name for p in path.iterdir() if p.suffix.lower() in FORMATS)[:3]
@@ -122,6 +124,14 @@ def check_text(path: Path, head: bytes) -> None:
     if _HTML.match(head):
         remedy = "a web page was saved in place of the table: download the file that it links to"
         raise DataError("table", f"text, as the name {path.name} says", f"HTML or XML: {remedy}")
+
+
+def check_delimited(path: Path, head: bytes) -> None:
+    """Raise a `DataError` as `check_text` does, or if the text is JSON."""
+    check_text(path, head)
+    if _JSON.match(head):
+        remedy = "JSON: name it .json if it is one list of objects, .jsonl if each line is one"
+        raise DataError("table", f"delimited text, as the name {path.name} says", remedy)
 
 
 def compression_of(head: bytes) -> str | None:

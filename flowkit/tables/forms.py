@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from flowkit.schema.flags import is_flag
 from flowkit.tables.engine import literal
 from flowkit.tables.options import Note
 
@@ -12,7 +13,7 @@ from flowkit.tables.options import Note
 MARKS = frozenset(
     [
         *("", "?", "NA", "N/A", "n/a", "#N/A", "NaN", "nan", "NAN"),
-        *("null", "NULL", "Null", "<NA>", "NaT"),
+        *("null", "NULL", "Null", "<NA>", "NaT", "\\N"),
     ]
 )
 # Spellings that are no value among numbers, dates and the like, but may be words of a text.
@@ -21,11 +22,12 @@ WEAK_MARKS = frozenset(
         *("-", "--", "---", "–", "—", ".", "..", "...", "*", "none", "None", "NONE", "nil"),
         *("na", "Na", "n.a.", "N.A.", "n.d.", "ND", "nd", "missing", "Missing", "unknown"),
         *("Unknown", "(blank)", "not available", "#DIV/0!", "#VALUE!", "#REF!", "#NAME?"),
+        *("k.A.", "k. A.", "keine Angabe"),
         *("#NUM!", "#NULL!", "#N/A N/A", "-nan", "-NaN", "1.#QNAN", "1.#IND", "-1.#IND"),
     ]
 )
 # Of these, what is pointed out where a text column keeps it as a category.
-_POINTED_OUT = frozenset(("-", "--", ".", "None", "none", "NONE", "na", "n.a.", "missing"))
+_POINTED_OUT = frozenset(("-", "--", ".", "None", "none", "NONE", "na", "n.a.", "missing", "k.A."))
 
 
 @dataclass(frozen=True)
@@ -120,9 +122,6 @@ def nothing(kind: str) -> Form:
     return Form(kind, pa.string(), lambda _: "NULL::VARCHAR", lambda _: False, f"a {kind}")
 
 
-_FLAGS = (("no", "yes"), ("n", "y"), ("f", "t"), ("off", "on"), ("nein", "ja"), ("non", "oui"))
-
-
 def text(values: Mapping[str, float], context: Context, *, hint: str | None = None) -> Form:
     """Return the form of a text column that has these values, missing ones among them."""
     marks = {v for v in values if v in MARKS and v not in context.present}
@@ -135,8 +134,12 @@ def text(values: Mapping[str, float], context: Context, *, hint: str | None = No
         notes.append(("`NA` kept, as all others are codes of two letters", "--missing NA"))
     for mark in sorted(kept & _POINTED_OUT - set(context.present)):
         notes.append((f"`{mark}` kept as a category", f"--missing {quoted(mark)}"))
-    words = tuple(sorted({v.lower() for v in others}))
-    if words in _FLAGS:
+    lower: dict[str, str] = {}
+    for word in sorted(others):
+        if (first := lower.setdefault(word.lower(), word)) != word:
+            notes.append((f"`{first}` and `{word}` kept apart: they differ in their case", None))
+            break
+    if is_flag(others):
         hint = "flag"
     unknown = sorted(MARKS - kept)
     listed = ", ".join(literal(mark) for mark in unknown)

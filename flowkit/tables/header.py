@@ -68,6 +68,7 @@ def find_layout(
     if options.header is None:
         is_header, doubt = _is_header(head, body, context)
         if not is_header:
+            _second_row(body, context, records[top + 1][0] if body else 0)
             notes.append(Note(None, _named(width), "--header"))
         elif doubt:
             notes.append(Note(None, "the first row taken as names of columns", "--no-header"))
@@ -109,7 +110,9 @@ def _preamble(records: Sequence[tuple[int, list[str]]], width: int) -> int:
     for i, (_, record) in enumerate(records):
         full = sum(bool(f.strip()) for f in record)
         # R leaves the name of its row names away; some programs that of an empty last column.
-        if len(record) == width - 1 and i + 1 < len(records) and full == len(record):
+        titles = all(sum(bool(f.strip()) for f in other) <= 1 for _, other in records[:i])
+        shorter = len(record) == full == width - 1 and i + 1 < len(records)
+        if shorter and titles and len(records[i + 1][1]) == width:
             return i
         title = width > 2 and full <= 1 and i + 1 < len(records)
         if len(record) == width and not title:
@@ -202,17 +205,18 @@ def _second_row(body: Sequence[list[str]], context: Context, line: int) -> list[
     cells = [cell.strip() for cell in body[0]][:_COLUMNS]
     kinds = _forms(body[1:], len(cells), context)
     typed = [c for c, k in zip(cells, kinds, strict=True) if k not in ("text", "empty")]
+    # What recurs below is no name, but a spelling of a missing value.
     odd = [
         c
-        for c, k in zip(cells, kinds, strict=True)
-        if c and k not in ("text", "empty") and not _fits(c, k, context)
+        for j, (c, k) in enumerate(zip(cells, kinds, strict=True))
+        if c and k not in ("text", "empty") and not _fits(c, k, context) and not _recurs(c, j, body)
     ]
     blank = sum(not c for c in typed)
     if not odd or (len(odd) + blank) * 2 < len(typed):
         return None
     if all(not c or _is_unit(c) for c in cells):
         return [c.strip("[]()") for c in cells]
-    if len(odd) < 2 and len(typed) > 1:
+    if (len(odd) < 2 and len(typed) > 1) or not any(c[0].isalpha() for c in odd):
         return None
     if len(odd) == 1 and not all(_is_name(c) for c in cells if c):
         return None
@@ -222,6 +226,10 @@ def _second_row(body: Sequence[list[str]], context: Context, line: int) -> list[
         f"with the number of lines to leave out",
         f"two, as line {line} is {', '.join(cells)[:80]}",
     )
+
+
+def _recurs(cell: str, place: int, body: Sequence[list[str]]) -> bool:
+    return any(record[place].strip() == cell for record in body[1:] if place < len(record))
 
 
 def _is_name(cell: str) -> bool:

@@ -49,6 +49,9 @@ class JSONTable:
             raise DataError("table", "one object a line, {...}", f"{path}: lists, [...]")
         kind = "array" if is_array else "newline_delimited"
         self._relation, names = _connect(self._path, kind, scratch, path)
+        if names == ["json"] and b'"json"' not in head and head.split() != [b"[]"]:
+            expected = 'objects with a name for each value, {"x": 1}'
+            raise DataError("table", expected, f"other values in {path}")
         chosen = choose(names, options)
         self._check_flat(chosen, names)
         positions = {j: names[j] for j in chosen}
@@ -78,6 +81,14 @@ class JSONTable:
         return columns_in_batches(self._relation, self._found, self.schema, rows)
 
     def _check_flat(self, chosen: list[int], names: list[str]) -> None:
+        nested = f"SELECT {', '.join(f'k{j}' for j in chosen)} FROM source LIMIT 2"
+        first = self._relation.rows(nested)
+        if len(first) == 1 and len(chosen) and all(kind in _NESTED for kind in first[0]):
+            expected = (
+                "one object a row, {...}; write the rows as objects, e.g. with "
+                "to_json(orient='records') of pandas"
+            )
+            raise DataError("table", expected, "a single object that holds lists or objects")
         parts = ", ".join(f"list_sort(list(DISTINCT k{j}))" for j in chosen)
         row = self._relation.rows(f"SELECT {parts} FROM source")[0]
         for j, kinds in zip(chosen, row, strict=True):

@@ -24,9 +24,10 @@ _WRITTEN = re.compile(
 )
 _PLAIN = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
 _INFINITE = re.compile(r"[-+]?inf(?:inity)?", re.IGNORECASE)
+_NEGATIVE = re.compile(rf"^\(|^{_BLANK}*{_MINUS}|-\)?$|^(?:{_CURRENCIES}){_BLANK}*{_MINUS}")
 _ZERO_FIRST = re.compile(r"0[0-9]+")
 _WHOLE = re.compile(r"[-+]?[0-9]+")
-_ORDINALS = ("st", "nd", "rd", "th")
+_NO_UNITS = ("st", "nd", "rd", "th", "Uhr")  # ordinals, and times of day
 _MARKS = {" ": " \u00a0\u202f\u2009", "'": "'’", ",": ",", ".": "."}
 # (decimal mark, mark of thousands), the preferred ones first.
 _SYSTEMS = (
@@ -60,6 +61,8 @@ class Dress:
         whole = "[0-9]+"
         if self.thousands:
             whole = f"(?:[1-9][0-9]{{0,2}}(?:[{_MARKS[self.thousands]}][0-9]{{3}})+|[0-9]+)"
+            if self.thousands == ",":  # in India 1,23,456 as well
+                whole = f"(?:[1-9][0-9]?(?:,[0-9]{{2}})+,[0-9]{{3}}|{whole})"
         return f"(?:{whole}(?:{mark}[0-9]*)?|{mark}[0-9]+)(?:[eE][-+]?[0-9]+)?"
 
     @property
@@ -111,7 +114,7 @@ def number_form(values: Mapping[str, float], context: Context) -> tuple[Form, fl
     for value, match in written.items():
         key = (match["prefix"] or "", match["suffix"] or "")
         dresses[key] = dresses.get(key, 0.0) + values[value]
-    if len(dresses) > _MOST_UNITS or any(suffix in _ORDINALS for _, suffix in dresses):
+    if len(dresses) > _MOST_UNITS or any(suffix in _NO_UNITS for _, suffix in dresses):
         return (plain, plain_weight) if plain_weight else None
     prefix, suffix = max(dresses, key=lambda key: dresses[key])
     same = {
@@ -158,13 +161,15 @@ def _dressed_form(
     context: Context,
 ) -> Form:
     notes: list[tuple[str, str | None]] = []
-    example = next((v for v in same if any(m in v for m in ",.' \u00a0")), next(iter(same)))
+    marks = _MARKS.get(dress.thousands, ",.' \u00a0")
+    example = next((v for v in same if any(m in written[v]["core"] for m in marks)), None)
+    example = example or next(iter(same))
     if dress.prefix or dress.suffix:
         taken = dress.prefix or dress.suffix
         notes.append((f"numbers, `{taken}` taken off", "--column NAME=text"))
     cores = [written[v]["core"] for v in same]
     decimals = any(dress.decimal in core for core in cores)
-    shown = _shown(example, dress)
+    shown = ("-" if _NEGATIVE.search(example) else "") + _shown(example, dress)
     if other is not None and context.decimal is None:
         notes.append((f"`{example}` read as {shown}, which could be {other}", "--decimal"))
     elif dress.thousands and any(m in core for core in cores for m in _MARKS[dress.thousands]):

@@ -1,5 +1,6 @@
 """Observations on columns: missing values by spelling, sentinels, identifiers, running numbers."""
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +17,22 @@ _SENTINELS = frozenset(
     for sign in (1, -1)
     for number in (9, 99, 999, 9999, 99999, 999999, 9999999, 99.9, 999.9, 9999.9)
 ) | {-1.0, -200.0, -7777.0, -8888.0}
+POINT_MASS = "a point mass, or missing?"
+_MANY, _SEVERAL = 4, 3
+_CODE_NAME = re.compile(
+    r"(?:^|[\W_])(?:id|ids|zip|zipcode|plz|postal|postcode|phone|telephone|tel|telefon|mobile|fax|"
+    r"isbn|ean|gtin|sku|ssn|fips|uuid|kundennummer|artikelnummer)(?:$|[\W_])",
+    re.IGNORECASE,
+)
+_TIME_NAME = re.compile(
+    r"(?:^|[\W_])ts(?:$|[\W_])|time|date|datum|epoch|stamp|unix|created|updated|zeit", re.IGNORECASE
+)
+# Whole numbers between which most instants of today are, in what units.
+_COUNTED = (
+    (20_000, 60_000, "days as Excel counts them"),
+    (1_000_000_000, 2_200_000_000, "seconds since 1970"),
+    (1_000_000_000_000, 2_200_000_000_000, "milliseconds since 1970"),
+)
 _FEW = 20
 _NEARLY = 0.95
 _FEWEST_RUNNING = 5
@@ -32,6 +49,7 @@ def observe(
     notes += _missing(relation, found)
     notes += _sentinels(relation, found)
     running = _running(relation, found, rows)
+    notes += [note for f in found if f.position not in running for note in _by_name(f)]
     named = []
     for f in found:
         if f.position in unnamed:
@@ -109,11 +127,27 @@ def _sentinels(relation: Relation, found: list[Found]) -> list[Note]:
     for i, (f, s) in enumerate(suspects):
         count, low, high = row[3 * i : 3 * i + 3]
         gap = low - s if s < low else s - high
-        far = gap > high - low and gap > 1
+        # Of 99 for no age, several rows are far from the others, though not as far as these span.
+        far = gap > (high - low) / (_MANY if count >= _SEVERAL else 1) and gap > 1
         if far or (s == -1 and low >= 0 and count > 1 and high > 1):
-            text = f"{s:g} in {_rows(count)}: a point mass, or missing?"
+            text = f"{s:g} in {_rows(count)}: {POINT_MASS}"
             notes.append(Note(f.name, text, f"--missing {s:g}"))
     return notes
+
+
+def _by_name(found: Found) -> list[Note]:
+    """Return a note on whole numbers that are codes or instants by the name of their column."""
+    if found.arrow != pa.int64() or found.minimum is None:
+        return []
+    if _CODE_NAME.search(found.name):
+        option = f"--column {quoted(f'{found.name}=text')}"
+        return [Note(found.name, "read as whole numbers; codes?", option)]
+    timely = _TIME_NAME.search(found.name) is not None
+    for low, high, unit in _COUNTED:
+        if low <= found.minimum <= found.maximum < high and (timely or "milli" in unit):
+            option = f"--column {quoted(f'{found.name}=date')}"
+            return [Note(found.name, f"whole numbers like {unit}: times?", option)]
+    return []
 
 
 def _running(relation: Relation, found: list[Found], rows: int) -> set[int]:

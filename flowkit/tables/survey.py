@@ -188,7 +188,12 @@ def survey(
         done = _measure_typed(relation, done)
     elif typed:
         done |= _measure_typed(relation, {j: f for j, f in done.items() if j in typed})
-    return [done[j] for j in names], rows
+    return [_storable(done[j]) for j in names], rows
+
+
+def _storable(found: Found) -> Found:
+    """Return whole numbers that are longer than a float keeps, 1e29, as floats."""
+    return replace(found, arrow=pa.float64()) if _is_long_whole(found) else found
 
 
 def seen_in(context: Context, forms: Iterable[Form]) -> Context:

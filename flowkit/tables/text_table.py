@@ -18,7 +18,9 @@ from flowkit.tables.survey import Found, Relation, stripped, survey, value
 from flowkit.tables.text_source import TextSource
 
 _TOTAL = re.compile(
-    r"(?:grand |sub-?)?totals?:?|sums?:?|summe:?|gesamt:?|insgesamt:?|overall:?", re.IGNORECASE
+    r"(?:(?:grand |sub-?)?totals?|sums?|summe|gesamt(?:summe|betrag)?|endsumme|insgesamt|overall"
+    r"|total g[eé]n[eé]ral|somme|totale|totaal|totalt|summa|suma):?",
+    re.IGNORECASE,
 )
 _SUM_TOLERANCE = 1e-6
 # Of more columns than this, DuckDB's reader makes the numbers: long queries are slow to plan.
