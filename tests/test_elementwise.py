@@ -78,6 +78,7 @@ def skewed(rows=400):
     )
 
 
+@pytest.mark.filterwarnings("ignore:torch.searchsorted:UserWarning")  # of vmap's own layout
 def test_the_marginals_of_a_table_keep_the_contract_of_transforms():
     values = skewed()
     circular = np.array([False, False, True, False])
