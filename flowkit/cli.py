@@ -36,7 +36,7 @@ def _options(
 
 @app.command()
 def info() -> None:
-    """Say what runs here: versions, threads and devices. Put it into a bug report."""
+    """Print versions, threads and devices, for a bug report."""
     import torch
 
     table = Table(show_header=False, box=None)
@@ -52,15 +52,15 @@ def info() -> None:
 
 Force = Annotated[bool, typer.Option("--force", help="Replace OUT if it exists.")]
 Seed = Annotated[int, typer.Option(help="Random seed.")]
-Model = Annotated[Path, typer.Argument(help="A file that `flowkit fit` wrote.")]
+Model = Annotated[Path, typer.Argument(help="Model file written by `flowkit fit`.")]
 TableFile = Annotated[
-    Path, typer.Argument(help="CSV, Parquet, Excel, JSON lines, FITS, ...; .gz too.")
+    Path, typer.Argument(help="Table: CSV, Parquet, Excel, JSON lines, FITS, ..., also compressed.")
 ]
 
 
 Column = Annotated[
     list[str] | None,
-    typer.Option(help="NAME=KIND where the kind of a column is not to be inferred."),
+    typer.Option(help="NAME=KIND: kind of a column, instead of the inferred one; may be repeated."),
 ]
 
 
@@ -84,20 +84,21 @@ def _exit_codes() -> Iterator[None]:
 @reads_a_table
 def fit(
     table: TableFile,
-    out: Annotated[Path, typer.Option(help="Where the model goes, .safetensors.")],
-    effort: Annotated[str, typer.Option(help="fast, default or best.")] = "default",
+    out: Annotated[Path, typer.Option(help="Path of the model file, .safetensors.")],
+    effort: Annotated[str, typer.Option(help="Amount of work: fast, default or best.")] = "default",
     column: Column = None,
     schema: Annotated[
-        Path | None, typer.Option(help="A file that `flowkit schema --out` wrote.")
+        Path | None, typer.Option(help="Schema file written by `flowkit schema --out`.")
     ] = None,
     weights: Annotated[
-        str | None, typer.Option(help="A column with the weights of the rows.")
+        str | None, typer.Option(help="Column with the weights of the rows.")
     ] = None,
-    holdout: Annotated[float, typer.Option(help="Share of rows to score and not fit.")] = 0.1,
+    holdout: Annotated[float, typer.Option(help="Share of held-out rows.")] = 0.1,
     store_rows: Annotated[
-        bool, typer.Option("--store-rows", help="Let the model hold rows of the table.")
+        bool,
+        typer.Option("--store-rows", help="Allow rows of the table in the model."),
     ] = False,
-    max_seconds: Annotated[float | None, typer.Option(help="About how long it may take.")] = None,
+    max_seconds: Annotated[float | None, typer.Option(help="Approximate time limit.")] = None,
     seed: Seed = 0,
     force: Force = False,
     *,
@@ -128,14 +129,15 @@ def fit(
 def schema(
     table: TableFile,
     out: Annotated[
-        Path | None, typer.Option(help="Where the schema goes, .toml: edit it, fit with --schema.")
+        Path | None,
+        typer.Option(help="Path of the schema file, .toml, for --schema."),
     ] = None,
     column: Column = None,
     force: Force = False,
     *,
     reading: dict[str, Any],
 ) -> None:
-    """Show what each column of TABLE is taken to be, and why."""
+    """Print kind, range and missing values of each column of TABLE, and each guess."""
     with _exit_codes():
         from flowkit import commands
 
@@ -158,7 +160,7 @@ def _kinds(items: list[str] | None) -> dict[str, str]:
 def score(
     model: Model,
     table: TableFile,
-    out: Annotated[Path, typer.Option(help="Where the scored table goes.")],
+    out: Annotated[Path, typer.Option(help="Path of the scored table.")],
     force: Force = False,
     *,
     reading: dict[str, Any],
@@ -173,8 +175,8 @@ def score(
 @app.command()
 def sample(
     model: Model,
-    out: Annotated[Path, typer.Option(help="Where the new rows go.")],
-    rows: Annotated[int, typer.Option("--rows", "-n", min=1, help="How many.")] = 1000,
+    out: Annotated[Path, typer.Option(help="Path of the new rows.")],
+    rows: Annotated[int, typer.Option("--rows", "-n", min=1, help="Number of rows.")] = 1000,
     seed: Seed = 0,
     force: Force = False,
 ) -> None:
@@ -190,13 +192,16 @@ def sample(
 def report(
     model: Model,
     table: TableFile,
-    out: Annotated[Path, typer.Option(help="Where the page goes, .html; numbers beside, .json.")],
+    out: Annotated[Path, typer.Option(help="Path of the report, .html; numbers beside, .json.")],
     seed: Seed = 0,
     force: Force = False,
     *,
     reading: dict[str, Any],
 ) -> None:
-    """Hold a model against TABLE: the rows of it that the fit did not see, if it is the same."""
+    """Evaluate a model on TABLE and write an HTML report.
+
+    If TABLE is the one the model was fitted to, only the held-out rows are used.
+    """
     with _exit_codes():
         from flowkit import commands
 
@@ -206,9 +211,9 @@ def report(
 @app.command()
 def inspect(
     model: Model,
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show what a model is: columns, members and their weights, how it came about."""
+    """Print the columns, members, weights and history of a model."""
     with _exit_codes():
         from flowkit import commands
 

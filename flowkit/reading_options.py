@@ -8,25 +8,29 @@ from typing import Annotated, Any
 import typer
 
 _OPTIONS: dict[str, tuple[Any, str]] = {
-    "separator": (str | None, "Text between fields; tab and space by these words."),
+    "separator": (str | None, "Field separator; tab and space are written as words."),
     "decimal": (str | None, "Decimal mark, . or ,"),
-    "thousands": (str | None, "Mark between groups of three digits, none for no mark."),
-    "missing": (list[str] | None, "A further spelling of missing values; may be repeated."),
-    "present": (list[str] | None, "A spelling that is a value, though it looks missing."),
+    "thousands": (str | None, "Thousands separator; none if there is none."),
+    "missing": (list[str] | None, "Additional spelling of missing values; may be repeated."),
+    "present": (list[str] | None, "Spelling that looks missing and is a value; may be repeated."),
     "encoding": (str | None, "Encoding of the text, e.g. cp1252."),
-    "comment": (str | None, "What lines start with that are left out."),
-    "skip": (int, "Lines above the table."),
-    "drop": (list[str] | None, "A column to leave out; may be repeated."),
-    "keep": (list[str] | None, "A column to read, and none but these; may be repeated."),
-    "dates": (str | None, "day-first or month-first, of dates like 07/04/2023."),
+    "comment": (str | None, "Start of comment lines, which are skipped."),
+    "skip": (int, "Number of lines to skip above the table."),
+    "drop": (list[str] | None, "Column to leave out; may be repeated."),
+    "keep": (list[str] | None, "Column to read, all others are left out; may be repeated."),
+    "dates": (str | None, "Order of dates like 07/04/2023: day-first or month-first."),
     "sheet": (str | None, "Sheet of a workbook, or table of a FITS, ROOT or HDF5 file."),
 }
 _FLAGS = {
-    "header": (bool | None, "--header/--no-header", "Whether the first line is one of names."),
+    "header": (
+        bool | None,
+        "--header/--no-header",
+        "Whether the first line holds the names.",
+    ),
     "empty": (bool, "--empty", "Keep columns and rows without any value."),
     "total": (bool, "--total", "Keep a last row of totals."),
 }
-_PANEL = "Reading the table (what is not given is guessed, and said)"
+_PANEL = "Reading the table (guessed unless given; each guess is printed)"
 _WORDS = {"tab": "\t", "none": ""}
 
 

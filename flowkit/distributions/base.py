@@ -36,7 +36,7 @@ class Distribution(nn.Module, ABC):
         context_features: width of the (embedded) context, 0 for none.
     """
 
-    embedding: nn.Module | None = None
+    embedding: nn.Module | None
     has_rsample: bool = True
 
     def __init__(self, event_shape: int | Sequence[int], *, context_features: int = 0) -> None:
@@ -44,6 +44,7 @@ class Distribution(nn.Module, ABC):
         sizes = (event_shape,) if isinstance(event_shape, int) else event_shape
         self.event_shape = torch.Size(check_count("features", size) for size in sizes)
         self.context_features = check_count("context_features", context_features, minimum=0)
+        self.embedding = None  # not of the class, where it would hide a module of that name
 
     @property
     def features(self) -> int:

@@ -14,7 +14,11 @@ from flowkit._checks import (
     check_shape,
     kind_of,
 )
-from flowkit.distributions.base import Distribution, check_distribution_type
+from flowkit.distributions.base import (
+    Distribution,
+    TorchDistribution,
+    check_distribution_type,
+)
 from flowkit.distributions.foreign import Foreign
 from flowkit.distributions.placement import StandardizedEmbedding, follow_state
 from flowkit.errors import ArgumentError, ContextError, DtypeError, ShapeError
@@ -141,6 +145,18 @@ class Flow(Distribution):
         context = self._embed(context)
         x, z, logabsdet = self._sample(sample_shape, context, generator)
         return x, self._base_log_prob(z, context) - logabsdet
+
+    def as_distribution(
+        self, context: Tensor | None = None, *, validate_args: bool | None = None
+    ) -> TorchDistribution:
+        """Return the flow, given the context, as a `torch.distributions.Distribution`.
+
+        The embedding is evaluated once. The batch shape is that of ``context``.
+        """
+        if self.embedding is None:
+            return super().as_distribution(context, validate_args=validate_args)
+        plain = Flow(self.transform, self.base)
+        return plain.as_distribution(self._embed(context), validate_args=validate_args)
 
     # Below, `context` has been through the embedding.
 

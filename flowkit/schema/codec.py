@@ -1,10 +1,9 @@
 """Values of one column as numbers on the whole line, or as codes; and back."""
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from flowkit.errors import DataError
 from flowkit.schema import unseen
@@ -12,7 +11,9 @@ from flowkit.schema.columns import Column
 from flowkit.schema.precision import float_of, rounded_within, step_of
 from flowkit.schema.series import Series
 from flowkit.schema.steps import rounded
-from flowkit.transforms import Circular, ElementwiseTransform, Interval
+
+if TYPE_CHECKING:
+    from flowkit.transforms import ElementwiseTransform
 
 # What a real column can be of; of times of day and durations, the seconds.
 _NUMBERS = ("float", "integer", "boolean", "clock", "duration")
@@ -186,8 +187,10 @@ def bounds(column: Column) -> tuple[float, ...]:
     return tuple(b for b in (column.lower, column.upper) if b is not None)
 
 
-def support_of(column: Column) -> ElementwiseTransform:
+def support_of(column: Column) -> "ElementwiseTransform":
     """Return the map from the values of a continuous column to the whole line, or to an angle."""
+    from flowkit.transforms import Circular, Interval  # tables are read without torch
+
     if column.kind == "circular":
         assert column.period is not None  # noqa: S101  for the type checker: Column has checked
         return Circular(1, column.period, start=-column.period / 2)
@@ -201,9 +204,10 @@ def to_line(column: Column, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """
     if column.kind in ("real", "datetime"):
         return x, np.zeros(len(x))
-    value, log_derivative = support_of(column).map(
-        torch.from_numpy(x.astype(np.float64)).unsqueeze(-1)
-    )
+    import torch
+
+    values = torch.from_numpy(x.astype(np.float64)).unsqueeze(-1)
+    value, log_derivative = support_of(column).map(values)
     return value.squeeze(-1).numpy(), log_derivative.squeeze(-1).numpy()
 
 
@@ -211,6 +215,8 @@ def from_line(column: Column, value: np.ndarray) -> np.ndarray:
     """Invert `to_line`; angles come back in ``[0, period)``."""
     if column.kind in ("real", "datetime"):
         return value.copy()
+    import torch
+
     x, _ = support_of(column).unmap(torch.from_numpy(value).unsqueeze(-1))
     found: np.ndarray = x.squeeze(-1).numpy()
     return found if column.period is None else np.remainder(found, column.period)

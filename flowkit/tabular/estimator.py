@@ -10,8 +10,9 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from flowkit._checks import check_choice, check_count
+from flowkit.errors import ModelFileError
 from flowkit.schema import Schema
-from flowkit.tabular import table
+from flowkit.tabular import model_file, table
 from flowkit.tabular.model import TableModel
 
 EFFORTS = ("fast", "default", "best")
@@ -180,10 +181,8 @@ class FlowDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
         Raises:
             ModelFileError: the file cannot be written.
         """
-        from flowkit.tabular.files import save
-
         check_is_fitted(self)
-        save(self, path)
+        model_file.write(path, self.model_, self._options())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "FlowDensity":
@@ -193,9 +192,17 @@ class FlowDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
             ModelFileError: there is no such file, or it is of another kind or version, truncated
                 or altered.
         """
-        from flowkit.tabular.files import load
-
-        return load(cls, path)
+        model, options = model_file.read(path)
+        try:
+            names, columns = options.pop("feature_names_in_"), options.pop("n_features_in_")
+            density = cls(**options)
+        except (KeyError, TypeError, ValueError) as error:
+            raise ModelFileError(path, f"describes no estimator: {error}") from error
+        density.model_ = model
+        density.n_features_in_ = columns
+        if names is not None:
+            density.feature_names_in_ = np.asarray(names, dtype=object)
+        return density
 
     @property
     def schema_(self) -> Schema:
@@ -229,16 +236,26 @@ class FlowDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the options, and the fitted part as the bytes of a model file."""
-        from flowkit.tabular.files import to_bytes
-
         state = dict(self.__dict__)
         if "model_" in state:
-            state["model_"] = to_bytes(self)
+            state["model_"] = model_file.to_bytes(self.model_, self._options())
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        from flowkit.tabular.files import model_of_bytes
-
         self.__dict__.update(state)
         if "model_" in state:
-            self.model_ = model_of_bytes(state["model_"])
+            self.model_ = model_file.of_bytes(state["model_"])
+
+    def _options(self) -> dict[str, Any]:
+        """Return what a model file keeps of the estimator itself."""
+        state, names = self.random_state, getattr(self, "feature_names_in_", None)
+        return {
+            "effort": self.effort,
+            "store_rows": self.store_rows,
+            "on_unknown": self.on_unknown,
+            "max_seconds": self.max_seconds,
+            # A generator has moved on since: what it gave the fit stands in the run.
+            "random_state": int(state) if isinstance(state, int | np.integer) else None,
+            "n_features_in_": self.n_features_in_,
+            "feature_names_in_": None if names is None else [str(name) for name in names],
+        }

@@ -1,10 +1,9 @@
-"""Fitted table densities as files and bytes: one safetensors file, with a strict JSON document."""
+"""Model files of table densities: one safetensors file each, with a strict JSON document."""
 
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
 from torch import Tensor
 
 from flowkit._container import check_document, pack, read_file, unpack, write_file
@@ -14,62 +13,39 @@ from flowkit.tabular.continuous import ContinuousDensity
 from flowkit.tabular.discrete import DiscreteBlock
 from flowkit.tabular.model import TableModel, tensors_of
 
-if TYPE_CHECKING:
-    from flowkit.tabular.estimator import FlowDensity
-
 _KIND = "table density"
 _KEYS = ("estimator", "schema", "discrete", "continuous", "run")
 _MEMORY = "bytes in memory"  # what errors call a file that is none
 
 
-def save(density: "FlowDensity", path: str | os.PathLike[str]) -> None:
-    """Write a fitted density to a file."""
-    write_file(path, tensors_of(density.model_), _document(density))
+def write(path: str | os.PathLike[str], model: TableModel, estimator: Mapping[str, Any]) -> None:
+    """Write a fitted model, and the options of its estimator, to a file."""
+    write_file(path, tensors_of(model), _document(model, estimator))
 
 
-def load(cls: type["FlowDensity"], path: str | os.PathLike[str]) -> "FlowDensity":
-    """Read a density from a file."""
+def read(path: str | os.PathLike[str]) -> tuple[TableModel, dict[str, Any]]:
+    """Read a fitted model and the options of its estimator from a file."""
     tensors, document = read_file(path)
     model = _model(path, tensors, document)
-    try:
-        options = dict(document["estimator"])
-        names, columns = options.pop("feature_names_in_"), options.pop("n_features_in_")
-        density = cls(**options)
-    except (KeyError, TypeError, ValueError) as error:
-        raise ModelFileError(path, f"describes no estimator: {error}") from error
-    density.model_ = model
-    density.n_features_in_ = columns
-    if names is not None:
-        density.feature_names_in_ = np.asarray(names, dtype=object)
-    return density
+    if not isinstance(document["estimator"], dict):
+        raise ModelFileError(path, "describes no estimator: its options are no mapping")
+    return model, dict(document["estimator"])
 
 
-def to_bytes(density: "FlowDensity") -> bytes:
-    """Return what `save` would write."""
-    return pack(tensors_of(density.model_), _document(density))
+def to_bytes(model: TableModel, estimator: Mapping[str, Any]) -> bytes:
+    """Return what `write` would write."""
+    return pack(tensors_of(model), _document(model, estimator))
 
 
-def model_of_bytes(content: bytes) -> TableModel:
-    """Return the fitted part of what `to_bytes` returned."""
+def of_bytes(content: bytes) -> TableModel:
+    """Return the fitted model of what `to_bytes` returned."""
     return _model(_MEMORY, *unpack(_MEMORY, content))
 
 
-def _document(density: "FlowDensity") -> dict[str, Any]:
-    model, state = density.model_, density.random_state
-    names = getattr(density, "feature_names_in_", None)
-    options = {
-        "effort": density.effort,
-        "store_rows": density.store_rows,
-        "on_unknown": density.on_unknown,
-        "max_seconds": density.max_seconds,
-        # A generator has moved on since: what it gave the fit stands in the run.
-        "random_state": int(state) if isinstance(state, int | np.integer) else None,
-        "n_features_in_": density.n_features_in_,
-        "feature_names_in_": None if names is None else [str(name) for name in names],
-    }
+def _document(model: TableModel, estimator: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "kind": _KIND,
-        "estimator": options,
+        "estimator": dict(estimator),
         "schema": model.schema.to_dict(),
         "discrete": None if model.discrete is None else model.discrete.config(),
         "continuous": None if model.continuous is None else model.continuous.config(),

@@ -1,0 +1,141 @@
+"""Architecture: imports go to lower rooms, stand at the top of a file, and form no circle."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+# From the ground floor up. Rooms of one floor do not import each other, but for `nets` and
+# `transforms`, which share a floor: conditioners are networks, and masks come from maps.
+FLOORS = [
+    {"errors"},
+    {"_atomic", "_checks", "_dtypes", "_memory", "_modes"},
+    {"_container", "_noise"},
+    {"estimators", "metrics"},
+    {"nets", "transforms"},
+    {"distributions", "schema"},
+    {"flows", "images", "tables", "testing", "training"},
+    {"files", "gan", "interop", "tabular", "vae"},
+    {"report"},
+    {"commands", "reading_options"},
+    {"cli"},
+    {"__main__"},
+]
+SHARED_FLOORS = ({"nets", "transforms"},)
+FLOOR = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
+
+# Imported on first use: optional or heavy packages, and what is read by them alone.
+HEAVY = {
+    *("astropy", "duckdb", "lightning_fabric", "matplotlib", "pandas", "polars", "pyarrow"),
+    *("rich", "scipy", "sklearn", "threadpoolctl", "torch", "shlex"),
+}
+LAZY = {
+    # The command line must print its help without torch.
+    ("flowkit.cli", "flowkit.commands"),
+    ("flowkit.cli", "flowkit.errors"),
+    # Tables are read without torch.
+    ("flowkit.schema.codec", "flowkit.transforms"),
+    # One module per library or format, so that none is imported that a table does not need.
+    ("flowkit.schema.frames", "flowkit.schema.arrow_columns"),
+    ("flowkit.schema.frames", "flowkit.schema.arrow_tables"),
+    ("flowkit.schema.frames", "flowkit.schema.pandas_columns"),
+    ("flowkit.schema.frames", "flowkit.schema.polars_columns"),
+    ("flowkit.tables.binary", "flowkit.tables.excel"),
+    ("flowkit.tables.binary", "flowkit.tables.json_table"),
+    ("flowkit.tables.binary", "flowkit.tables.science"),
+    ("flowkit.tables.binary", "flowkit.tables.statistics_files"),
+    ("flowkit.tables.table_file", "flowkit.tables.binary"),
+    ("flowkit.tables.table_file", "flowkit.tables.text_table"),
+    ("flowkit.tables.writing", "flowkit.tables.writing_extras"),
+}
+
+
+def modules() -> dict[str, ast.Module]:
+    found = {}
+    for path in sorted((ROOT / "flowkit").rglob("*.py")):
+        name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        found[name] = ast.parse(path.read_text())
+    return found
+
+
+MODULES = modules()
+
+
+def imports(name: str, *, typing: bool = True) -> list[tuple[str, bool]]:
+    """Return what a module imports, and whether it does so inside a function.
+
+    Args:
+        name: the module.
+        typing: whether imports for the type checker alone count, as imports at the top.
+    """
+    found = []
+
+    def visit(node: ast.AST, inside: bool) -> None:
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test) and not typing:
+            return
+        if isinstance(node, ast.Import):
+            found.extend((alias.name, inside) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                whole = f"{node.module}.{alias.name}"
+                found.append((whole if whole in MODULES else str(node.module), inside))
+        inside = inside or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        for child in ast.iter_child_nodes(node):
+            visit(child, inside)
+
+    visit(MODULES[name], False)
+    return found
+
+
+def room(name: str) -> str:
+    return name.split(".")[1] if "." in name else ""
+
+
+@pytest.mark.parametrize("name", [n for n in MODULES if n != "flowkit"])
+def test_imports_go_down(name):
+    mine = room(name)
+    assert mine in FLOOR, f"{mine} has no floor in this test"
+    for other, _ in imports(name):
+        if not other.startswith("flowkit.") or room(other) == mine:
+            continue
+        below = FLOOR[room(other)] < FLOOR[mine]
+        shared = any({mine, room(other)} <= rooms for rooms in SHARED_FLOORS)
+        assert below or shared, f"{name} imports {other} from a higher or equal floor"
+
+
+@pytest.mark.parametrize("name", [n for n in MODULES if n != "flowkit"])
+def test_imports_stand_at_the_top(name):
+    for other, inside in imports(name):
+        if inside and (name, other) not in LAZY:
+            assert other.split(".")[0] in HEAVY, f"{name} imports {other} inside a function"
+
+
+def test_no_circle():
+    """At run time, and but for the lazy imports above, as a module of one may need its caller's."""
+    graph = {
+        name: {
+            other
+            for other, _ in imports(name, typing=False)
+            if other in MODULES and other != name and (name, other) not in LAZY
+        }
+        for name in MODULES
+        if name != "flowkit"
+    }
+    done: set[str] = set()
+
+    def visit(name: str, path: tuple[str, ...]) -> None:
+        assert name not in path, " -> ".join((*path[path.index(name) :], name))
+        if name not in done:
+            for other in sorted(graph.get(name, ())):
+                visit(other, (*path, name))
+            done.add(name)
+
+    for name in graph:
+        visit(name, ())
+
+
+def test_every_lazy_import_is_there():
+    found = {(name, other) for name in MODULES for other, inside in imports(name) if inside}
+    assert found >= LAZY
