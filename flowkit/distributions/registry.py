@@ -173,7 +173,7 @@ def _standardize(where: str, flow: Any, config: dict[str, Any]) -> None:
     placed = config["standardized"]
     check_keys(where, placed, ("data", "context"))
     width = getattr(flow, "context_features", 0)
-    if not hasattr(flow, "embedding") or not all(isinstance(v, bool) for v in placed.values()):
+    if not hasattr(flow, "transform") or not all(isinstance(v, bool) for v in placed.values()):
         raise ArgumentError(where, "two booleans, of a flow", repr(placed))
     if placed["context"] and not width:
         raise ArgumentError(where, "no context, as the flow takes none", repr(placed))
