@@ -127,6 +127,23 @@ def check_distribution_type(argument: str, value: object) -> None:
     check_type(argument, value, Distribution, "a distribution, such as StandardNormal(2) or a flow")
 
 
+def sample_part(
+    part: Distribution,
+    sample_shape: int | Sequence[int],
+    context: Tensor | None,
+    generator: torch.Generator | None,
+) -> Tensor:
+    """Draw from a part of a distribution: for each row of a context, even if only others use it.
+
+    Returns:
+        ``(*sample_shape, *context_batch, *event_shape)``.
+    """
+    if part.context_features or context is None:
+        return part.sample(sample_shape, context, generator)
+    shape = (*check_shape("sample_shape", sample_shape), *context.shape[:-1])
+    return part.sample(shape, None, generator)
+
+
 class TorchDistribution(distributions.Distribution):
     """A `Distribution` at a fixed context, as one of torch's.
 

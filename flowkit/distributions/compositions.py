@@ -6,14 +6,8 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from flowkit._checks import (
-    check_context,
-    check_mapping,
-    check_shape,
-    common_context,
-    kind_of,
-)
-from flowkit.distributions.base import Distribution, check_distribution_type
+from flowkit._checks import check_mapping, common_context, kind_of
+from flowkit.distributions.base import Distribution, check_distribution_type, sample_part
 from flowkit.distributions.registry import named
 from flowkit.distributions.standard import Base
 from flowkit.errors import ArgumentError, ContextError, ShapeError
@@ -78,15 +72,10 @@ class JointBase(Base):
         generator: torch.Generator | None = None,
     ) -> Tensor:
         """Draw ``(*sample_shape, *context_batch, features)``."""
-        sample_shape = check_shape("sample_shape", sample_shape)
-        check_context(context, self.context_features)
+        self.draw_shape(sample_shape, context)  # checked before any part is drawn
         columns: dict[int, Tensor] = {}
-        batch = () if context is None else context.shape[:-1]
         for group, base in zip(self.groups, _parts(self.bases), strict=True):
-            if base.context_features:
-                part = base.sample(sample_shape, context, generator)
-            else:
-                part = base.sample((*sample_shape, *batch), None, generator)
+            part = sample_part(base, sample_shape, context, generator)
             columns.update(zip(group, part.unbind(-1), strict=True))
         return torch.stack([columns[i] for i in range(len(columns))], dim=-1)
 
@@ -143,16 +132,10 @@ class MixtureOfFlows(Base):
         generator: torch.Generator | None = None,
     ) -> Tensor:
         """Draw ``(*sample_shape, *context_batch, *event_shape)``."""
-        sample_shape = check_shape("sample_shape", sample_shape)
-        check_context(context, self.context_features)
-        batch = () if context is None else context.shape[:-1]
-        draws = [
-            flow.sample(sample_shape, context, generator)
-            if flow.context_features
-            else flow.sample((*sample_shape, *batch), None, generator)
-            for flow in _parts(self.flows)
-        ]
-        chosen = self._choice(self.logits, (*sample_shape, *batch), generator)
+        drawn = self.draw_shape(sample_shape, context)
+        parts = _parts(self.flows)
+        draws = [sample_part(flow, sample_shape, context, generator) for flow in parts]
+        chosen = self._choice(self.logits, drawn, generator)
         shape = (*chosen.shape, *[1] * len(self.event_shape))
         result: Tensor = draws[0]
         for i, draw in enumerate(draws[1:], start=1):

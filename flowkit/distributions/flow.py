@@ -11,13 +11,13 @@ from flowkit._checks import (
     check_called,
     check_context,
     check_event,
-    check_shape,
     kind_of,
 )
 from flowkit.distributions.base import (
     Distribution,
     TorchDistribution,
     check_distribution_type,
+    sample_part,
 )
 from flowkit.distributions.foreign import Foreign
 from flowkit.distributions.placement import StandardizedEmbedding, follow_state
@@ -189,12 +189,7 @@ class Flow(Distribution):
         context: Tensor | None,
         generator: torch.Generator | None,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        shape = check_shape("sample_shape", sample_shape)
-        if self.base.context_features:
-            z = self.base.sample(shape, context, generator)
-        else:
-            batch = () if context is None else context.shape[:-1]
-            z = self.base.sample((*shape, *batch), None, generator)
+        z = sample_part(self.base, sample_shape, context, generator)
         context = context if self.transform.context_features else None
         x, logabsdet = self.transform.inverse(z, context)
         return x, z, logabsdet

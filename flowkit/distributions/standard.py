@@ -10,10 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from flowkit import _noise
-from flowkit._checks import (
-    check_choice,
-    check_positive,
-)
+from flowkit._checks import check_choice, check_positive
 from flowkit.distributions.base import Distribution
 from flowkit.distributions.registry import named
 from flowkit.errors import ArgumentError, ShapeError

@@ -14,13 +14,11 @@ _MULTIPLIERS, _SHIFT = (0xFF51AFD7ED558CCD, 0xC4CEB9FE1A85EC53), 33
 def text_counts(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the distinct texts of an array of strings, ascending, and the rows of each."""
     texts, codes = text_codes(values)
-    counts = np.bincount(codes, minlength=len(texts))
-    order = np.argsort(texts)
-    return texts[order], counts[order]
+    return texts, np.bincount(codes, minlength=len(texts))
 
 
 def text_codes(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the distinct texts of an array of strings, and the index of each row's text."""
+    """Return the distinct texts of an array of strings, ascending, and the index of each row's."""
     try:
         found = pa.array(values, pa.large_string()).dictionary_encode()
     except (UnicodeError, pa.ArrowException):  # halves of a surrogate pair
