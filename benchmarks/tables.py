@@ -44,7 +44,7 @@ def measure(table: str, method: str, bank: Path | None) -> dict:
     row |= {"seconds": seconds, **_summary(scores), "date": date.today().isoformat()}
     row["shared"] = not _machine_is_ours()
     if method == "flowkit":
-        row["flows alone"] = _summary(density.model_.flows_only().log_prob(test))
+        row["flows alone"] = _summary(density.flows_only().score_samples(test))
         row["members"] = density.members_
     return row
 

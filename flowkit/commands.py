@@ -23,12 +23,12 @@ from flowkit.schema.array_tables import Arrays
 from flowkit.schema.arrow_columns import type_of
 from flowkit.schema.arrow_tables import of_frame, take
 from flowkit.schema.frames import read
+from flowkit.schema.holdout import describe_split, split_again, split_rows
 from flowkit.tables import Note, ReadOptions, TableFile, TableWriter, check_output
 from flowkit.tables.forms import MARKS, WEAK_MARKS
 from flowkit.tables.observations import POINT_MASS
 from flowkit.tables.options import KINDS
 from flowkit.tabular.estimator import FlowDensity
-from flowkit.tabular.split import describe_split, split_again, split_rows
 
 _OTHER_TABLE = (
     "The model was not fitted to this table: all of its rows count as new. If it holds rows that "
@@ -72,6 +72,9 @@ def fit(
     encoded = schema.encode(table)
     kept, held_out = split_rows(table.num_rows, holdout, seed)
     train, test = take(table, kept), take(table, held_out)
+    note = {"split": describe_split(encoded, holdout, seed)}
+    if settings:
+        note["reading"] = settings
     density = FlowDensity(
         effort=effort,
         schema=schema,
@@ -90,10 +93,8 @@ def fit(
             sample_weight=None if weights is None else weights[kept],
             progress=tell,
             stop=interrupted.is_set,
+            run_note=note,
         )
-    density.run_["split"] = describe_split(encoded, holdout, seed)
-    if settings:
-        density.run_["reading"] = settings
     density.save(out)
     if interrupted.is_set():
         _console.print(f"{out}: interrupted; this is the best so far")
@@ -187,17 +188,16 @@ def score(
     """Write the table with the log-density of each row and its percentile among training rows."""
     _check_out(out, force)
     density = FlowDensity.load(model)
-    fitted, row = density.model_, 0
+    row = 0
     with _fitting(path, density, reading) as file, TableWriter(out) as writer:
         _print_notes(file.notes)
         for batch in file.batches():
             chunk = pa.Table.from_batches([batch])
-            log_density = fitted.log_prob(chunk, on_unknown=density.on_unknown, rows_from=row)
+            log_density = density.score_encoded(density.encode(chunk, rows_from=row))
             row += chunk.num_rows
             scored = chunk.append_column("log_density", pa.array(log_density))
-            writer.write(
-                scored.append_column("percentile", pa.array(fitted.percentile(log_density)))
-            )
+            percentile = pa.array(density.percentile(log_density))
+            writer.write(scored.append_column("percentile", percentile))
     _console.print(f"{out}: {row:,} rows")
 
 
@@ -206,7 +206,7 @@ def sample(model: Path, rows: int, out: Path, *, seed: int, force: bool) -> None
     _check_out(out, force)
     density = FlowDensity.load(model)
     with TableWriter(out) as writer:
-        for chunk in density.model_.sample_chunks(rows, np.random.default_rng(seed)):
+        for chunk in density.sample_batches(rows, random_state=seed):
             writer.write(of_frame(_named(chunk, density.schema_)))
     _console.print(f"{out}: {rows:,} rows")
 
@@ -372,7 +372,7 @@ def _named(chunk: Any, schema: Schema) -> Any:
 
 def _beside(density: FlowDensity, train: Encoded, test: Encoded, seed: int) -> Table:
     """Return the scores of held-out rows, ours and those of simple laws."""
-    ours = density.model_.score_encoded(test)
+    ours = density.score_encoded(test)
     table = Table("held-out rows", "nats, mean ± standard error", "flowkit above, paired")
     table.add_row("flowkit", str(mean(ours)), "")
     for name, theirs in baselines(density.schema_, train, seed).items():

@@ -14,10 +14,6 @@ from flowkit.tabular.model import TableModel
 from flowkit.vae import SigmoidBeliefNetwork
 
 
-def numpy_rng(generator: torch.Generator) -> np.random.Generator:
-    return np.random.default_rng(int(torch.randint(2**31, (), generator=generator)))
-
-
 class OfMember:
     """A member of a table at one pattern of present entries."""
 
@@ -29,7 +25,7 @@ class OfMember:
         full = (*shape, *batch)
         rows = self.present.expand(math.prod(full), -1)
         given = None if context is None else context.expand(*full, -1).flatten(0, -2)
-        drawn = self.member.sample(rows, given, numpy_rng(generator))
+        drawn = self.member.sample(rows, given, generator)
         return drawn.double().reshape(*full, -1)
 
     def log_prob(self, x, context):
@@ -44,7 +40,7 @@ class OfBlock:
         self.block = block
 
     def sample(self, shape, context, generator):
-        return torch.from_numpy(self.block.sample(math.prod(shape), numpy_rng(generator))).double()
+        return torch.from_numpy(self.block.sample(math.prod(shape), generator)).double()
 
     def log_prob(self, x, context):
         codes, columns = x.long().numpy(), self.block.columns
@@ -69,7 +65,7 @@ class OfTable:
         self.periods = {self.n_codes + int(j): 2 * math.pi for j in circular}
 
     def sample(self, shape, context, generator):
-        codes, values = self.model._draw(math.prod(shape), numpy_rng(generator))
+        codes, values = self.model._draw(math.prod(shape), generator)
         return torch.from_numpy(np.concatenate([codes.astype(float), values], axis=1))
 
     def log_prob(self, x, context):

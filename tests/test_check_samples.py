@@ -28,10 +28,8 @@ from flowkit.flows import (
 from flowkit.nets import MADE, PixelCNN
 from flowkit.nets.incremental import parameters_sweep
 from flowkit.schema import Discrete
-from flowkit.tabular.autoregressive import FlowMember
+from flowkit.tabular.continuous.members import FlowMember, KernelMember, MixtureMember
 from flowkit.tabular.discrete import DiscreteBlock
-from flowkit.tabular.kernel import KernelMember
-from flowkit.tabular.mixture import MixtureMember
 from flowkit.testing import check_flow, check_samples
 from flowkit.vae import HierarchicalVAE, LadderVAE
 
@@ -222,7 +220,7 @@ class ByName(FlowMember):
 
     sine_first = False
 
-    def sample(self, present, context, rng):
+    def sample(self, present, context, generator):
         n, dtype = len(present), self._dtype()
         seen = torch.zeros(self.layer.features, n, dtype=dtype)
         y = torch.zeros(n, self.features, dtype=dtype)
@@ -231,7 +229,7 @@ class ByName(FlowMember):
             params = sweep.advance(k).T
             if feature >= self.features:
                 continue
-            value = self._draw(feature, params, rng)
+            value = self._draw(feature, params, generator)
             y[:, feature] = value = torch.where(present[:, feature], value, 0.0)
             at = k if self.sine_first else feature
             if self.circular[feature]:

@@ -16,8 +16,8 @@ from typer.testing import CliRunner
 
 from flowkit import FlowDensity
 from flowkit.cli import app
+from flowkit.schema.holdout import split_again
 from flowkit.tables import TableFile, TableWriter, read_table
-from flowkit.tabular.split import split_again
 
 CSV = "tall,kind,count\n" + "".join(
     f"{x:.4f},{'ab'[i % 2]},{i % 5}\n"

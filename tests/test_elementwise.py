@@ -8,7 +8,7 @@ import torch
 
 from flowkit.schema.codec import from_line, support_of, to_line
 from flowkit.schema.columns import Column
-from flowkit.tabular.marginals import Marginals
+from flowkit.tabular.continuous.preprocessing import Marginals
 from flowkit.testing import check_transform
 from flowkit.transforms import (
     Affine,

@@ -97,10 +97,10 @@ def test_blame_of_an_unseen_category_and_of_a_wrong_one(found):
     density, _, held_out = found
     rows = held_out.iloc[[0, 1]].copy()
     rows["kind"], rows["level"] = ["low", "purple"], [5.0, -5.0]
-    encoded = density.model_.schema.encode(rows)
-    samples = density.model_.schema.encode(density.sample(500, random_state=0))
-    gains, _ = blame(density.model_, encoded, density.model_.score_encoded(encoded), samples)
-    names = density.model_.schema.names
+    encoded = density.encode(rows)
+    samples = density.encode(density.sample(500, random_state=0))
+    gains, _ = blame(density, encoded, density.score_encoded(encoded), samples)
+    names = density.schema_.names
     # Of a pair that contradicts itself either may be wrong; no other column can be.
     assert names[gains[0].argmax()] in ("kind", "level")
     assert names[gains[1].argmax()] == "kind"
@@ -109,21 +109,22 @@ def test_blame_of_an_unseen_category_and_of_a_wrong_one(found):
 def test_gains_are_differences_of_scores(mixed):
     """Of a row with one value replaced; at another flag, differences of the discrete block."""
     density = mixed[0]
-    model, frame = density.model_, mixed_table(40, 7)
+    schema, frame = density.schema_, mixed_table(40, 7)
     drawn = density.sample(300, random_state=0)
-    rows, samples = model.schema.encode(frame), model.schema.encode(drawn)
-    scores = model.score_encoded(rows)
-    gains, best = blame(model, rows, scores, samples)
+    rows, samples = density.encode(frame), density.encode(drawn)
+    scores = density.score_encoded(rows)
+    gains, best = blame(density, rows, scores, samples)
     same_flag = other_flag = 0
-    for c, name in enumerate(model.schema.names):
+    for c, name in enumerate(schema.names):
         changed = frame.assign(**{name: drawn[name].iloc[best[:, c]].to_numpy()})
         changed = changed.astype(frame.dtypes.to_dict())
-        new = model.schema.encode(changed)
-        expected = model.score_encoded(new) - scores
+        new = density.encode(changed)
+        expected = density.score_encoded(new) - scores
         if name in ("income", "size"):  # columns with a flag
-            flag = [d.name for d in model.schema.discrete].index(name)
+            flag = [d.name for d in schema.discrete].index(name)
             other = new.codes[:, flag] != rows.codes[:, flag]
-            by_flags = model.discrete.log_prob(new.codes) - model.discrete.log_prob(rows.codes)
+            before = density.score_encoded(rows, block="discrete")
+            by_flags = density.score_encoded(new, block="discrete") - before
             expected = np.where(other, by_flags, expected)
             other_flag += other.sum()
             same_flag += (~other).sum()
@@ -135,9 +136,9 @@ def test_gains_count_the_map_of_a_bounded_column():
     x = np.random.default_rng(0).beta(2, 5, (90, 1))
     bounded = {"x0": {"kind": "bounded", "lower": 0.0, "upper": 1.0}}
     density = FlowDensity(random_state=0, schema=bounded).fit(x)
-    model, drawn = density.model_, density.sample(100, random_state=0)
-    rows = model.schema.encode(x)
-    gains, best = blame(model, rows, density.score_samples(x), model.schema.encode(drawn))
+    drawn = density.sample(100, random_state=0)
+    rows = density.encode(x)
+    gains, best = blame(density, rows, density.score_samples(x), density.encode(drawn))
     expected = density.score_samples(drawn[best[:, 0]]) - density.score_samples(x)
     assert gains[:, 0] == pytest.approx(np.maximum(expected, 0), abs=1e-9)
 
@@ -169,8 +170,8 @@ def test_memorisation_counts_copies(found):
 def test_coordinates_are_one_to_one():
     table = mixed_table(200)
     density = FlowDensity(effort="fast", random_state=0).fit(table.iloc[:90])
-    rows = density.model_.schema.encode(table)
-    points = np.nan_to_num(Coordinates(density.model_.schema, rows)(rows), nan=-1e9)
+    rows = density.encode(table)
+    points = np.nan_to_num(Coordinates(density.schema_, rows)(rows), nan=-1e9)
     assert len(np.unique(points, axis=0)) == len(table.drop_duplicates())
     group = table["group"].astype(str).to_numpy()
     apart = np.linalg.norm(points[:, None] - points, axis=-1)[group[:, None] != group]

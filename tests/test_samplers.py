@@ -47,12 +47,14 @@ from flowkit.flows import (
 )
 from flowkit.nets import MADE, PixelCNN
 from flowkit.schema import Discrete, Schema
-from flowkit.tabular.autoregressive import FlowMember
-from flowkit.tabular.broad import BroadMember
-from flowkit.tabular.deep import DeepMember
+from flowkit.tabular.continuous.members import (
+    DeepMember,
+    FlowMember,
+    KernelMember,
+    MixtureMember,
+    StudentMember,
+)
 from flowkit.tabular.discrete import DiscreteBlock
-from flowkit.tabular.kernel import KernelMember
-from flowkit.tabular.mixture import MixtureMember
 from flowkit.testing import check_samples
 from flowkit.testing.cells import all_states
 from flowkit.transforms import Affine, Chain, Columns, Elementwise, RationalQuadraticSpline
@@ -392,7 +394,7 @@ def test_simple_members(kind, circular, present):
     angles, y, w = np.array(circular), member_rows(circular, holes=True), np.ones(400)
     member = {
         "mixture": lambda: MixtureMember.fit(y, w, 3, angles),
-        "broad": lambda: BroadMember.fit(y, w, angles),
+        "broad": lambda: StudentMember.fit(y, w, angles),
         "kernel": lambda: KernelMember.fit(y, w, angles),
     }[kind]()
     periods = {j: 2 * math.pi for j in range(3) if circular[j]}

@@ -55,9 +55,13 @@ def test_identifiers_are_not_modelled_and_not_stored_and_samples_are_numbered(tm
 def test_samples_in_pieces_go_on_counting(monkeypatch):
     monkeypatch.setattr("flowkit.tabular.model.CHUNK", 32)
     density = FlowDensity(effort="fast", random_state=0).fit(TABLE)
-    pieces = density.model_.sample_chunks(70, np.random.default_rng(0))
+    pieces = list(density.sample_batches(70, random_state=0))
+    assert [len(piece) for piece in pieces] == [32, 32, 6]
     numbers = [value for piece in pieces for value in piece["email"]]
     assert numbers == [str(i) for i in range(1, 71)]
+    # The same rows as at once.
+    whole = density.sample(70, random_state=0)
+    assert whole["x"].tolist() == [value for piece in pieces for value in piece["x"]]
 
 
 def test_numbers_can_be_identifiers_when_told():

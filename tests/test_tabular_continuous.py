@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,16 +11,20 @@ from scipy import stats
 
 from flowkit.errors import ArgumentError
 from flowkit.flows import Flow
-from flowkit.tabular import continuous, learner
-from flowkit.tabular.autoregressive import FlowMember
-from flowkit.tabular.broad import BroadMember
-from flowkit.tabular.continuous import ContinuousDensity
-from flowkit.tabular.kernel import KernelMember
-from flowkit.tabular.learner import _shape
-from flowkit.tabular.marginals import Marginals
-from flowkit.tabular.mixture import MixtureMember
-from flowkit.tabular.residuals import Residuals
-from flowkit.tabular.stacking import stack
+from flowkit.tabular.continuous import ContinuousDensity, fitting, training
+from flowkit.tabular.continuous.fitting import fit_continuous
+from flowkit.tabular.continuous.members import (
+    FlowMember,
+    KernelMember,
+    MixtureMember,
+    StudentMember,
+)
+from flowkit.tabular.continuous.plan import plan
+from flowkit.tabular.continuous.preprocessing import Marginals, Residuals
+from flowkit.tabular.continuous.rows import Rows
+from flowkit.tabular.continuous.stacking import stack
+from flowkit.tabular.continuous.training import _noise_factor
+from flowkit.tabular.settings import FitSettings
 from flowkit.training import History
 
 RNG = np.random.default_rng(0)
@@ -27,8 +32,13 @@ CLUSTERS = np.concatenate([RNG.normal(-2, 0.5, (300, 2)), RNG.normal(2, 1.0, (30
 NOWHERE = np.zeros(2, dtype=bool)
 
 
-def fit(values, **options):
-    return ContinuousDensity.fit(values, effort="fast", **options)
+def fit(values, *, store_rows=False, **options):
+    settings = FitSettings(effort="fast", store_rows=store_rows)
+    return fit_continuous(values, settings=settings, **options)
+
+
+def generator() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
 
 
 # Smooth enough for sums over a coarse grid to be integrals.
@@ -92,7 +102,7 @@ def test_a_missing_entry_is_integrated_out(holes):
 
 
 def test_samples_follow_the_density(smooth):
-    sample = smooth.sample(np.ones((20_000, 2), dtype=bool), None, np.random.default_rng(0))
+    sample = smooth.sample(np.ones((20_000, 2), dtype=bool), None, generator())
     score = smooth.log_prob(sample)
     axis = np.linspace(-15, 15, 501)[:-1] + 0.03
     rows = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
@@ -103,7 +113,7 @@ def test_samples_follow_the_density(smooth):
 
 def test_samples_have_the_asked_pattern(holes):
     present = RNG.random((500, 2)) < 0.5
-    sample = holes.sample(present, None, np.random.default_rng(0))
+    sample = holes.sample(present, None, generator())
     assert np.array_equal(~np.isnan(sample), present)
 
 
@@ -136,7 +146,7 @@ def test_an_angle_has_no_ends():
     assert grid_mass(density, -math.pi, math.pi, 10_000, columns=1) == pytest.approx(1, abs=1e-6)
     gap = density.log_prob(angle) - stats.vonmises(2.0, loc=3.0).logpdf(angle[:, 0])
     assert abs(gap.mean()) < 0.03
-    sample = density.sample(np.ones((1000, 1), dtype=bool), None, rng)
+    sample = density.sample(np.ones((1000, 1), dtype=bool), None, generator())
     assert (np.abs(sample) <= math.pi).all()
 
 
@@ -164,7 +174,7 @@ def test_one_gross_outlier_does_no_harm():
 def test_degenerate_tables(values):
     density = fit(values)
     assert np.isfinite(density.log_prob(values)).all()
-    sample = density.sample(~np.isnan(values), None, np.random.default_rng(0))
+    sample = density.sample(~np.isnan(values), None, generator())
     assert np.array_equal(np.isnan(sample), np.isnan(values))
 
 
@@ -247,7 +257,7 @@ def test_members_marginalise_and_sample(kind):
     elif kind == "mixture":
         member = MixtureMember.fit(y, w, 3, NOWHERE)
     elif kind == "broad":
-        member = BroadMember.fit(y, w, NOWHERE)
+        member = StudentMember.fit(y, w, NOWHERE)
     else:
         member = KernelMember.fit(y, w, NOWHERE)
     member.double()
@@ -256,7 +266,7 @@ def test_members_marginalise_and_sample(kind):
     with torch.no_grad():
         assert float(member.log_prob(rows).exp().sum() * 0.01) == pytest.approx(1, abs=1e-3)
         present = torch.ones(20_000, 2, dtype=torch.bool)
-        sample = member.sample(present, None, np.random.default_rng(0)).double()
+        sample = member.sample(present, None, generator()).double()
         assert sample.isfinite().all()
         score = member.log_prob(sample)
         # E[1 / q] under q is the area where it lives, whatever q: here, a box's.
@@ -320,7 +330,7 @@ def test_residuals_find_the_line():
 def test_noise_is_of_the_shape_of_the_columns():
     rng = np.random.default_rng(2)
     y = rng.normal(size=(9_000, 3)) @ np.array([[1, 0.995, 0], [0, 0.1, 0], [0, 0, 1]])
-    factor = _shape(y, [False, False, True])
+    factor = _noise_factor(y, [False, False, True])
     covariance = (factor @ factor.mT).numpy()
     expected = np.corrcoef(y.T)
     expected[2], expected[:, 2] = 0, 0  # an angle is not moved
@@ -334,13 +344,13 @@ def test_training_noise_is_of_that_shape_and_size(monkeypatch):
         seen.append(model.noise)
         return History({}, [], 0, "steps")
 
-    monkeypatch.setattr(learner, "fit", end_at_once)
+    monkeypatch.setattr(training, "fit", end_at_once)
     y = np.random.default_rng(3).normal(size=(200, 2)) @ np.array([[1, 0.9], [0, 0.1]])
     member = FlowMember(2, [0, 1], (8,), 2, 0, False, [False, False])
     held_out = np.arange(200) < 20
-    learner.learn(
-        member, y, None, np.ones(200), held_out, steps=1, seed=0, noise=0.05, learning_rate=1e-3
-    )
+    rows = Rows(y, None, np.ones(200))
+    assert plan(200, 2).noise == 0.05
+    training.train(member, rows, held_out, plan=plan(200, 2), settings=FitSettings())
     covariance = (seen[0] @ seen[0].mT).numpy()
     assert covariance == pytest.approx(0.05**2 * np.corrcoef(y[20:].T), abs=1e-6)
 
@@ -348,11 +358,11 @@ def test_training_noise_is_of_that_shape_and_size(monkeypatch):
 def test_every_fold_is_held_out_by_members_of_its_own(monkeypatch):
     held_out = []
 
-    def noted(member, y, context, weights, rows, **options):
-        held_out.append(rows)
-        return learner.learn(member, y, context, weights, rows, **(options | {"steps": 1}))
+    def noted(member, rows, chosen, *, plan, **options):
+        held_out.append(chosen)
+        return training.train(member, rows, chosen, plan=replace(plan, steps=1), **options)
 
-    monkeypatch.setattr(continuous, "learn", noted)
+    monkeypatch.setattr(fitting, "train", noted)
     density = fit(CLUSTERS)
     folds = np.unique(np.stack(held_out), axis=0)
     assert len(folds) == 3
@@ -384,5 +394,34 @@ def test_known_answers_of_columns():
     rng = np.random.default_rng(0)
     for law in (stats.norm(3, 2), stats.t(3), stats.lognorm(0.8), stats.gamma(2)):
         train, test = law.rvs((2, 20_000, 1), random_state=rng)
-        gap = ContinuousDensity.fit(train).log_prob(test) - law.logpdf(test[:, 0])
+        gap = fit_continuous(train).log_prob(test) - law.logpdf(test[:, 0])
         assert -0.03 < gap.mean() < 3 * gap.std() / len(gap) ** 0.5
+
+
+@pytest.mark.parametrize(
+    ("n", "d", "options", "flows"),
+    [
+        (100, 1, {}, ("flow",)),
+        (100, 1, {"context_features": 2}, ("flow", "flow of residuals")),
+        (1_999, 3, {}, ("flow", "flow of residuals")),
+        (2_000, 3, {}, ("flow", "deep flow")),
+        (8_001, 3, {}, ("deep flow",)),
+        (8_001, 1, {}, ("flow",)),
+        (8_001, 3, {"holes": True}, ("flow",)),
+        (2_000, 3, {"circular": True}, ("flow",)),
+    ],
+)
+def test_plan_by_size(n, d, options, flows):
+    assert plan(n, d, **options).flows == flows
+
+
+def test_plan_by_effort_and_rows():
+    fast, default = plan(1_000, 3, effort="fast"), plan(1_000, 3)
+    assert (fast.folds, fast.steps, fast.hidden) == (3, 300, (64, 64))
+    assert (default.folds, default.steps, default.noise) == (4, 600, 0.05)
+    assert default.mixtures == (1, 2, 4, 8, 16, 32)
+    assert default.straight_mixtures == (1, 4, 16)
+    many = plan(100_000, 3)
+    assert (many.folds, many.batch_size, many.noise) == (2, 512, 0.0)
+    assert (many.mixtures, many.straight_mixtures) == ((8, 32), (8,))
+    assert many.steps == int(600 * 20**0.7)

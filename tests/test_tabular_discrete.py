@@ -17,6 +17,10 @@ DIGIT = Discrete("c", "integer", lower=0, upper=4)
 COUNT = Discrete("n", "integer", lower=0)
 
 
+def generator() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
+
+
 def rows(n: int, seed: int = 0) -> np.ndarray:
     """Return codes of FLAG, LETTER and DIGIT that depend on each other."""
     rng = np.random.default_rng(seed)
@@ -73,7 +77,7 @@ def test_dependence_is_learned(block):
 
 
 def test_samples_follow_the_probabilities(block):
-    sample = block.sample(40_000, np.random.default_rng(0))
+    sample = block.sample(40_000, generator())
     assert sample[:, 1].max() < 3  # nothing unseen is drawn
     found, counts = np.unique(sample, axis=0, return_counts=True)
     expected = np.exp(block.log_prob(found))
@@ -103,7 +107,7 @@ def test_an_absent_integer_is_not_scored():
     codes = np.stack([missing, np.where(missing, 0, rng.poisson(4, 500))], axis=1).astype(np.int64)
     block = DiscreteBlock.fit(codes, columns, effort="fast")
     assert block.log_prob(np.array([[1, 0]])) == pytest.approx(np.log(missing.mean()), abs=0.02)
-    sample = block.sample(2000, rng)
+    sample = block.sample(2000, generator())
     assert (sample[sample[:, 0] == 1, 1] == 0).all()
     assert sample[sample[:, 0] == 0, 1].mean() == pytest.approx(4, abs=0.4)
     assert (block.context(codes)[missing, 2:] == 0).all()
@@ -129,7 +133,7 @@ def test_a_hundred_thousand_categories():
     block = DiscreteBlock.fit(codes, [Discrete("name", "categorical", 100_000)])
     assert np.isfinite(block.log_prob(codes[:1000])).all()
     assert block.context(codes[:10]).shape == (10, 16)
-    assert block.sample(1000, np.random.default_rng(0)).max() < 100_000
+    assert block.sample(1000, generator()).max() < 100_000
 
 
 def test_huge_counts():
@@ -139,7 +143,7 @@ def test_huge_counts():
     law = stats.lognorm(3, scale=np.exp(12))
     exact = np.log(law.cdf(codes + 1) - law.cdf(codes)).mean()
     assert score == pytest.approx(exact, abs=0.1)
-    assert block.sample(1000, np.random.default_rng(0)).min() >= 0
+    assert block.sample(1000, generator()).min() >= 0
 
 
 def test_configuration_and_state_make_it_again(block):
@@ -211,7 +215,7 @@ def test_numbers_below_a_soft_bound_are_scored_and_not_drawn():
     assert (below > 0).all()
     assert 0 < below.sum() < 0.5 / 501
     assert (np.diff(below) > 0).all()
-    sample = block.sample(40_000, np.random.default_rng(0))[:, 0]
+    sample = block.sample(40_000, generator())[:, 0]
     assert sample.min() == 0
     assert abs((sample == 0).mean() - np.exp(block.log_prob(np.zeros((1, 1), int)))[0]) < 0.01
 
@@ -235,7 +239,7 @@ def test_multiples_of_a_step_sum_to_one_and_are_what_is_drawn(step, bounds):
         odd &= every <= bounds["upper"]
     assert (p[odd] > 0).all()
     assert p[odd].sum() < 0.5 / 501
-    drawn = block.sample(20_000, np.random.default_rng(0))[:, 0]
+    drawn = block.sample(20_000, generator())[:, 0]
     assert (drawn % step == 0).all()
     common = 20_000 * p > 5
     counts = (drawn[:, None] == every[common]).sum(0)

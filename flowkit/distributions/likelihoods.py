@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from flowkit._checks import check_choice, check_count, check_positive
 from flowkit._dtypes import at_least_float32
 from flowkit._noise import normal, source, uniform
+from flowkit.distributions.logistic import log_logistic_mass
 from flowkit.errors import DataError, ShapeError
 
 _LOG_2PI = math.log(2 * math.pi)
@@ -266,11 +267,8 @@ class DiscretizedLogisticLikelihood(Likelihood):
         v, half = self.features(x), 1 / (self.levels - 1)
         inverse = (-log_scales).exp()
         low, high = (v - half - means) * inverse, (v + half - means) * inverse
-        # s(b) - s(a) = s(b) s(-a) (1 - exp(a - b))
         width = (2 * half * inverse).clamp(min=torch.finfo(inverse.dtype).tiny)
-        inside = F.logsigmoid(high) + F.logsigmoid(-low) + torch.log(-torch.expm1(-width))
-        mass = torch.where(x <= 0, F.logsigmoid(high), inside)
-        mass = torch.where(x >= self.levels - 1, F.logsigmoid(-low), mass)
+        mass = log_logistic_mass(low, high, width, x <= 0, x >= self.levels - 1)
         return torch.logsumexp(logits.log_softmax(0) + mass, dim=0)
 
     def mean(self, params: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """Tables as rows of real numbers, for generators that know no others."""
 
 import math
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from flowkit._checks import check_finite_rows
 from flowkit.errors import ShapeError
-from flowkit.schema import Schema, moments
+from flowkit.schema import Schema, Statistics, moments
 
 _LOG_2PI = math.log(2 * math.pi)
 
@@ -63,8 +64,9 @@ class DequantizedTable:
         encoded = schema.encode(table)
         # At least the deviation of the noise, for a code that is always the same.
         codes = moments(encoded.codes + 0.5, least=math.sqrt(1 / 12))
-        self._mean, self._scale = np.concatenate([codes, moments(encoded.values)], axis=1)
-        self.width = len(self._mean)
+        both = np.concatenate([codes, moments(encoded.values)], axis=1)
+        self._statistics = Statistics(*both)
+        self.width = len(self._statistics.center)
 
     def encode(self, table: Any, *, seed: int = 0) -> Rows:
         """Return the rows of a table as numbers, with noise by a seed.
@@ -74,10 +76,10 @@ class DequantizedTable:
         """
         encoded, rng = self.schema.encode(table), np.random.default_rng(seed)
         codes = encoded.codes + rng.random(encoded.codes.shape)
-        x = (np.concatenate([codes, encoded.values], axis=1) - self._mean) / self._scale
+        x = replace(encoded, codes=codes).standardised(self._statistics)
         noise, absent = rng.normal(size=x.shape), np.isnan(x)
         x = np.where(absent, noise, x)
-        slopes = np.where(absent, 0.5 * (noise**2 + _LOG_2PI), -np.log(self._scale))
+        slopes = np.where(absent, 0.5 * (noise**2 + _LOG_2PI), -np.log(self._statistics.scale))
         log_slope = slopes.sum(1) + encoded.log_jacobian
         return Rows(torch.from_numpy(x).float(), torch.from_numpy(log_slope))
 
@@ -91,7 +93,8 @@ class DequantizedTable:
         if x.dim() != 2 or x.shape[1] != self.width:
             raise ShapeError("x", f"rows (n, {self.width})", tuple(x.shape))
         check_finite_rows("x", x)
-        numbers = x.detach().double().cpu().numpy() * self._scale + self._mean
+        numbers = x.detach().double().cpu().numpy()
+        numbers = numbers * self._statistics.scale + self._statistics.center
         codes = np.floor(numbers[:, : self._codes]).astype(np.int64)
         for j, column in enumerate(self.schema.discrete):
             low, high = (

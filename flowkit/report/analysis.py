@@ -75,7 +75,7 @@ def analyse(
     notes: tuple[str, ...] = (),
 ) -> Analysis:
     """Compare a density with rows; the arguments are those of `make_report`."""
-    model = density.model_
+    schema = density.schema_
     held_out = plain(held_out)
     training = None if training is None else plain(training)
     if length(held_out) < 2:
@@ -86,20 +86,20 @@ def analyse(
     if training is not None:
         old = _rows(density, training, training_numbers, seed, "training", said)
     drawn = density.sample(SAMPLES, random_state=seed)
-    encoded = model.schema.encode(drawn)
-    samples = Rows(drawn, encoded, model.score_encoded(encoded), np.arange(SAMPLES))
+    encoded = density.encode(drawn)
+    samples = Rows(drawn, encoded, density.score_encoded(encoded), np.arange(SAMPLES))
 
     # No density knows more of a column than the rows that it was fitted to.
     band = Band(len(new.number), min(SAMPLES, density.run_["rows"]), seed=seed)
     columns = {}
-    for name in model.schema.modelled:
+    for name in schema.modelled:
         ours, theirs = _keys(new, samples, name)
         if len(np.unique(np.concatenate([ours, theirs]))) == 1:
             continue  # a constant has no ranks
         columns[name] = band.of(ranks(ours, theirs, seed))
     place = ranks(new.log_density, samples.log_density, seed)
     regions = band.of(place)
-    points = Coordinates(model.schema, (old or new).encoded)
+    points = Coordinates(schema, (old or new).encoded)
     distances = None
     if old is not None:
         few = (samples.encoded.take(np.arange(len(new.number))), new.encoded, old.encoded)
@@ -133,12 +133,12 @@ def analyse(
                 "held_out": float(np.median(distances.held_out)),
             },
         },
-        "columns": {name: _summary(new, samples, name) for name in model.schema.modelled},
+        "columns": {name: _summary(new, samples, name) for name in schema.modelled},
         "rank_correlations": _correlations(density, new, samples),
         "unlikely": _unlikely(density, new, old, samples),
-        "training_curves": [] if model.continuous is None else model.continuous.curves,
+        "training_curves": density.curves_,
         "members": density.members_,
-        "schema": model.schema.to_dict(),
+        "schema": schema.to_dict(),
         "run": density.run_,
         "seed": seed,
     }
@@ -178,8 +178,8 @@ def _rows(
         chosen = np.sort(np.random.default_rng(seed).choice(n, MOST_ROWS, replace=False))
         table, numbers = take(table, chosen), numbers[chosen]
         said.append(f"Of {n:,} {kind} rows, {MOST_ROWS:,} drawn at random were looked at.")
-    encoded = density.model_.schema.encode(table)
-    return Rows(table, encoded, density.model_.score_encoded(encoded), numbers)
+    encoded = density.encode(table)
+    return Rows(table, encoded, density.score_encoded(encoded), numbers)
 
 
 def _keys(ours: Rows, theirs: Rows, name: str) -> tuple[np.ndarray, np.ndarray]:
@@ -330,9 +330,8 @@ def _unlikely(
         if rows is None:
             continue
         least = np.argsort(rows.log_density, kind="stable")[:_UNLIKELY]
-        gains, best = blame(
-            density.model_, rows.encoded.take(least), rows.log_density[least], samples.encoded
-        )
+        unlikely = rows.encoded.take(least)
+        gains, best = blame(density, unlikely, rows.log_density[least], samples.encoded)
         for i, row in enumerate(least):
             c = int(gains[i].argmax())
             name = density.schema_.modelled[c]
@@ -340,7 +339,7 @@ def _unlikely(
                 {
                     "row": int(rows.number[row]),
                     "log_density": float(rows.log_density[row]),
-                    "percentile": float(density.model_.percentile(rows.log_density[row])),
+                    "percentile": float(density.percentile(rows.log_density[row])),
                     "fitted_to": seen,
                     "column": name,
                     "value": shown(rows, name, int(row)),

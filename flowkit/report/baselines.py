@@ -6,9 +6,9 @@ import numpy as np
 import torch
 
 from flowkit.schema import Encoded, Schema
+from flowkit.tabular.continuous.members import MixtureMember
+from flowkit.tabular.continuous.preprocessing import Marginals
 from flowkit.tabular.discrete import DiscreteBlock
-from flowkit.tabular.marginals import Marginals
-from flowkit.tabular.mixture import MixtureMember
 
 _COMPONENTS = (1, 2, 4, 8, 16)
 # EM learns no more from more rows.

@@ -1,8 +1,9 @@
-"""Rows of any table as points: what distances and classifiers work on."""
+"""Coordinates: rows of any table as points, for distances and classifiers."""
 
 import numpy as np
 
-from flowkit.schema import Encoded, Schema
+from flowkit.schema import Encoded, Schema, Statistics
+from flowkit.schema.statistics import median_and_quartiles
 
 # Categories with a coordinate of their own; codes are ordered by how frequent they are.
 _CATEGORIES = 15
@@ -26,8 +27,8 @@ class Coordinates:
     def __init__(self, schema: Schema, reference: Encoded) -> None:
         self.schema = schema
         self.columns: list[str] = []
-        self._codes = [_scale(code) for code in reference.codes.T.astype(np.float64)]
-        self._values = [_scale(value) for value in reference.values.T]
+        numbers = np.concatenate([reference.codes, reference.values], axis=1)
+        self._statistics = Statistics(*np.array([_scale(x) for x in numbers.T]).reshape(-1, 2).T)
         for column in schema.discrete:
             one_hot = 0 if column.kind == "integer" else min(column.size, _CATEGORIES)
             self.columns += [column.name] * (1 + one_hot)
@@ -36,22 +37,23 @@ class Coordinates:
 
     def __call__(self, rows: Encoded) -> np.ndarray:
         """Return points ``(n, len(columns))``, NaN where a continuous value is absent."""
-        found = []
+        numbers = np.arcsinh(rows.standardised(self._statistics))
+        points = []
         for j, column in enumerate(self.schema.discrete):
             code = rows.codes[:, j]
             if column.kind == "integer":
-                found.append(_bend(code, *self._codes[j]))
+                points.append(numbers[:, j])
                 continue
-            found.append(code / max(column.size, 1))
+            points.append(code / max(column.size, 1))
             # Two rows of different states are at distance one, or further.
-            found += [(code == k) / 2**0.5 for k in range(min(column.size, _CATEGORIES))]
+            points += [(code == k) / 2**0.5 for k in range(min(column.size, _CATEGORIES))]
         for j, angle in enumerate(self.schema.circular):
             value = rows.values[:, j]
             if angle:
-                found += [np.cos(value), np.sin(value)]
+                points += [np.cos(value), np.sin(value)]
             else:
-                found.append(_bend(value, *self._values[j]))
-        return np.stack(found, axis=1)
+                points.append(numbers[:, len(self.schema.discrete) + j])
+        return np.stack(points, axis=1)
 
 
 def _scale(x: np.ndarray) -> tuple[float, float]:
@@ -59,11 +61,5 @@ def _scale(x: np.ndarray) -> tuple[float, float]:
     x = x[~np.isnan(x)]
     if not len(x):
         return 0.0, 1.0
-    low, middle, high = np.quantile(x, [0.25, 0.5, 0.75])
-    width = (high - low) or x.std() or 1.0
-    return float(middle), float(width)
-
-
-def _bend(x: np.ndarray, middle: float, width: float) -> np.ndarray:
-    bent: np.ndarray = np.arcsinh((x - middle) / width)
-    return bent
+    middle, quartiles = median_and_quartiles(x)
+    return middle, float(quartiles or x.std() or 1.0)

@@ -3,14 +3,14 @@
 import numpy as np
 
 from flowkit.schema import Encoded
-from flowkit.tabular.model import TableModel
+from flowkit.tabular import FlowDensity
 
 # Values of a sample that are tried in place of a column's own.
 _CANDIDATES = 32
 
 
 def blame(
-    model: TableModel, rows: Encoded, log_density: np.ndarray, samples: Encoded
+    density: FlowDensity, rows: Encoded, log_density: np.ndarray, samples: Encoded
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return what each row would gain if one column had another value.
 
@@ -21,7 +21,7 @@ def blame(
     mass, is what its flag would gain in the discrete block.
 
     Args:
-        model: the density.
+        density: fitted.
         rows: n rows.
         log_density: theirs, ``(n,)``.
         samples: rows that the model has drawn.
@@ -30,11 +30,11 @@ def blame(
         The gain in nats, ``(n, columns)``, infinite where the row is impossible and the new one
         is not; and which sample the best value is from, ``(n, columns)``.
     """
-    n, names = len(log_density), model.schema.modelled
+    n, names = len(log_density), density.schema_.modelled
     gains, best = np.zeros((n, len(names))), np.zeros((n, len(names)), dtype=np.int64)
     for c, name in enumerate(names):
-        codes = [j for j, d in enumerate(model.schema.discrete) if d.name == name]
-        values = [j for j, v in enumerate(model.schema.continuous) if v == name]
+        codes = [j for j, d in enumerate(density.schema_.discrete) if d.name == name]
+        values = [j for j, v in enumerate(density.schema_.continuous) if v == name]
         if not codes and not values:
             continue  # no value was ever seen there
 
@@ -54,13 +54,12 @@ def blame(
 
         tried = _spread(samples, codes, values)
         new = changed(samples.take(np.tile(tried, n)))
-        found = model.score_encoded(new).reshape(n, -1)
+        found = density.score_encoded(new).reshape(n, -1)
         with np.errstate(invalid="ignore"):  # -inf minus -inf: no gain
             found = np.nan_to_num(found - log_density[:, None], posinf=np.inf)
         if codes and values:  # a number with a flag
-            assert model.discrete is not None  # noqa: S101  for the type checker
-            flags = model.discrete.log_prob(new.codes).reshape(n, -1)
-            flags = flags - model.discrete.log_prob(rows.codes)[:, None]
+            flags = density.score_encoded(new, block="discrete").reshape(n, -1)
+            flags = flags - density.score_encoded(rows, block="discrete")[:, None]
             same = new.codes[:, codes].reshape(n, -1) == rows.codes[:, codes]
             found = np.where(same, found, flags)
         at = found.argmax(axis=1)

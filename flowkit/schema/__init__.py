@@ -2,8 +2,8 @@
 
 from flowkit.schema.columns import KINDS, Column
 from flowkit.schema.document import read_schema, write_schema
-from flowkit.schema.moments import moments
 from flowkit.schema.schema import Discrete, Encoded, Schema
+from flowkit.schema.statistics import Statistics, moments
 
 __all__ = [
     "KINDS",
@@ -11,6 +11,7 @@ __all__ = [
     "Discrete",
     "Encoded",
     "Schema",
+    "Statistics",
     "moments",
     "read_schema",
     "write_schema",

@@ -16,6 +16,7 @@ from flowkit.schema.columns import Column
 from flowkit.schema.distinct import distinct_rows
 from flowkit.schema.infer import as_integer, infer, with_masses
 from flowkit.schema.series import Series
+from flowkit.schema.statistics import Statistics
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -48,6 +49,16 @@ class Discrete:
     soft_lower: int | None = None
     step: int = 1
 
+    def present(self, codes: Any) -> Any:
+        """Return which rows have a value in this column, ``(...)`` booleans.
+
+        Args:
+            codes: the whole discrete block ``(..., J)``, an array or a tensor.
+        """
+        if self.absent_if is None:
+            return codes[..., 0] == codes[..., 0]
+        return codes[..., self.absent_if] == 0
+
     @property
     def least(self) -> int | None:
         """The least integer that is drawn, None for none."""
@@ -79,6 +90,22 @@ class Encoded:
         """What a log-density of codes and values lacks to be one of the rows, ``(rows,)``."""
         total: np.ndarray = self.log_slopes.sum(axis=1) + self.log_unseen.sum(axis=1)
         return total
+
+    @property
+    def present(self) -> np.ndarray:
+        """Which continuous values are present, ``(rows, len(schema.continuous))``."""
+        present: np.ndarray = ~np.isnan(self.values)
+        return present
+
+    def standardised(self, statistics: Statistics) -> np.ndarray:
+        """Return ``(number - center) / scale`` of codes and values, side by side; NaN where absent.
+
+        Args:
+            statistics: of each code, then of each value.
+        """
+        numbers = np.concatenate([self.codes, self.values], axis=1)
+        standardised: np.ndarray = (numbers - statistics.center) / statistics.scale
+        return standardised
 
     def take(self, rows: np.ndarray) -> "Encoded":
         """Return some of the rows, by index or mask."""
@@ -201,6 +228,14 @@ class Schema:
         """Of each continuous column, the index of its flag in the discrete block."""
         flags = {d.name: i for i, d in enumerate(self.discrete) if d.kind == "flag"}
         return tuple(flags.get(name) for name in self.continuous)
+
+    def values_present(self, codes: np.ndarray) -> np.ndarray:
+        """Return which continuous values are present, by their flags, ``(n, len(continuous))``."""
+        present = np.ones((len(codes), len(self.continuous)), dtype=bool)
+        for j, flag in enumerate(self.flag_of):
+            if flag is not None:
+                present[:, j] = codes[:, flag] == 0
+        return present
 
     @cached_property
     def circular(self) -> np.ndarray:

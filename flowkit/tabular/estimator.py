@@ -1,53 +1,53 @@
-"""`FlowDensity`: a table in, its density out."""
+"""FlowDensity: the density of a table, as a scikit-learn estimator."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from copy import copy
 from typing import Any, Self
 
 import numpy as np
+import torch
 from sklearn.base import BaseEstimator, DensityMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from flowkit._checks import check_choice, check_count
 from flowkit.errors import ModelFileError
-from flowkit.schema import Schema
-from flowkit.tabular import model_file, table
+from flowkit.schema import Encoded, Schema
+from flowkit.tabular import model_file, validation
 from flowkit.tabular.model import TableModel
-
-EFFORTS = ("fast", "default", "best")
+from flowkit.tabular.settings import EFFORTS, FitSettings
 
 
 class FlowDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
-    """The density of a table: an ensemble of normalizing flows and simpler laws, fitted to rows.
+    """The density of a table: an ensemble of normalizing flows and simpler densities.
 
-    Follows scikit-learn's conventions for densities. Tables may be NumPy arrays, masked or not,
-    frames of pandas, polars or pyarrow, or what holds or computes one: narwhals, dask, astropy.
-    Columns may be of any type of scalars, with missing values; what each column is taken to be
-    stands in `schema_`. Columns of lists, structs, bytes or complex numbers are refused.
+    `FlowDensity` follows scikit-learn's conventions for densities. Tables may be NumPy arrays,
+    masked or not, and frames of pandas, polars, pyarrow, narwhals, dask or astropy. Columns may
+    have any scalar type, with missing values. The kind of each column is inferred; see `schema_`.
+    Columns of lists, structs, bytes or complex numbers are refused.
 
-    The density is p(discrete block) p(continuous columns | discrete block), exact with respect to
-    the product of counting and Lebesgue measure, in the table's own units. The members of the
-    continuous part are weighed by their log-scores on rows that they were not fitted to.
+    The density is p(discrete block) p(continuous columns | discrete block). It is exact with
+    respect to the product of counting and Lebesgue measure, in the table's own units. The members
+    of the continuous part are weighted by their log-densities on held-out rows.
 
     Args:
-        effort: "fast", "default" or "best": how much work the fit is.
-        schema: what the columns are, where that is not to be inferred: a `flowkit.schema.Schema`,
-            or a mapping from names to kinds, options or `flowkit.schema.Column`.
-        store_rows: whether the model may hold rows of the training table: admits a kernel
-            density estimate as a member. People share models: off by default.
-        on_unknown: what scoring does with a category that the fit has not seen: "score" gives it
-            its own small mass, "raise" an error.
-        max_seconds: roughly how long the fit may take. The result then depends on the clock.
-        random_state: seed of all noise; the same seed and table give the same model.
+        effort: amount of work of the fit: "fast", "default" or "best".
+        schema: kinds of columns, to override what is inferred: a `flowkit.schema.Schema`, or a
+            mapping from names to kinds, options or `flowkit.schema.Column`.
+        store_rows: whether the model may store rows of the training table. This admits a kernel
+            density estimate as a member. Off by default, as models are shared.
+        on_unknown: treatment of unseen categories in scoring: "score" gives them a small
+            probability, "raise" raises an error.
+        max_seconds: approximate time limit of the fit. The result then depends on the clock.
+        random_state: random seed. The same seed and table give the same model.
 
     Attributes:
         schema_: the `flowkit.schema.Schema` of the table.
-        flow_: the flow of most weight inside, a `flowkit.flows.Flow` over columns that were
-            standardised for it (see `latent`); None where there is none, as in tables of less
-            than 100 rows.
+        flow_: the flow of largest weight, a `flowkit.flows.Flow` over standardised columns (see
+            `latent`). None without a flow, as in tables of less than 100 rows.
         members_: name, kind, weight and held-out score of each member of the continuous part.
-        run_: how the model came about: rows, seed, versions, seconds.
+        run_: record of the fit: rows, seed, versions, seconds.
         n_features_in_: number of columns.
         feature_names_in_: their names, if the table has any.
 
@@ -85,43 +85,39 @@ class FlowDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
         *,
         progress: Callable[..., object] | None = None,
         stop: Callable[[], bool] | None = None,
+        run_note: Mapping[str, Any] | None = None,
     ) -> Self:
         """Fit the density to the rows of a table.
 
         Args:
             X: the table, ``(rows, columns)``.
             y: ignored.
-            sample_weight: ``(rows,)``, non-negative. A weight of two is a row that stands there
-                twice.
-            progress: called as the fit goes on, with (stage, done, total, message).
-            stop: asked between steps whether to end with the best so far; `run_` then says so.
+            sample_weight: ``(rows,)``, non-negative. A row of weight two counts as two equal rows.
+            progress: called during the fit with (stage, done, total, message).
+            stop: called between steps. If it returns True, the fit ends with the best model so
+                far, and ``run_["ended_early"]`` is True.
+            run_note: entries to add to `run_`, such as where the table came from. They are saved
+                with the model, and must be ready for JSON.
 
         Returns:
             The estimator.
 
         Raises:
-            ArgumentError: an option is none that there is.
-            DataError: the table cannot be read as one; column and row are named.
+            ArgumentError: an option has a value that is not allowed.
+            DataError: the table is unusable; column and row are named.
         """
         del y
         check_choice("effort", self.effort, EFFORTS)
         check_choice("on_unknown", self.on_unknown, ("score", "raise"))
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        X, library = table.opened(X)
-        X = table.checked(self, X, reset=True)
-        weights = table.checked_weights(sample_weight, X)
+        X, library = validation.opened(X)
+        X = validation.checked(self, X, reset=True)
+        weights = validation.checked_weights(sample_weight, X)
+        settings = FitSettings(self.effort, seed, self.store_rows, self.max_seconds, progress, stop)
         self.model_ = TableModel.fit(
-            X,
-            schema=self.schema,
-            library=library,
-            weights=weights,
-            effort=self.effort,
-            store_rows=self.store_rows,
-            max_seconds=self.max_seconds,
-            seed=seed,
-            progress=progress,
-            stop=stop,
+            X, schema=self.schema, library=library, weights=weights, settings=settings
         )
+        self.model_.run.update(run_note or {})
         return self
 
     def score_samples(self, X: Any) -> np.ndarray:
@@ -136,7 +132,7 @@ class FlowDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
         column of few levels, a negative count. The score is ``-inf`` only outside a hard bound.
         """
         check_is_fitted(self)
-        X = table.checked(self, X, reset=False)
+        X = validation.checked(self, X, reset=False)
         return self.model_.log_prob(X, on_unknown=self.on_unknown)
 
     def score(self, X: Any, y: Any = None) -> float:
@@ -160,20 +156,84 @@ class FlowDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
         """
         check_is_fitted(self)
         check_count("n_samples", n_samples)
-        rng = np.random.default_rng(check_random_state(random_state).randint(2**31 - 1))
-        return self.model_.sample(int(n_samples), rng)
+        return self.model_.sample(int(n_samples), _generator(random_state))
+
+    def sample_batches(
+        self, n_samples: int, random_state: int | np.random.RandomState | None = None
+    ) -> Iterator[Any]:
+        """Draw the rows of `sample` as tables of at most 65,536 rows, one after the other.
+
+        Memory does not grow with ``n_samples``.
+
+        Example:
+            >>> density = FlowDensity(random_state=0).fit(np.random.default_rng(0).normal(size=60))
+            >>> sum(len(batch) for batch in density.sample_batches(100_000, random_state=0))
+            100000
+        """
+        check_is_fitted(self)
+        check_count("n_samples", n_samples)
+        return self.model_.sample_batches(int(n_samples), _generator(random_state))
+
+    def percentile(self, log_density: np.ndarray) -> np.ndarray:
+        """Return the share of training rows with a lower log-density, in percent.
+
+        Args:
+            log_density: from `score_samples`, ``(rows,)``.
+
+        Returns:
+            ``(rows,)``, each from 0 to 100.
+        """
+        check_is_fitted(self)
+        return self.model_.percentile(log_density)
+
+    def encode(self, X: Any, *, rows_from: int = 0) -> Encoded:
+        """Return rows as codes and real values, for `score_encoded`.
+
+        Args:
+            X: the table.
+            rows_from: number of the first row, for messages.
+
+        Raises:
+            DataError: the table does not fit the schema; column and row are named.
+        """
+        check_is_fitted(self)
+        return self.schema_.encode(X, rows_from=rows_from, on_unknown=self.on_unknown)
+
+    def score_encoded(self, encoded: Encoded, *, block: str = "all") -> np.ndarray:
+        """Return the log-density of encoded rows, ``(rows,)`` float64.
+
+        Args:
+            encoded: from `encode`.
+            block: "all" for the rows; "discrete" for the discrete block alone, 0 without one.
+        """
+        check_is_fitted(self)
+        check_choice("block", block, ("all", "discrete"))
+        if block == "discrete":
+            return self.model_.score_codes(encoded)
+        return self.model_.score_encoded(encoded)
+
+    def flows_only(self) -> "FlowDensity":
+        """Return the density with the flows alone for its continuous columns.
+
+        Raises:
+            ArgumentError: there is no flow among the members.
+        """
+        check_is_fitted(self)
+        flows = copy(self)
+        flows.model_ = self.model_.flows_only()
+        return flows
 
     def latent(self, X: Any) -> np.ndarray:
-        """Return what `flow_` makes of each row's continuous columns, ``(rows, columns)`` float64.
+        """Return the latents of the continuous columns under `flow_`, ``(rows, columns)`` float64.
 
-        Where the flow is right they are independent and standard normal. Missing values and point
-        masses are NaN.
+        They are independent and standard normal where the flow has the right density. Missing
+        values and point masses are NaN.
 
         Raises:
             ArgumentError: there is no flow inside.
         """
         check_is_fitted(self)
-        return self.model_.latent(table.checked(self, X, reset=False))
+        return self.model_.latent(validation.checked(self, X, reset=False))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Save to one ``.safetensors`` file, written whole or not at all.
@@ -186,11 +246,10 @@ class FlowDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "FlowDensity":
-        """Load what `save` saved. Nothing in the file is executed, unpickled or imported.
+        """Load a model that `save` has written. No code in the file is executed or imported.
 
         Raises:
-            ModelFileError: there is no such file, or it is of another kind or version, truncated
-                or altered.
+            ModelFileError: the file is missing, of another kind or version, truncated or altered.
         """
         model, options = model_file.read(path)
         try:
@@ -206,7 +265,7 @@ class FlowDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
 
     @property
     def schema_(self) -> Schema:
-        """What each column was taken to be."""
+        """The kind of each column."""
         return self.model_.schema
 
     @property
@@ -216,12 +275,17 @@ class FlowDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
 
     @property
     def flow_(self) -> Any:
-        """The flow of most weight inside."""
+        """The flow of largest weight."""
         return self.model_.flow
 
     @property
+    def curves_(self) -> list[list[float]]:
+        """Held-out scores of each flow in training, in nats of its standardised columns."""
+        return self.model_.curves
+
+    @property
     def run_(self) -> dict[str, Any]:
-        """How the model came about."""
+        """The record of the fit."""
         return self.model_.run
 
     def __sklearn_is_fitted__(self) -> bool:
@@ -247,15 +311,21 @@ class FlowDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
             self.model_ = model_file.of_bytes(state["model_"])
 
     def _options(self) -> dict[str, Any]:
-        """Return what a model file keeps of the estimator itself."""
+        """Return the part of a model file that is the estimator itself."""
         state, names = self.random_state, getattr(self, "feature_names_in_", None)
         return {
             "effort": self.effort,
             "store_rows": self.store_rows,
             "on_unknown": self.on_unknown,
             "max_seconds": self.max_seconds,
-            # A generator has moved on since: what it gave the fit stands in the run.
+            # A generator has advanced since the fit; `run_` has the seed.
             "random_state": int(state) if isinstance(state, int | np.integer) else None,
             "n_features_in_": self.n_features_in_,
             "feature_names_in_": None if names is None else [str(name) for name in names],
         }
+
+
+def _generator(random_state: int | np.random.RandomState | None) -> torch.Generator:
+    """Return a generator of the noise of samples."""
+    seed = int(check_random_state(random_state).randint(2**31 - 1))
+    return torch.Generator().manual_seed(seed)

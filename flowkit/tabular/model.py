@@ -1,8 +1,8 @@
-"""The density of a table's rows: a schema, a discrete block, and continuous columns given it."""
+"""Model of a table: a schema, a discrete block, and continuous columns given the block."""
 
 import platform
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -15,15 +15,16 @@ import flowkit
 from flowkit.errors import ArgumentError
 from flowkit.schema import Encoded, Schema
 from flowkit.schema.frames import length, rows
-from flowkit.tabular.continuous import FEWEST_ROWS, ContinuousDensity
+from flowkit.tabular.continuous import ContinuousDensity
+from flowkit.tabular.continuous.fitting import FEWEST_ROWS, fit_continuous
 from flowkit.tabular.discrete import DiscreteBlock
+from flowkit.tabular.settings import FitSettings
 
 # Rows that are scored or drawn at a time: enough to keep the processor busy, few enough that ten
 # million rows need no more memory than these.
 CHUNK = 65_536
 
-# Of the training rows' log-densities, so many quantiles are kept: what is asked of a new row is
-# its percentile among them.
+# Number of quantiles of the training rows' log-densities that are kept, for percentiles.
 _QUANTILES = 1_001
 
 
@@ -58,16 +59,16 @@ class TableModel:
         schema: Schema | Mapping[str, Any] | None,
         library: str,
         weights: np.ndarray | None,
-        effort: str,
-        store_rows: bool,
-        max_seconds: float | None,
-        seed: int,
-        progress: Callable[..., object] | None,
-        stop: Callable[[], bool] | None,
+        settings: FitSettings,
     ) -> "TableModel":
-        """Fit to the rows of a table; the arguments are those of `FlowDensity`.
+        """Fit to the rows of a table.
 
-        ``library`` is what samples are given back in.
+        Args:
+            table: the table.
+            schema: as of `FlowDensity`.
+            library: library of the tables that `sample` returns.
+            weights: weight of each row, ``(rows,)``; None for equal ones.
+            settings: effort, seed and the like.
         """
         start = time.perf_counter()
         if not isinstance(schema, Schema):
@@ -77,7 +78,7 @@ class TableModel:
         rounded = any(column.resolution for column in schema.columns)
         if rounded and (length(table) if weights is None else weights.sum()) >= FEWEST_ROWS:
             # Narrow laws must not gain by values that rounding has made the same.
-            spread = schema.encode(table, spread=np.random.default_rng(seed)).values
+            spread = schema.encode(table, spread=np.random.default_rng(settings.seed)).values
         if weights is not None:  # rows of no weight are not there
             kept = weights > 0
             encoded, weights, spread = encoded.take(kept), weights[kept], spread[kept]
@@ -85,21 +86,16 @@ class TableModel:
         context = None
         if schema.discrete:
             discrete = DiscreteBlock.fit(
-                encoded.codes, schema.discrete, weights, seed=seed, effort=effort
+                encoded.codes,
+                schema.discrete,
+                weights,
+                seed=settings.seed,
+                effort=settings.effort,
             )
             context = _context(discrete, encoded.codes)
         if schema.continuous:
-            continuous = ContinuousDensity.fit(
-                spread,
-                context,
-                weights,
-                circular=schema.circular,
-                effort=effort,
-                seed=seed,
-                store_rows=store_rows,
-                max_seconds=max_seconds,
-                progress=progress,
-                stop=stop,
+            continuous = fit_continuous(
+                spread, context, weights, circular=schema.circular, settings=settings
             )
         model = cls(schema, discrete, continuous, {}, np.empty(0))
         scores = model.score_encoded(encoded)
@@ -111,11 +107,11 @@ class TableModel:
         model.run = {
             "rows": length(table),
             "columns": len(schema.names),
-            "effort": effort,
-            "seed": seed,
-            "store_rows": store_rows,
-            "max_seconds": max_seconds,
-            "ended_early": stop is not None and stop(),
+            "effort": settings.effort,
+            "seed": settings.seed,
+            "store_rows": settings.store_rows,
+            "max_seconds": settings.max_seconds,
+            "ended_early": settings.stopped(),
             "seconds": round(time.perf_counter() - start, 3),
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
             "flowkit": flowkit.__version__,
@@ -134,16 +130,16 @@ class TableModel:
             parts.append(self.score_encoded(encoded))
         return np.concatenate(parts)
 
-    def sample(self, n: int, rng: np.random.Generator) -> Any:
+    def sample(self, n: int, generator: torch.Generator) -> Any:
         """Draw a table of ``n`` rows."""
-        codes, values = zip(*(self._draw(k, rng) for k in _sizes(n)), strict=True)
+        codes, values = zip(*(self._draw(k, generator) for k in _sizes(n)), strict=True)
         return self.schema.decode(np.concatenate(codes), np.concatenate(values))
 
-    def sample_chunks(self, n: int, rng: np.random.Generator) -> Iterator[Any]:
-        """Draw ``n`` rows as tables of at most `CHUNK` rows, one after the other."""
+    def sample_batches(self, n: int, generator: torch.Generator) -> Iterator[Any]:
+        """Draw the rows of `sample` as tables of at most `CHUNK` rows, one after the other."""
         drawn = 0
         for k in _sizes(n):
-            yield self.schema.decode(*self._draw(k, rng), rows_from=drawn)
+            yield self.schema.decode(*self._draw(k, generator), rows_from=drawn)
             drawn += k
 
     def percentile(self, log_density: np.ndarray) -> np.ndarray:
@@ -158,12 +154,17 @@ class TableModel:
         return [] if self.continuous is None else self.continuous.members
 
     @property
+    def curves(self) -> list[list[float]]:
+        """Held-out scores of each flow in training, in nats of its standardised columns."""
+        return [] if self.continuous is None else self.continuous.curves
+
+    @property
     def flow(self) -> Any:
         """The best flow inside, or None."""
         return None if self.continuous is None else self.continuous.flow
 
     def latent(self, table: Any) -> np.ndarray:
-        """Return what the best flow makes of the continuous columns, ``(rows, columns)``.
+        """Return the latents of the continuous columns under the best flow, ``(rows, columns)``.
 
         Raises:
             ArgumentError: there is no flow.
@@ -186,6 +187,12 @@ class TableModel:
         flows = None if self.continuous is None else self.continuous.flows_only()
         return TableModel(self.schema, self.discrete, flows, self.run, self.quantiles)
 
+    def score_codes(self, encoded: Encoded) -> np.ndarray:
+        """Return the log-probability of the discrete block, ``(rows,)``; 0 without one."""
+        if self.discrete is None:
+            return np.zeros(len(encoded.codes))
+        return self.discrete.log_prob(encoded.codes)
+
     def score_encoded(self, encoded: Encoded) -> np.ndarray:
         """Return the log-density of rows that the schema has encoded, ``(rows,)`` float64."""
         total = encoded.log_jacobian
@@ -197,20 +204,17 @@ class TableModel:
             total = total + self.continuous.log_prob(encoded.values, context)
         return total
 
-    def _draw(self, n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    def _draw(self, n: int, generator: torch.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Return codes and values of ``n`` rows."""
         codes = np.zeros((n, 0), dtype=np.int64)
         values = np.zeros((n, 0))
         context = None
         if self.discrete is not None:
-            codes = self.discrete.sample(n, rng)
+            codes = self.discrete.sample(n, generator)
             context = _context(self.discrete, codes)
         if self.continuous is not None:
-            present = np.ones((n, len(self.schema.continuous)), dtype=bool)
-            for j, flag in enumerate(self.schema.flag_of):
-                if flag is not None:
-                    present[:, j] = codes[:, flag] == 0
-            values = self.continuous.sample(present, context, rng)
+            present = self.schema.values_present(codes)
+            values = self.continuous.sample(present, context, generator)
         return codes, values
 
 

@@ -13,8 +13,9 @@ from torch import Tensor
 from flowkit._dtypes import at_least_float32
 from flowkit._noise import normal, uniform
 from flowkit.distributions import Likelihood
+from flowkit.distributions.logistic import log_logistic_mass
 from flowkit.errors import DataError
-from flowkit.schema import Encoded, Schema, moments
+from flowkit.schema import Encoded, Schema, Statistics, moments
 
 _LOG_2PI = math.log(2 * math.pi)
 # Log-scales of standardised columns: a column that repeats itself would be worth any density.
@@ -72,7 +73,7 @@ class TableLikelihood(Likelihood):
         self.seen = sum(states or 1 for states in self._states) + 2 * self._n_values
         self._ends = np.cumsum(sizes).tolist()
         codes, means = encoded.codes.astype(np.float64), []
-        codes[~self._present_codes(encoded.codes)] = np.nan
+        codes[~self._codes_present(encoded.codes)] = np.nan
         for name, values in (("codes", codes), ("values", encoded.values)):
             mean, scale = moments(values.astype(np.float64))
             means.append(mean)
@@ -122,7 +123,9 @@ class TableLikelihood(Likelihood):
                 parts.append(F.one_hot(code.long().clamp(max=states - 1), states).to(x.dtype))
             else:
                 standard = (code - self.codes_mean[j]) / self.codes_scale[j]
-                parts.append(torch.where(self._counted(codes, j), standard, 0.0).unsqueeze(-1))
+                parts.append(
+                    torch.where(self.schema.discrete[j].present(codes), standard, 0.0).unsqueeze(-1)
+                )
         standard = values / self.values_scale
         parts += [torch.where(present > 0, standard, 0.0), present]
         return torch.cat(parts, -1)
@@ -187,12 +190,12 @@ class TableLikelihood(Likelihood):
         self._refuse(x, ~x.isfinite(), "a finite number, within its column's bounds")
 
     def _rows(self, encoded: Encoded) -> Tensor:
-        present = ~np.isnan(encoded.values)
-        k = self._n_codes
+        middles = self._middles
+        offsets = encoded.standardised(Statistics(middles, np.ones(len(middles))))
+        present = np.concatenate([self._codes_present(encoded.codes), encoded.present], axis=1)
         parts = [
-            np.where(self._present_codes(encoded.codes), encoded.codes - self._middles[:k], 0.0),
-            np.where(present, encoded.values - self._middles[k:], 0.0),
-            present,
+            np.where(present, offsets, 0.0),
+            encoded.present,
             encoded.log_jacobian[:, None],
         ]
         rows = np.concatenate([part.astype(np.float64) for part in parts], axis=1)
@@ -224,12 +227,10 @@ class TableLikelihood(Likelihood):
         low, high = (v - half) * inverse, (v + half) * inverse
         # Not high - low, whose digits are lost where a column has millions of values.
         width = (2 * half * inverse).clamp(min=torch.finfo(low.dtype).tiny)
-        mass = F.logsigmoid(high) + F.logsigmoid(-low) + torch.log(-torch.expm1(-width))
-        if lower is not None:
-            mass = torch.where(code <= lower, F.logsigmoid(high), mass)
-        if upper is not None:
-            mass = torch.where(code >= upper, F.logsigmoid(-low), mass)
-        return torch.where(self._counted(codes, j), mass, 0.0)
+        at_lower = None if lower is None else code <= lower
+        at_upper = None if upper is None else code >= upper
+        mass = log_logistic_mass(low, high, width, at_lower, at_upper)
+        return torch.where(self.schema.discrete[j].present(codes), mass, 0.0)
 
     def _bounds(self, j: int) -> tuple[float | None, float | None]:
         """Return the bounds of an integer, soft ones too, as rows hold it."""
@@ -244,20 +245,10 @@ class TableLikelihood(Likelihood):
         code = code.round()
         return code if lower is None and upper is None else code.clamp(lower, upper)
 
-    def _present_codes(self, codes: np.ndarray) -> np.ndarray:
-        """Return which codes are there at all, ``(n, codes)``: flags and categories always."""
-        present = np.ones(codes.shape, dtype=bool)
-        for j, about in enumerate(self.schema.discrete):
-            if not self._states[j] and about.absent_if is not None:
-                present[:, j] = codes[:, about.absent_if] == 0
-        return present
-
-    def _counted(self, codes: Tensor, j: int) -> Tensor:
-        """Return whether an integer is there at all, by its flag."""
-        flag = self.schema.discrete[j].absent_if
-        if flag is None:
-            return torch.ones_like(codes[..., j], dtype=torch.bool)
-        return codes[..., flag] == 0
+    def _codes_present(self, codes: np.ndarray) -> np.ndarray:
+        """Return which codes have a value, ``(n, codes)``: flags and categories always."""
+        present = [column.present(codes) for column in self.schema.discrete]
+        return np.stack(present, axis=1) if present else np.ones(codes.shape, dtype=bool)
 
     def _joined(self, codes: list[Tensor], standard: Tensor) -> Tensor:
         values = standard * self.values_scale

@@ -1,15 +1,16 @@
-"""The flow of a table: each column a mixture that a network reads off the columns before it."""
+"""Flow member: each column a mixture with parameters computed from the preceding columns."""
 
 import math
 from collections.abc import Sequence
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from flowkit.distributions import Flow, StandardNormal
 from flowkit.nets import MADE
 from flowkit.nets.incremental import parameters_sweep
+from flowkit.tabular.continuous.members.base import FlowBasedMember
 from flowkit.transforms import Chain, GaussianMixture, MaskedAutoregressive
 from flowkit.transforms.conditioning import INPUT_LIMIT, condition
 
@@ -20,17 +21,17 @@ _BOUND = 7.0
 _WIDEST_ANGLE = 1.0
 
 
-class FlowMember(nn.Module):
-    """A masked autoregressive mixture flow (MADE-MoG) that takes missing entries and angles.
+class FlowMember(FlowBasedMember):
+    """A masked autoregressive mixture flow (MADE-MoG) for rows with absent entries and angles.
 
-    ``p(y) = prod_j sum_k w_jk N(y_j; m_jk, s_jk)``, with ``w, m, s`` read by a MADE off the columns
-    before j. As a transform it is `MaskedAutoregressive` with `GaussianMixture`, whose
-    log-likelihood is computed here without the detour through distribution functions.
+    ``p(y) = prod_j sum_k w_jk N(y_j; m_jk, s_jk)``. A MADE computes ``w, m, s`` from the columns
+    before j. As a transform it is `MaskedAutoregressive` with `GaussianMixture`; the log-density
+    is computed here directly, without distribution functions.
 
-    An absent entry is zero to the network (an absent angle the angle zero), is marked by a flag,
-    and has no factor: the density of the present ones is exact. An angle enters the network as
-    cosine and sine. Its components are wrapped normals, the first a uniform: so the two ends of
-    the circle meet.
+    The network receives 0 for an absent entry (angle 0 for an absent angle), and a flag. An absent
+    entry has no factor, so the density of the present ones is exact. An angle enters the network
+    as cosine and sine. Its components are wrapped normals, the first one uniform: the density is
+    continuous around the circle.
 
     Args:
         features: number of columns d.
@@ -38,7 +39,7 @@ class FlowMember(nn.Module):
         hidden: widths of the network.
         components: of each conditional.
         context_features: width of the context, 0 for none.
-        flags: whether the network is told which entries are absent.
+        flags: whether the network receives which entries are absent.
         circular: which columns are angles, ``(d,)``.
         residual: whether the network has residual blocks, one for each of ``hidden``.
 
@@ -78,7 +79,7 @@ class FlowMember(nn.Module):
         self.layer = MaskedAutoregressive(made, univariate)
 
     def config(self) -> dict[str, object]:
-        """Return the arguments that make it again."""
+        """Return the arguments of the constructor."""
         return {
             "features": self.features,
             "order": self.order,
@@ -92,9 +93,9 @@ class FlowMember(nn.Module):
 
     @property
     def flow(self) -> Flow | None:
-        """It as a `Flow`, sharing its tensors; None with circular columns, whose map has none.
+        """The member as a `Flow`, sharing its tensors; None with circular columns.
 
-        Its context is the member's, and behind it the flags of absent entries.
+        The flow's context is the member's, followed by the flags of absent entries.
         """
         if any(self.circular):
             return None
@@ -128,8 +129,8 @@ class FlowMember(nn.Module):
 
     def forward(self, x: Tensor, present: Tensor, context: Tensor | None) -> Tensor:
         """Return the log-density ``(n,)`` of entries ``x (n, d)``, zero where not ``present``."""
-        given = self.given(present, context, x.dtype)
-        params = condition(self.layer.made, self._inputs(x), given)
+        network_context = self.network_context(present, context, x.dtype)
+        params = condition(self.layer.made, self._inputs(x), network_context)
         log_density = self._column_log_density(x, params[..., : self.features, :])
         return torch.where(present, log_density, 0.0).sum(-1)
 
@@ -139,18 +140,18 @@ class FlowMember(nn.Module):
         log_prob: Tensor = self(y.nan_to_num(0.0), present, context)
         return log_prob
 
-    def sample(self, present: Tensor, context: Tensor | None, rng: np.random.Generator) -> Tensor:
+    def sample(self, present: Tensor, context: Tensor | None, generator: torch.Generator) -> Tensor:
         """Draw rows ``(n, d)``, NaN where not ``present``; each unit is evaluated once."""
         n, dtype = len(present), self._dtype()
         made = self.layer.made
         seen = torch.zeros(made.features, n, dtype=dtype)  # in the order of the MADE
         y = torch.zeros(n, self.features, dtype=dtype)
-        sweep = parameters_sweep(made, seen, self.given(present, context, dtype))
+        sweep = parameters_sweep(made, seen, self.network_context(present, context, dtype))
         for k, feature in enumerate(made.order):
             params = sweep.advance(k).T  # (n, P)
             if feature >= self.features:  # the sine of the angle before
                 continue
-            value = self._draw(feature, params, rng)
+            value = self._draw(feature, params, generator)
             y[:, feature] = value = torch.where(present[:, feature], value, 0.0)
             if self.circular[feature]:
                 seen[k], seen[k + 1] = value.cos(), value.sin()
@@ -158,26 +159,29 @@ class FlowMember(nn.Module):
                 seen[k] = value.clamp(-INPUT_LIMIT, INPUT_LIMIT)
         return y.masked_fill(~present, torch.nan)
 
-    def _draw(self, feature: int, params: Tensor, rng: np.random.Generator) -> Tensor:
+    def _draw(self, feature: int, params: Tensor, generator: torch.Generator) -> Tensor:
         """Draw a column ``(n,)`` from its conditionals' parameters ``(n, P)``."""
         n, dtype = len(params), params.dtype
         log_weights, means, log_scales = self._components(params)
         weights = log_weights.double().exp().cumsum(-1)
-        draw = torch.from_numpy(rng.random((n, 1))) * weights[:, -1:]
+        u = torch.rand(n, 1, dtype=torch.float64, generator=generator)
+        draw = u * weights[:, -1:]
         chosen = (draw > weights).sum(-1, keepdim=True).clamp(max=self.components - 1)
-        noise = torch.from_numpy(rng.standard_normal((n, 1))).to(dtype)
+        noise = torch.randn(n, 1, dtype=dtype, generator=generator)
         if self.circular[feature]:
             log_scales = log_scales.clamp(max=math.log(_WIDEST_ANGLE))
         value = means.gather(-1, chosen) + log_scales.gather(-1, chosen).exp() * noise
         value = value.squeeze(-1)
         if self.circular[feature]:
-            uniform = torch.from_numpy(rng.uniform(-math.pi, math.pi, n)).to(dtype)
+            uniform = (2 * torch.rand(n, dtype=dtype, generator=generator) - 1) * math.pi
             value = torch.where(chosen.squeeze(-1) == 0, uniform, value)
             value = torch.remainder(value + math.pi, 2 * math.pi) - math.pi
         return value
 
-    def given(self, present: Tensor, context: Tensor | None, dtype: torch.dtype) -> Tensor | None:
-        """Return what the network is told beside the columns, ``(n, c)``, or None."""
+    def network_context(
+        self, present: Tensor, context: Tensor | None, dtype: torch.dtype
+    ) -> Tensor | None:
+        """Return context and flags of absent entries, ``(n, c)``; None without either."""
         parts = [] if context is None or not self.context_features else [context.to(dtype)]
         if self.flags:
             parts.append((~present).to(dtype))

@@ -1,19 +1,20 @@
-"""A deep flow of a table: affine autoregressive layers, and a mixture one for their base."""
+"""Deep flow member: affine autoregressive layers over a mixture flow."""
 
 from collections.abc import Sequence
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from flowkit.distributions import Flow
 from flowkit.flows import maf
-from flowkit.tabular.autoregressive import FlowMember
+from flowkit.tabular.continuous.members.base import FlowBasedMember
+from flowkit.tabular.continuous.members.flow import FlowMember
 from flowkit.transforms import Chain
 
 
-class DeepMember(nn.Module):
-    """A MAF whose base is a `FlowMember`, over columns that are never absent and no angles.
+class DeepMember(FlowBasedMember):
+    """A MAF whose base is a `FlowMember`; no column may be absent or an angle.
 
     Args:
         features: number of columns d.
@@ -54,7 +55,7 @@ class DeepMember(nn.Module):
         )
 
     def config(self) -> dict[str, object]:
-        """Return the arguments that make it again."""
+        """Return the arguments of the constructor."""
         return {
             "features": self.features,
             "order": self.base.order,
@@ -67,7 +68,7 @@ class DeepMember(nn.Module):
 
     @property
     def flow(self) -> Flow | None:
-        """It as a `Flow`, sharing its tensors."""
+        """The member as a `Flow`, sharing its tensors."""
         last = self.base.flow
         return None if last is None else Flow(Chain(self.transform, last.transform), last.base)
 
@@ -82,7 +83,7 @@ class DeepMember(nn.Module):
         self.base.start(y, seed)
 
     def forward(self, x: Tensor, present: Tensor, context: Tensor | None) -> Tensor:
-        """Return the log-density ``(n,)`` of rows ``x (n, d)``, all of whose entries are there."""
+        """Return the log-density ``(n,)`` of rows ``x (n, d)``; all entries must be present."""
         z, logabsdet = self.transform(x, context if self.context_features else None)
         log_prob: Tensor = self.base(z, present, context) + logabsdet
         return log_prob
@@ -92,14 +93,16 @@ class DeepMember(nn.Module):
         log_prob: Tensor = self(y, torch.ones_like(y, dtype=torch.bool), context)
         return log_prob
 
-    def given(self, present: Tensor, context: Tensor | None, dtype: torch.dtype) -> Tensor | None:
-        """Return what the networks are told beside the columns, ``(n, c)``, or None."""
-        return self.base.given(present, context, dtype)
+    def network_context(
+        self, present: Tensor, context: Tensor | None, dtype: torch.dtype
+    ) -> Tensor | None:
+        """Return the context of the networks, ``(n, c)``, or None."""
+        return self.base.network_context(present, context, dtype)
 
-    def sample(self, present: Tensor, context: Tensor | None, rng: np.random.Generator) -> Tensor:
+    def sample(self, present: Tensor, context: Tensor | None, generator: torch.Generator) -> Tensor:
         """Draw rows ``(n, d)``, NaN where not ``present``."""
-        z = self.base.sample(torch.ones_like(present), context, rng)
-        given = context.to(z.dtype) if context is not None and self.context_features else None
-        y: Tensor = self.transform.inverse(z, given)[0]
+        z = self.base.sample(torch.ones_like(present), context, generator)
+        c = context.to(z.dtype) if context is not None and self.context_features else None
+        y: Tensor = self.transform.inverse(z, c)[0]
         drawn: Tensor = y.masked_fill(~present, torch.nan)
         return drawn

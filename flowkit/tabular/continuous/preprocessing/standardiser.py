@@ -1,4 +1,4 @@
-"""What rows go through before a member: each column by itself, then what others tell of it."""
+"""Standardiser: the map before a member. Marginals first, then a linear regression."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,16 +8,16 @@ import torch
 from torch import Tensor, nn
 
 from flowkit._checks import check_keys
-from flowkit.tabular.marginals import Marginals
-from flowkit.tabular.residuals import Residuals
+from flowkit.tabular.continuous.preprocessing.linear import Residuals
+from flowkit.tabular.continuous.preprocessing.marginals import Marginals
 
 
 class Standardiser(nn.Module):
-    """An invertible map of rows, given their context, to columns that a member finds easy.
+    """An invertible map of rows, given their context, to columns of about unit scale.
 
     Args:
-        marginals: the first step.
-        residuals: the second, if there is one.
+        marginals: the first step: each column by itself.
+        residuals: the second step: each column less a linear function of others; None for none.
     """
 
     def __init__(self, marginals: Marginals, residuals: Residuals | None = None) -> None:
@@ -25,7 +25,7 @@ class Standardiser(nn.Module):
         self.marginals, self.residuals = marginals, residuals
 
     def config(self) -> dict[str, Any]:
-        """Return what makes it again, but for the tensors."""
+        """Return everything but the tensors, ready for JSON."""
         return {
             "marginals": self.marginals.config(),
             "residuals": None if self.residuals is None else self.residuals.config(),
@@ -33,7 +33,7 @@ class Standardiser(nn.Module):
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "Standardiser":
-        """Make it again, with nothing fitted yet."""
+        """Return a map made from what `config` returned; its tensors are yet to be loaded."""
         check_keys("standardiser", config, ("marginals", "residuals"))
         options = config["residuals"]
         return cls(
@@ -54,9 +54,9 @@ class Standardiser(nn.Module):
             z if self.residuals is None else self.residuals.inverse(z, context)
         )
 
-    def images(self, values: np.ndarray, context: np.ndarray | None) -> np.ndarray:
-        """Return the images of rows as an array."""
-        given = None if context is None else torch.from_numpy(context).double()
+    def standardised(self, values: np.ndarray, context: np.ndarray | None) -> np.ndarray:
+        """Return the images of rows ``(n, d)`` as an array."""
+        c = None if context is None else torch.from_numpy(context).double()
         with torch.no_grad():
-            z: np.ndarray = self(torch.from_numpy(values), given)[0].numpy()
+            z: np.ndarray = self(torch.from_numpy(values), c)[0].numpy()
         return z

@@ -1,25 +1,26 @@
-"""A broad product of Student t laws: the member that no gross outlier surprises."""
+"""Student t member: a broad product density that keeps gross outliers possible."""
 
 import math
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from flowkit.tabular.marginals import location_and_scale
+from flowkit.schema.statistics import location_and_scale
+from flowkit.tabular.continuous.members.base import Member
 
 
-class BroadMember(nn.Module):
-    """Independent Student t laws with two degrees of freedom, uniform on circular columns.
+class StudentMember(Member):
+    """Independent Student t densities with two degrees of freedom; uniform on circular columns.
+
+    The member has no standardiser: a marginal map may send an outlier anywhere.
 
     Args:
         features: number of columns d.
         circular: which columns are angles, ``(d,)``.
-
-    It stands in the table's own units: a marginal map may send an outlier anywhere.
     """
 
-    kind = "broad"
+    kind = "broad"  # as model files have it
     loc: Tensor
     scale: Tensor
 
@@ -30,17 +31,17 @@ class BroadMember(nn.Module):
         self.register_buffer("scale", torch.ones(features, dtype=torch.float64))
 
     def config(self) -> dict[str, object]:
-        """Return the arguments that make it again."""
+        """Return the arguments of the constructor."""
         return {"features": self.features, "circular": self.circular}
 
     @classmethod
-    def fit(cls, y: np.ndarray, weights: np.ndarray, circular: np.ndarray) -> "BroadMember":
-        """Fit to rows ``(n, d)``, NaN where absent."""
+    def fit(cls, y: np.ndarray, weights: np.ndarray, circular: np.ndarray) -> "StudentMember":
+        """Fit to rows ``(n, d)``, NaN where absent, with weights ``(n,)``."""
         self = cls(y.shape[1], [bool(c) for c in circular])
         for j in range(y.shape[1]):
-            here = ~np.isnan(y[:, j])
-            if here.any() and not circular[j]:
-                loc, scale = location_and_scale(y[here, j], weights[here])
+            present = ~np.isnan(y[:, j])
+            if present.any() and not circular[j]:
+                loc, scale = location_and_scale(y[present, j], weights[present])
                 self.loc[j], self.scale[j] = loc, scale
         return self
 
@@ -57,11 +58,14 @@ class BroadMember(nn.Module):
         log_density = torch.where(circular, -math.log(2 * math.pi), log_density)
         return torch.where(y.isnan(), 0.0, log_density).sum(-1)
 
-    def sample(self, present: Tensor, context: Tensor | None, rng: np.random.Generator) -> Tensor:
+    def sample(self, present: Tensor, context: Tensor | None, generator: torch.Generator) -> Tensor:
         """Draw rows ``(n, d)``, NaN where not ``present``."""
         del context
         shape = (len(present), self.features)
-        t = torch.from_numpy(rng.standard_t(2, shape))
-        angle = torch.from_numpy(rng.uniform(-math.pi, math.pi, shape))
+        # A normal over the root of half a chi-squared with two degrees: an exponential.
+        normal = torch.randn(shape, dtype=torch.float64, generator=generator)
+        exponential = torch.empty(shape, dtype=torch.float64).exponential_(generator=generator)
+        t = normal / exponential.sqrt()
+        angle = torch.rand(shape, dtype=torch.float64, generator=generator) * 2 * math.pi - math.pi
         y = torch.where(torch.tensor(self.circular), angle, self.loc + self.scale * t)
         return y.masked_fill(~present, torch.nan)

@@ -1,4 +1,4 @@
-"""A monotone map of each column by itself: scale, skew and tails first, then the column's grid."""
+"""Marginal maps: each column by itself; scale, skew and tails first, then its rounding grid."""
 
 from functools import partial
 
@@ -7,8 +7,8 @@ import torch
 from scipy.optimize import minimize
 from torch import Tensor
 
-from flowkit.tabular.levels import Levels, find_levels
-from flowkit.tabular.weighted import weighted_quantiles
+from flowkit.schema.statistics import asinh_scaled, location_and_scale, weighted_quantiles
+from flowkit.tabular.continuous.preprocessing.grids import RoundingGrid, find_grid
 from flowkit.transforms import ElementwiseTransform
 
 # Knots of the quantiles that the shape of a column is fitted to.
@@ -16,10 +16,10 @@ _QUANTILES = 256
 
 
 class Marginals(ElementwiseTransform):
-    """Per column: ``t = asinh((x - center) / width)``, its grid ironed out, then standardised.
+    """Per column: ``t = asinh((x - center) / width)``, its rounding grid smoothed, standardised.
 
     The asinh is nearly linear for a large ``width`` and nearly a logarithm for a small one, so it
-    takes in skew and heavy tails. The second map is piecewise linear: see `levels`. Everything is
+    absorbs skew and heavy tails. The second map is piecewise linear: see `grids`. Everything is
     computed in float64, one column at a time; absent entries (NaN) stay absent.
 
     Args:
@@ -51,7 +51,7 @@ class Marginals(ElementwiseTransform):
             self.register_buffer(name, torch.full((features, knots), torch.inf).double())
 
     def config(self) -> dict[str, int]:
-        """Return the arguments that make it again."""
+        """Return the arguments of the constructor."""
         return {"features": self.features, "knots": self.knots}
 
     @classmethod
@@ -71,11 +71,11 @@ class Marginals(ElementwiseTransform):
             weights: their weights, positive.
             circular: which columns are angles, ``(d,)``.
             curved: whether to fit skew and tails; a straight line otherwise.
-            grids: whether to look for grids.
+            grids: whether to look for rounding grids.
         """
         d = values.shape[1]
         center, width, mean, scale = np.zeros(d), np.ones(d), np.zeros(d), np.ones(d)
-        found: list[Levels | None] = [None] * d
+        fitted_grids: list[RoundingGrid | None] = [None] * d
         bent = np.zeros(d, dtype=bool)
         for j in range(d):
             here = ~np.isnan(values[:, j])
@@ -91,15 +91,15 @@ class Marginals(ElementwiseTransform):
             if grids:
                 spread = max(float(np.sqrt(np.average((t - mean[j]) ** 2, weights=w))), 1e-12)
                 c, s, b = center[j], width[j], bent[j]
-                levels = find_levels(x, w, partial(_bend, center=c, width=s, curved=b), spread)
-                if levels is not None:
-                    found[j] = levels
-                    t = np.interp(t, levels.edges, levels.images) + _beyond(t, levels)
+                grid = find_grid(x, w, partial(_bend, center=c, width=s, curved=b), spread)
+                if grid is not None:
+                    fitted_grids[j] = grid
+                    t = np.interp(t, grid.edges, grid.images) + _beyond(t, grid)
             mean[j] = np.average(t, weights=w)
             spread = float(np.sqrt(np.average((t - mean[j]) ** 2, weights=w)))
             scale[j] = spread if spread > 1e-9 * (1 + abs(mean[j])) else 1.0
-        self = cls(d, max((len(f.edges) for f in found if f is not None), default=0))
-        for j, grid in enumerate(found):
+        self = cls(d, max((len(f.edges) for f in fitted_grids if f is not None), default=0))
+        for j, grid in enumerate(fitted_grids):
             if grid is not None:
                 self.edges[j, : len(grid.edges)] = torch.from_numpy(grid.edges)
                 self.images[j, : len(grid.edges)] = torch.from_numpy(grid.images)
@@ -116,7 +116,7 @@ class Marginals(ElementwiseTransform):
         bent = torch.where(u.abs() > 1e9, u.abs().log(), 0.5 * (u * u).log1p())
         log_slope = torch.where(self.curved, -bent, 0.0) - self.width.log()
         if self.knots:
-            t, piece = self._iron(t, self.edges, self.images)
+            t, piece = self._piecewise_linear(t, self.edges, self.images)
             log_slope = log_slope + piece.log()
         log_slope = log_slope - self.scale.log()
         return (t - self.mean) / self.scale, log_slope
@@ -130,11 +130,11 @@ class Marginals(ElementwiseTransform):
         """Map back without the log-derivative, which samples do not need."""
         t = z * self.scale + self.mean
         if self.knots:
-            t, _ = self._iron(t, self.images, self.edges)
+            t, _ = self._piecewise_linear(t, self.images, self.edges)
         u = torch.where(self.curved, torch.sinh(t.clamp(-700, 700)), t)
         return u * self.width + self.center
 
-    def _iron(self, t: Tensor, knots: Tensor, images: Tensor) -> tuple[Tensor, Tensor]:
+    def _piecewise_linear(self, t: Tensor, knots: Tensor, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return the piecewise linear map at ``t``, slope 1 beyond the ends, and its slope."""
         shape, t = t.shape, t.reshape(-1, self.features)
         count = knots.isfinite().sum(-1)  # (d,)
@@ -152,26 +152,13 @@ class Marginals(ElementwiseTransform):
         return moved.reshape(shape), torch.where(count > 1, slope, 1.0).reshape(shape)
 
 
-def location_and_scale(x: np.ndarray, w: np.ndarray) -> tuple[float, float]:
-    """Return a mean and a scale; those of the bulk where a few outliers rule the variance."""
-    mean = float(np.average(x, weights=w))
-    spread = float(np.sqrt(np.average((x - mean) ** 2, weights=w)))
-    low, middle, high = weighted_quantiles(x, w, np.array([0.05, 0.5, 0.95]))
-    bulk = float(high - low) / 3.29  # a normal's standard deviation
-    if bulk > 0 and spread > 3 * bulk:
-        return float(middle), bulk
-    return mean, spread if spread > 1e-12 * (1 + abs(mean)) else 1.0
-
-
 def _bend(x: np.ndarray, center: float, width: float, curved: bool) -> np.ndarray:
-    u = (x - center) / width
-    bent: np.ndarray = np.arcsinh(u) if curved else u
-    return bent
+    return asinh_scaled(x, center, width) if curved else (x - center) / width
 
 
-def _beyond(t: np.ndarray, levels: Levels) -> np.ndarray:
+def _beyond(t: np.ndarray, grid: RoundingGrid) -> np.ndarray:
     """Return how far each point lies beyond the ends, where `np.interp` is flat."""
-    beyond: np.ndarray = np.minimum(t - levels.edges[0], 0) + np.maximum(t - levels.edges[-1], 0)
+    beyond: np.ndarray = np.minimum(t - grid.edges[0], 0) + np.maximum(t - grid.edges[-1], 0)
     return beyond
 
 
@@ -194,11 +181,11 @@ def _johnson(x: np.ndarray, w: np.ndarray, middle: float, unit: float) -> tuple[
 
     starts = ((0.0, 4.0), (0.0, 0.0), (-1.0, 0.0), (1.0, 0.0), (-1.0, -2.0), (1.0, -2.0))
     best = min((np.array(s) for s in starts), key=loss)
-    found = minimize(
+    optimum = minimize(
         loss, best, method="Nelder-Mead", options={"maxiter": 150, "xatol": 1e-3, "fatol": 1e-4}
     ).x
-    # What does not pay for its two parameters stays straight.
-    if loss(found) > loss(np.array([0.0, 4.0])) - 0.003:
-        found = np.array([0.0, 4.0])
-    center, width = parts(found)
+    # A curve that does not pay for its two parameters is replaced by a line.
+    if loss(optimum) > loss(np.array([0.0, 4.0])) - 0.003:
+        optimum = np.array([0.0, 4.0])
+    center, width = parts(optimum)
     return middle + unit * center, unit * width

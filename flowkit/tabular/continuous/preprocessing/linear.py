@@ -1,7 +1,7 @@
-"""What is left of each column when a line through those before it, and the context, is taken off.
+"""Residuals of columns after linear regression on preceding columns and the context.
 
-Members start from here: what is linear need not be learned, noise blurs each column by what is its
-own, and a mixture, which knows no context by itself, moves with it.
+Linear dependence need not be learned by a member then. Noise in training is relative to the
+residual, and a mixture, which has no context of its own, depends on it through the regression.
 """
 
 from collections.abc import Sequence
@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 # Penalties that are tried, in rows; the leave-one-out score of each column chooses.
 _PENALTIES = 10.0 ** np.arange(-1, 5)
-# Of a column that the others tell, so much is its own at least: what rarely breaks the rule would
-# otherwise be without end.
+# Minimum scale of a column that the others determine almost exactly: rare exceptions would
+# otherwise be unboundedly far.
 _LEAST_SCALE = 0.05
 # Coefficients are well known from so many rows.
 _ROWS = 20_000
@@ -24,11 +24,11 @@ class Residuals(nn.Module):
     """``z_j = (y_j - a_j - sum_k B_jk y_k - sum_c C_jc context_c) / s_j``, k before j in an order.
 
     An absent entry counts as zero for the others, and stays absent. Angles stay as they are, and
-    tell nothing.
+    are no regressors.
 
     Args:
         features: number of columns d.
-        order: the order; empty where columns are taken off none but the context.
+        order: the order; empty for a regression on the context alone.
         context_features: width of the context.
     """
 
@@ -47,7 +47,7 @@ class Residuals(nn.Module):
         self.register_buffer("given", torch.zeros(features, context_features).double())
 
     def config(self) -> dict[str, Any]:
-        """Return the arguments that make it again."""
+        """Return the arguments of the constructor."""
         return {
             "features": self.features,
             "order": self.order,
@@ -70,7 +70,7 @@ class Residuals(nn.Module):
             context: ``(n, c)`` or None.
             weights: ``(n,)``, positive.
             circular: which columns are angles, ``(d,)``.
-            order: of the columns; empty to take off the context alone.
+            order: of the columns; empty for a regression on the context alone.
         """
         d = y.shape[1]
         c = 0 if context is None else context.shape[1]

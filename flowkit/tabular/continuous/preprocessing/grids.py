@@ -1,10 +1,10 @@
-"""Columns whose values fall on the levels of a grid: found by leave-one-out, and ironed out.
+"""Rounding grids: columns whose values lie on a grid, found by leave-one-out and smoothed.
 
-Rounded values, prices, repeated settings: even after noise of the rounding's width the density is
-a comb of narrow boxes. No smooth model resolves it, column for column, but a histogram on the grid
-does. ``r`` being the ratio of that histogram's density to the same density smoothed, the map
-``y(t) = ∫ r dt`` is piecewise linear, moves nothing far, and leaves ``y`` with the smooth density:
-the comb has gone into the log-derivative.
+Rounded values, prices and repeated settings have a density that is a comb of narrow boxes, even
+after noise of the rounding's width. A histogram on the grid resolves the comb; a smooth model does
+not. Let ``r`` be the ratio of the histogram's density to the same density smoothed. The map
+``y(t) = ∫ r dt`` is piecewise linear, stays close to the identity, and gives ``y`` the smooth
+density: the comb is in the log-derivative.
 """
 
 import math
@@ -23,7 +23,7 @@ _DISCOUNTS = (0.0, 0.5, 0.9)
 _LEAST_MEAN_GAIN, _LEAST_GAIN = 0.02, 25.0
 
 
-class Levels(NamedTuple):
+class RoundingGrid(NamedTuple):
     """Knots of the piecewise linear map: ``edges`` to ``images``, increasing both."""
 
     edges: np.ndarray
@@ -41,12 +41,12 @@ class _Cells(NamedTuple):
     own: np.ndarray  # each of its rows' own
 
 
-def find_levels(
+def find_grid(
     x: np.ndarray,
     w: np.ndarray,
     bend: Callable[[np.ndarray], np.ndarray],
     spread: float,
-) -> Levels | None:
+) -> RoundingGrid | None:
     """Return the map for a column, or None if there is no grid that pays.
 
     Grids are the decimal ones, cells ``[k g, (k + 1) g)`` or centred on ``k g``, with g no finer
@@ -85,7 +85,7 @@ def find_levels(
                     best = gain, cells, strength, discount
     if best is None or best[0] < max(_LEAST_MEAN_GAIN * total, _LEAST_GAIN):
         return None
-    return _levels(*best[1:], total=total, gain=best[0] / total)
+    return _grid(*best[1:], total=total, gain=best[0] / total)
 
 
 def _cells(
@@ -141,9 +141,9 @@ def _best_prior(cells: _Cells, total: float) -> tuple[float, float, float]:
     return best
 
 
-def _levels(
+def _grid(
     cells: _Cells, strength: float, discount: float, *, total: float, gain: float
-) -> Levels:
+) -> RoundingGrid:
     prior = strength + discount * len(cells.rows)
     background = prior / (total + prior)
     kept = cells.rows > 1.5
@@ -156,4 +156,4 @@ def _levels(
     edges = edges[0] + np.concatenate([[0.0], np.cumsum(widths)])
     images = edges[0] + np.concatenate([[0.0], np.cumsum(widths * slopes)])
     distinct = np.concatenate([[True], np.diff(edges) > 0])
-    return Levels(edges[distinct], images[distinct], gain)
+    return RoundingGrid(edges[distinct], images[distinct], gain)

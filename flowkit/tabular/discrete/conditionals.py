@@ -1,16 +1,20 @@
-"""Laws of one discrete column: of states, and of whole numbers."""
+"""Conditional distributions of one discrete column: of states, and of integers."""
 
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from flowkit.distributions.logistic import log_logistic_mass
 from flowkit.schema import Discrete
 from flowkit.schema.masses import sentinels
+from flowkit.schema.statistics import (
+    asinh_scaled,
+    median_and_quartiles,
+    weighted_quantiles,
+)
 from flowkit.schema.unseen import log_mass
-from flowkit.tabular.weighted import weighted_quantiles
 
 # Integers that get a probability of their own: the most frequent ones, each seen often enough.
 _TABLE = 64
@@ -166,17 +170,17 @@ class Integers(nn.Module):
         state = self._state(values)
         counts = np.bincount(state, rows, minlength=self.table + 1) + 0.5
         self.log_frequencies.copy_(torch.from_numpy(np.log(counts / counts.sum())))
-        low, middle, high = weighted_quantiles(values, rows, np.array([0.25, 0.5, 0.75]))
-        self.broad.copy_(torch.tensor([float(middle), max(float(high - low), 1.0)]))
+        middle, quartiles = median_and_quartiles(values, rows)
+        self.broad.copy_(torch.tensor([middle, max(quartiles, 1.0)]))
         if not self._all_seen:
             self.log_unseen.fill_(float(np.log(0.5 / (rows.sum() + 1))))
         rare = rows * (state == self.table)
         total = rare.sum() + 0.5
         # With the weight of the rare rows, or of the numbers where there are no such rows.
         weights = (rare + 0.5 / len(values)) * (1 + len(values) * 0.5 / total**2)
-        low, middle, high = weighted_quantiles(values, weights, np.array([0.25, 0.5, 0.75]))
+        middle, quartiles = median_and_quartiles(values, weights)
         # Around the middle; or, for counts of any order of magnitude, from the bound on.
-        places = [(float(middle), max(float(high - low), 1.0))]
+        places = [(middle, max(quartiles, 1.0))]
         if self._first is not None:
             places.append((float(self._first), 1.0))
         scores = []
@@ -193,7 +197,7 @@ class Integers(nn.Module):
         center, scale = place
         self.place.copy_(torch.tensor(place))
         log_weights, means, deviations = _normal_mixture(
-            np.arcsinh((codes - center) / scale), weights, 0.5 * self.step / scale
+            asinh_scaled(codes, center, scale), weights, 0.5 * self.step / scale
         )
         self.components[0] = torch.from_numpy(log_weights)
         self.components[1] = torch.from_numpy(means)
@@ -244,7 +248,7 @@ class Integers(nn.Module):
     def features(self, codes: np.ndarray) -> np.ndarray:
         """Return where a number lies, softly within bounds, and whether it is the commonest."""
         center, scale = self.place.tolist()
-        t = np.arcsinh((codes - center) / scale)
+        t = asinh_scaled(codes, center, scale)
         commonest = 0.0
         if self.table:
             commonest = self.values[int(self.log_frequencies[:-1].argmax())].item()
@@ -274,19 +278,14 @@ class Integers(nn.Module):
         half = 0.5 * self.step
         t_low, t_high = (torch.asinh((v + side - center) / scale) for side in (-half, half))
         low, high = ((t - mean) * (-log_scale).exp() for t in (t_low, t_high))
-        # log(s(b) - s(a)) = log s(b) + log s(-a) + log(1 - exp(a - b)), s the logistic function;
-        # at a bound the interval goes on to infinity.
-        # Far out the two ends of an interval are one in floating point: their distance is then
-        # that of the derivative.
-        gap = (high - low).clamp(min=1e-300)
-        inner = F.logsigmoid(high) + F.logsigmoid(-low) + torch.log(-torch.expm1(-gap))
+        # Far out the two ends of an interval are one in floating point.
+        width = (high - low).clamp(min=1e-300)
         first, last = self._first, self._last
-        if first is not None:
-            inner = torch.where(v <= first, F.logsigmoid(high), inner)
-        if last is not None:
-            inner = torch.where(v >= last, F.logsigmoid(-low), inner)
-            if first == last:
-                inner = torch.zeros_like(inner)
+        at_lower = None if first is None else v <= first
+        at_upper = None if last is None else v >= last
+        inner = log_logistic_mass(low, high, width, at_lower, at_upper)
+        if last is not None and first == last:
+            inner = torch.zeros_like(inner)
         total = (weight + inner).logsumexp(-1)
         outside = codes % self.step != 0
         if first is not None:

@@ -1,125 +1,16 @@
-"""A Gaussian mixture that takes weights, missing entries and angles; fitted by EM."""
+"""Expectation-maximisation of a Gaussian mixture with weights, absent entries and angles."""
 
 import math
 import warnings
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 _LOG_2PI = math.log(2 * math.pi)
 _MAX_CONCENTRATION = 500.0
 # Rows of patterns rarer than the commonest ones are left out of the fit, never out of the score.
 _PATTERNS = 24
-
-
-class MixtureMember(nn.Module):
-    """A mixture of full Gaussians; on circular columns each component is a product of von Mises.
-
-    Args:
-        features: number of columns d.
-        components: number of components K.
-        circular: which columns are angles, ``(d,)``.
-
-    Missing entries (NaN) are integrated out, exactly.
-    """
-
-    kind = "mixture"
-    log_weights: Tensor
-    means: Tensor
-    factors: Tensor
-    concentrations: Tensor
-
-    def __init__(self, features: int, components: int, circular: list[bool]) -> None:
-        super().__init__()
-        self.features, self.components, self.circular = features, components, list(circular)
-        self._line = [j for j in range(features) if not circular[j]]
-        self._angle = [j for j in range(features) if circular[j]]
-        p, k = len(self._line), components
-        zeros = torch.zeros(k, features, dtype=torch.float64)
-        self.register_buffer("log_weights", torch.full((k,), -math.log(k), dtype=torch.float64))
-        self.register_buffer("means", zeros)
-        # Lower triangular L with covariance L Lᵀ.
-        self.register_buffer("factors", torch.eye(p, dtype=torch.float64).repeat(k, 1, 1))
-        self.register_buffer("concentrations", zeros[:, : len(self._angle)].clone())
-
-    def config(self) -> dict[str, object]:
-        """Return the arguments that make it again."""
-        return {
-            "features": self.features,
-            "components": self.components,
-            "circular": self.circular,
-        }
-
-    @classmethod
-    def fit(
-        cls,
-        y: np.ndarray,
-        weights: np.ndarray,
-        components: int,
-        circular: np.ndarray,
-        *,
-        seed: int = 0,
-        steps: int = 100,
-    ) -> "MixtureMember":
-        """Fit to rows ``(n, d)``, NaN where absent, of columns of unit scale."""
-        self = cls(y.shape[1], components, [bool(c) for c in circular])
-        em = _EM(y, weights, self._line, self._angle, components, seed)
-        em.run(steps)
-        self.log_weights.copy_(torch.from_numpy(np.log(em.shares)))
-        self.means[:, self._line] = torch.from_numpy(em.means)
-        self.means[:, self._angle] = torch.from_numpy(em.directions)
-        self.factors.copy_(torch.linalg.cholesky(torch.from_numpy(em.covariances)))
-        self.concentrations.copy_(torch.from_numpy(em.concentrations))
-        return self
-
-    def log_prob(self, y: Tensor, context: Tensor | None = None) -> Tensor:
-        """Return the log-density of the present entries of each row, ``(n,)``."""
-        del context
-        result = y.new_empty(len(y))
-        for present, rows in patterns(~y.isnan()):
-            result[rows] = self._component_log_prob(y[rows], present).logsumexp(-1)
-        return result
-
-    def _component_log_prob(self, y: Tensor, present: Tensor) -> Tensor:
-        """Return log weight and density of each component, ``(n, K)``, one pattern of entries."""
-        total = self.log_weights.expand(len(y), -1)
-        line = [i for i, j in enumerate(self._line) if present[j]]
-        if line:
-            columns = [self._line[i] for i in line]
-            factors = _marginal_factors(self.factors, line)
-            offset = (y[:, columns] - self.means[:, None, columns]).mT  # (K, p, n)
-            z = torch.linalg.solve_triangular(factors, offset, upper=False)
-            log_det = factors.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-            constant = 0.5 * len(line) * _LOG_2PI + log_det
-            total = total + (-0.5 * (z * z).sum(1) - constant[:, None]).T
-        for i, j in enumerate(self._angle):
-            if present[j]:
-                kappa = self.concentrations[:, i]
-                # i0e is I0 without its exponential growth.
-                constant = _LOG_2PI + torch.special.i0e(kappa).log()
-                cosine = torch.cos(y[:, j, None] - self.means[:, j])
-                total = total + kappa * (cosine - 1) - constant
-        return total
-
-    def sample(self, present: Tensor, context: Tensor | None, rng: np.random.Generator) -> Tensor:
-        """Draw rows ``(n, d)``, NaN where not ``present``."""
-        del context
-        n = len(present)
-        shares = self.log_weights.exp().numpy()
-        chosen = torch.from_numpy(rng.choice(self.components, n, p=shares / shares.sum()))
-        y = torch.empty(n, self.features, dtype=torch.float64)
-        if self._line:
-            noise = torch.from_numpy(rng.standard_normal((n, len(self._line))))
-            for k in range(self.components):
-                rows = (chosen == k).nonzero().squeeze(-1)
-                moved = self.means[k, self._line] + noise[rows] @ self.factors[k].T
-                y[rows.unsqueeze(-1), torch.tensor(self._line)] = moved
-        for i, j in enumerate(self._angle):
-            kappa = self.concentrations[chosen, i].numpy()
-            angle = rng.vonmises(self.means[chosen, j].numpy(), kappa)
-            y[:, j] = torch.from_numpy(angle)
-        return y.masked_fill(~present, torch.nan)
 
 
 def patterns(present: Tensor) -> list[tuple[Tensor, Tensor]]:
@@ -132,20 +23,20 @@ def patterns(present: Tensor) -> list[tuple[Tensor, Tensor]]:
     return list(zip(unique, split, strict=True))
 
 
-def _marginal_factors(factors: Tensor, kept: list[int]) -> Tensor:
-    """Return the Cholesky factors of the covariance of some columns."""
-    if len(kept) == factors.shape[-1]:
-        return factors
-    rows = factors[:, kept]
-    marginal: Tensor = torch.linalg.cholesky(rows @ rows.mT)
-    return marginal
+class MixtureEM:
+    """EM of a Gaussian mixture, with covariances shrunk towards the one within components.
 
+    The shrinkage is a prior of ``p + 2`` rows: a component of few rows cannot collapse. After
+    `run`, the attributes `shares`, `means`, `covariances`, `directions` and `concentrations` are
+    the parameters of the K components.
 
-class _EM:
-    """Expectation-maximisation, with covariances shrunk towards what the components share.
-
-    The shrinkage is a prior of ``p + 2`` rows of covariance a tenth of the shared one in
-    volume-per-component terms: it keeps a component that holds few rows from collapsing.
+    Args:
+        y: rows ``(n, d)``, NaN where absent.
+        weights: ``(n,)``.
+        line: the columns that are not circular.
+        angle: the circular columns.
+        components: number of components K.
+        seed: random seed of the start.
     """
 
     def __init__(
@@ -172,12 +63,12 @@ class _EM:
         self.filled = np.where(np.isnan(self.x), centre, self.x)
         self.pooled = np.cov(self.filled.T, aweights=self.w, bias=True).reshape(p, p)
         self.pooled += 1e-6 * np.eye(p)
-        responsibilities = self._start(np.random.default_rng(seed))
+        posterior = self._start(np.random.default_rng(seed))
         self.covariances = np.repeat(self.pooled[None], components, 0)
         self.prior = self.pooled
         self._extra = np.zeros((components, p, p))
         self._imputed = np.repeat(self.filled[None], components, 0) if self._missing() else None
-        self._maximise(responsibilities)
+        self._maximise(posterior)
 
     def _missing(self) -> bool:
         return bool(np.isnan(self.x).any())
@@ -204,6 +95,7 @@ class _EM:
         return hard
 
     def run(self, steps: int) -> None:
+        """Take at most so many steps; end earlier where the log-likelihood has stopped rising."""
         last = -math.inf
         for _ in range(steps):
             log_joint = self._log_joint()
@@ -247,8 +139,8 @@ class _EM:
                     out[rows] += kappa * (cosine - 1) - _LOG_2PI - np.log(_i0e(kappa))
         return out
 
-    def _maximise(self, responsibilities: np.ndarray) -> None:
-        r = responsibilities * self.w[:, None]
+    def _maximise(self, posterior: np.ndarray) -> None:
+        r = posterior * self.w[:, None]
         p, n = len(self.line), self.w.sum()
         counts = r.sum(0)
         self.shares = (counts + 1.0) / (n + self.k)

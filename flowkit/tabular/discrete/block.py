@@ -1,4 +1,4 @@
-"""The discrete block of a table: flags, categories and integers, each given those before it."""
+"""Discrete block: flags, categories and integers, each given the columns before it."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
@@ -11,8 +11,8 @@ from flowkit._checks import check_keys
 from flowkit.errors import ArgumentError
 from flowkit.nets import MLP
 from flowkit.schema import Discrete
-from flowkit.tabular.laws import Law, describe, law_of, table_size
-from flowkit.tabular.stacking import stack
+from flowkit.tabular.continuous.stacking import stack
+from flowkit.tabular.discrete.conditionals import Law, describe, law_of, table_size
 from flowkit.training import fit
 
 # Below so many rows columns are taken as independent: there is too little to learn more from.
@@ -69,7 +69,7 @@ class DiscreteBlock(nn.Module):
         Without networks the columns are independent.
         """
         w = np.ones(len(codes)) if weights is None else weights
-        present = [_present(codes, column) for column in columns]
+        present = [column.present(codes) for column in columns]
         tables = [
             table_size(column, codes[p, j], w[p])
             for j, (column, p) in enumerate(zip(columns, present, strict=True))
@@ -89,17 +89,17 @@ class DiscreteBlock(nn.Module):
         parts = [self._log_prob(codes[i : i + _CHUNK]) for i in range(0, len(codes), _CHUNK)]
         return np.concatenate([np.zeros(0), *parts])
 
-    def sample(self, n: int, rng: np.random.Generator) -> np.ndarray:
+    def sample(self, n: int, generator: torch.Generator) -> np.ndarray:
         """Draw ``n`` rows of codes, one column after the other."""
-        parts = [self._sample(min(_CHUNK, n - i), rng) for i in range(0, n, _CHUNK)]
+        parts = [self._sample(min(_CHUNK, n - i), generator) for i in range(0, n, _CHUNK)]
         return np.concatenate([np.zeros((0, len(self.columns)), dtype=np.int64), *parts])
 
     def context(self, codes: np.ndarray) -> np.ndarray:
-        """Return what the continuous columns are told of the codes, ``(n, context_features)``."""
+        """Return features of codes ``(n, J)`` for the continuous part, ``(n, features)``."""
         return self._features(codes, len(self.columns))
 
     def config(self) -> dict[str, Any]:
-        """Return the arguments that make it again, ready for JSON."""
+        """Return the arguments of the constructor, ready for JSON."""
         return {
             "columns": [describe(column) for column in self.columns],
             "tables": list(self.tables),
@@ -108,7 +108,7 @@ class DiscreteBlock(nn.Module):
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "DiscreteBlock":
-        """Make it again, with nothing fitted yet.
+        """Return a block made from what `config` returned; its tensors are yet to be loaded.
 
         Raises:
             ArgumentError: the configuration describes none.
@@ -128,7 +128,7 @@ class DiscreteBlock(nn.Module):
         parts = [np.zeros((len(codes), 0))]
         for j, law in enumerate(self._laws()[:columns]):
             features = law.features(codes[:, j])
-            features[~_present(codes, self.columns[j])] = 0.0
+            features[~self.columns[j].present(codes)] = 0.0
             parts.append(features)
         return np.concatenate(parts, axis=1)
 
@@ -145,10 +145,7 @@ class DiscreteBlock(nn.Module):
             if net is None:
                 continue
             params = net(features[:, : net.in_features])
-            column = codes[:, j]
-            present = torch.ones(len(codes), dtype=torch.bool)
-            if self.columns[j].absent_if is not None:
-                present = codes[:, self.columns[j].absent_if] == 0
+            column, present = codes[:, j], self.columns[j].present(codes)
             found.append((law.log_prob(column, None), law.log_prob(column, params), present))
         return found
 
@@ -192,7 +189,7 @@ class DiscreteBlock(nn.Module):
         rows = torch.from_numpy(np.ascontiguousarray(codes))
         total = torch.zeros(len(rows), dtype=torch.float64)
         for j, law in enumerate(self._laws()):
-            present = torch.from_numpy(_present(codes, self.columns[j]))
+            present = self.columns[j].present(rows)
             score = law.log_prob(rows[:, j], None)
             net = self._network(j)
             if net is not None:
@@ -203,17 +200,17 @@ class DiscreteBlock(nn.Module):
         return total.numpy()
 
     @torch.no_grad()
-    def _sample(self, n: int, rng: np.random.Generator) -> np.ndarray:
+    def _sample(self, n: int, generator: torch.Generator) -> np.ndarray:
         codes = np.zeros((n, len(self.columns)), dtype=np.int64)
         features = np.zeros((n, 0))
         for j, law in enumerate(self._laws()):
-            uniform = rng.random((n, 4))
+            uniform = torch.rand(n, 4, dtype=torch.float64, generator=generator).numpy()
             drawn = law.sample(n, None, uniform)
             net = self._network(j)
             if net is not None:
                 moved = law.sample(n, net(torch.from_numpy(features)), uniform)
                 drawn = np.where(uniform[:, 3] < float(self.shares[j]), moved, drawn)
-            present = _present(codes, self.columns[j])
+            present = self.columns[j].present(codes)
             codes[:, j] = np.where(present, drawn, 0)
             own = law.features(codes[:, j])
             own[~present] = 0.0
@@ -235,11 +232,3 @@ class _Trainer(nn.Module):
         for _, moved, present in self._block[0]._scores(codes, features):
             total = total + torch.where(present, moved, 0.0)
         return total
-
-
-def _present(codes: np.ndarray, column: Discrete) -> np.ndarray:
-    """Return in which rows a column has a value at all."""
-    if column.absent_if is None:
-        return np.ones(len(codes), dtype=bool)
-    present: np.ndarray = codes[:, column.absent_if] == 0
-    return present

@@ -1,17 +1,19 @@
-"""A kernel density estimate: a member that keeps rows, for those who allow it."""
+"""Kernel density estimate: a member that stores rows, used only with ``store_rows=True``."""
 
 import math
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from flowkit.tabular.continuous.members.base import Member, von_mises
 
 _ROWS = 10_000
 _BANDWIDTHS = np.geomspace(0.02, 1.0, 14)
 _CHUNK = 512
 
 
-class KernelMember(nn.Module):
+class KernelMember(Member):
     """Gaussian kernels of one bandwidth around rows; on circular columns von Mises ones.
 
     Args:
@@ -19,8 +21,8 @@ class KernelMember(nn.Module):
         rows: number of rows kept.
         circular: which columns are angles, ``(d,)``.
 
-    Missing entries, of the kept rows too, are integrated out: a kernel without an entry says
-    nothing of that column, where it counts as uniform within three standard deviations.
+    Missing entries are integrated out. A kept row that lacks an entry counts as uniform in that
+    column: within three standard deviations, or around the circle.
     """
 
     kind = "kernel"
@@ -36,7 +38,7 @@ class KernelMember(nn.Module):
         self.register_buffer("bandwidth", torch.ones((), dtype=torch.float64))
 
     def config(self) -> dict[str, object]:
-        """Return the arguments that make it again."""
+        """Return the arguments of the constructor."""
         return {"features": self.features, "rows": self.rows, "circular": self.circular}
 
     @classmethod
@@ -86,19 +88,20 @@ class KernelMember(nn.Module):
             total = total + torch.where(y[:, j, None].isnan(), 0.0, term)
         return total.logsumexp(-1)
 
-    def sample(self, present: Tensor, context: Tensor | None, rng: np.random.Generator) -> Tensor:
+    def sample(self, present: Tensor, context: Tensor | None, generator: torch.Generator) -> Tensor:
         """Draw rows ``(n, d)``, NaN where not ``present``."""
         del context
-        shares = self.log_weights.exp().numpy()
-        chosen = self.centers[rng.choice(self.rows, len(present), p=shares / shares.sum())]
-        h = float(self.bandwidth)
-        noise = torch.from_numpy(rng.standard_normal(chosen.shape)) * h
-        angle = torch.from_numpy(rng.vonmises(0.0, h**-2, chosen.shape))
-        wide = torch.from_numpy(rng.uniform(-3, 3, chosen.shape))
-        circle = torch.from_numpy(rng.uniform(-math.pi, math.pi, chosen.shape))
+        n = len(present)
+        row = torch.multinomial(self.log_weights.exp(), n, replacement=True, generator=generator)
+        centers = self.centers[row]
+        normal = torch.randn(centers.shape, dtype=torch.float64, generator=generator)
+        angle = von_mises(torch.zeros_like(centers), self.bandwidth**-2, generator)
         circular = torch.tensor(self.circular)
-        moved = chosen + torch.where(circular, angle, noise)
-        wrapped = torch.remainder(moved + math.pi, 2 * math.pi) - math.pi
-        moved = torch.where(circular, wrapped, moved)
-        moved = torch.where(chosen.isnan(), torch.where(circular, circle, wide), moved)
-        return moved.masked_fill(~present, torch.nan)
+        y = centers + torch.where(circular, angle, self.bandwidth * normal)
+        wrapped = torch.remainder(y + math.pi, 2 * math.pi) - math.pi
+        y = torch.where(circular, wrapped, y)
+        # Of a kept row that lacks the entry: uniform.
+        reach = torch.where(circular, math.pi, 3.0)
+        uniform = torch.rand(centers.shape, dtype=torch.float64, generator=generator)
+        uniform = (2 * uniform - 1) * reach
+        return torch.where(centers.isnan(), uniform, y).masked_fill(~present, torch.nan)
