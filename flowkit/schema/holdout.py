@@ -1,4 +1,4 @@
-"""Which rows of a table a fit is to see, and by what to know the table again."""
+"""Holdout: a split of rows into fitted and held-out ones, and a fingerprint to repeat it."""
 
 import hashlib
 from typing import Any
@@ -16,7 +16,7 @@ def split_rows(n: int, holdout: float, seed: int) -> tuple[np.ndarray, np.ndarra
 
 
 def describe_split(rows: Encoded, holdout: float, seed: int) -> dict[str, Any]:
-    """Return what `split_again` needs, ready for JSON."""
+    """Return a description of a split for `split_again`, ready for JSON."""
     return {
         "holdout": holdout,
         "seed": seed,
@@ -26,14 +26,14 @@ def describe_split(rows: Encoded, holdout: float, seed: int) -> dict[str, Any]:
 
 
 def split_again(rows: Encoded, split: dict[str, Any]) -> tuple[np.ndarray, np.ndarray] | None:
-    """Return the split of a table if it is the one that was split, None for any other."""
+    """Return the split of a table; None if the table is not the one that was split."""
     if len(rows.codes) != split["rows"] or _fingerprint(rows) != split["sha256"]:
         return None
     return split_rows(split["rows"], split["holdout"], split["seed"])
 
 
 def _fingerprint(rows: Encoded) -> str:
-    """Return a hash of all values: the same for the same rows, whatever file they came in."""
+    """Return a hash of all values, which does not depend on the file format."""
     digest = hashlib.sha256(np.ascontiguousarray(rows.codes, dtype="<i8").tobytes())
     digest.update(np.ascontiguousarray(rows.values, dtype="<f8").tobytes())
     return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""Densities of tables: a table in, its density out, by scikit-learn's conventions."""
+"""Densities of tables, by scikit-learn's conventions."""
 
 from flowkit.tabular.estimator import FlowDensity
 

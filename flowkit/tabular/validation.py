@@ -1,4 +1,4 @@
-"""What scikit-learn asks of an estimator's input, for arrays and frames alike."""
+"""Validation of tables and weights by scikit-learn's conventions, for arrays and frames."""
 
 from typing import Any
 
@@ -12,20 +12,25 @@ from flowkit.schema.frames import length, names, opened_or_none
 
 
 def opened(X: Any) -> tuple[Any, str]:
-    """Return a table as an array or a frame, and its library; what is neither stays as it is."""
-    found = opened_or_none(X)
-    return (X, "numpy") if found is None else found
+    """Return a table as an array or a frame, and its library; other objects are unchanged."""
+    opened_table = opened_or_none(X)
+    return (X, "numpy") if opened_table is None else opened_table
 
 
 def checked(estimator: BaseEstimator, X: Any, *, reset: bool) -> Any:
-    """Return the table as an array or a frame, and check its columns or, at a fit, note them.
+    """Return the table as an array or a frame, its columns checked.
 
-    Values are left to the schema, which has the row of what is wrong.
+    Values are checked by the schema, whose errors name column and row.
+
+    Args:
+        estimator: the estimator.
+        X: the table.
+        reset: whether to record the columns, as in a fit, instead of comparing with them.
     """
-    found = opened_or_none(X)
-    if found is not None and not isinstance(found[0], np.ndarray):
-        X = found[0]
-        columns = names(X)  # are no two the same
+    opened_table = opened_or_none(X)
+    if opened_table is not None and not isinstance(opened_table[0], np.ndarray):
+        X = opened_table[0]
+        columns = names(X)  # raises if two are the same
         if reset:
             shown = _named(columns) if isinstance(X, Arrays) else X
             _check_n_features(estimator, shown, reset=True)
@@ -45,7 +50,7 @@ def checked(estimator: BaseEstimator, X: Any, *, reset: bool) -> Any:
 
 
 def _named(columns: list[str]) -> Any:
-    """Return a frame of these names, of a kind that scikit-learn knows."""
+    """Return an empty Arrow table of these names, which scikit-learn can read."""
     import pyarrow as pa
 
     return pa.table({name: pa.nulls(0) for name in columns})

@@ -1,4 +1,4 @@
-"""A member as it stands in a fitted density: with its map, its name and its scores."""
+"""Fitted member: a member with its standardiser, name and scores."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -12,10 +12,15 @@ from flowkit.errors import ArgumentError
 from flowkit.nets import MLP
 from flowkit.schema import Discrete
 from flowkit.tabular.continuous.stacking import stack
-from flowkit.tabular.discrete.conditionals import Law, describe, law_of, table_size
+from flowkit.tabular.discrete.conditionals import (
+    Conditional,
+    conditional_of,
+    describe,
+    table_size,
+)
 from flowkit.training import fit
 
-# Below so many rows columns are taken as independent: there is too little to learn more from.
+# With fewer rows, columns are taken as independent.
 _FEWEST_ROWS = 200
 _STEPS = {"fast": 600, "default": 1500, "best": 4000}
 _HIDDEN = (64, 64)
@@ -25,12 +30,13 @@ _CHUNK = 32_768
 class DiscreteBlock(nn.Module):
     """``p(codes) = Π p(code_j | codes before j)``, exactly normalised.
 
-    Each conditional is a mixture of the column's own frequencies and of a network that moves
-    them, weighed by held-out rows; so it never does much worse than independence.
+    Each conditional is a mixture of two: the column's frequencies alone, and with the outputs of
+    a network added. The weights are fitted to held-out rows, so the block is never much worse
+    than independent columns.
 
     Args:
-        columns: what the codes are.
-        tables: of each column, how many integers have a probability of their own.
+        columns: description of each code.
+        tables: number of integers with a probability of their own, for each column.
         networks: whether there are networks.
     """
 
@@ -39,15 +45,16 @@ class DiscreteBlock(nn.Module):
     def __init__(self, columns: Sequence[Discrete], tables: Sequence[int], networks: bool) -> None:
         super().__init__()
         self.columns, self.tables = tuple(columns), tuple(tables)
-        self.laws = nn.ModuleList(map(law_of, self.columns, self.tables))
-        widths = [law.width for law in self._laws()]
+        # The name stands in model files.
+        self.laws = nn.ModuleList(map(conditional_of, self.columns, self.tables))
+        widths = [conditional.width for conditional in self._conditionals()]
         self.context_features = sum(widths)
         before = [sum(widths[:j]) for j in range(len(widths))]
         self.networks = nn.ModuleDict()
-        for j, law in enumerate(self._laws()):
-            if networks and before[j] and law.parameters_per_row:
-                # In float64: what a row scores must not depend on its batch.
-                net = MLP(before[j], law.parameters_per_row, _HIDDEN).double()
+        for j, conditional in enumerate(self._conditionals()):
+            if networks and before[j] and conditional.parameters_per_row:
+                # In float64, so that the score of a row does not depend on its batch.
+                net = MLP(before[j], conditional.parameters_per_row, _HIDDEN).double()
                 net.zero_output_()
                 self.networks[str(j)] = net
         # Weight of the network in each column's conditional; the frequencies have the rest.
@@ -77,9 +84,9 @@ class DiscreteBlock(nn.Module):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self = cls(columns, tables, networks=networks and w.sum() >= _FEWEST_ROWS)
-        for j, law in enumerate(self._laws()):
+        for j, conditional in enumerate(self._conditionals()):
             if present[j].any():
-                law.fit(codes[present[j], j], w[present[j]])
+                conditional.fit(codes[present[j], j], w[present[j]])
         if len(self.networks):
             self._train(codes, weights, seed, _STEPS[effort])
         return self.eval()
@@ -120,34 +127,36 @@ class DiscreteBlock(nn.Module):
         except (TypeError, ValueError) as error:
             raise ArgumentError("discrete", "a discrete block", str(error)) from error
 
-    def _laws(self) -> list[Law]:
-        return cast(list[Law], [*self.laws])
+    def _conditionals(self) -> list[Conditional]:
+        return cast(list[Conditional], [*self.laws])
 
     def _features(self, codes: np.ndarray, columns: int) -> np.ndarray:
         """Return the features of the first columns of the codes."""
         parts = [np.zeros((len(codes), 0))]
-        for j, law in enumerate(self._laws()[:columns]):
-            features = law.features(codes[:, j])
+        for j, conditional in enumerate(self._conditionals()[:columns]):
+            features = conditional.features(codes[:, j])
             features[~self.columns[j].present(codes)] = 0.0
             parts.append(features)
         return np.concatenate(parts, axis=1)
 
     def _network(self, j: int) -> MLP | None:
-        """Return the network of a column, which sees the features of the columns before it."""
-        found = [net for key, net in self.networks.items() if key == str(j)]
-        return cast(MLP, found[0]) if found else None
+        """Return the network of a column; its inputs are the features of the columns before."""
+        networks = [net for key, net in self.networks.items() if key == str(j)]
+        return cast(MLP, networks[0]) if networks else None
 
     def _scores(self, codes: Tensor, features: Tensor) -> list[tuple[Tensor, Tensor, Tensor]]:
         """Return, of each column with a network, the score by frequencies, by it, and presence."""
-        found = []
-        for j, law in enumerate(self._laws()):
+        scores = []
+        for j, conditional in enumerate(self._conditionals()):
             net = self._network(j)
             if net is None:
                 continue
             params = net(features[:, : net.in_features])
             column, present = codes[:, j], self.columns[j].present(codes)
-            found.append((law.log_prob(column, None), law.log_prob(column, params), present))
-        return found
+            scores.append(
+                (conditional.log_prob(column, None), conditional.log_prob(column, params), present)
+            )
+        return scores
 
     def _train(self, codes: np.ndarray, weights: np.ndarray | None, seed: int, steps: int) -> None:
         features = torch.from_numpy(self.context(codes))
@@ -177,8 +186,8 @@ class DiscreteBlock(nn.Module):
         self.requires_grad_(False)
         with torch.no_grad():
             scores = self._scores(*rows[1][:2])
-        for j, (plain, moved, present) in zip(self.networks, scores, strict=True):
-            both = torch.stack([plain, moved], dim=1)[present].numpy()
+        for j, (plain, network, present) in zip(self.networks, scores, strict=True):
+            both = torch.stack([plain, network], dim=1)[present].numpy()
             if len(both):
                 share = stack(both, w[held_out][present.numpy()])[1]
                 self.shares[int(j)] = float(share)
@@ -188,14 +197,14 @@ class DiscreteBlock(nn.Module):
         features = torch.from_numpy(self.context(codes))
         rows = torch.from_numpy(np.ascontiguousarray(codes))
         total = torch.zeros(len(rows), dtype=torch.float64)
-        for j, law in enumerate(self._laws()):
+        for j, conditional in enumerate(self._conditionals()):
             present = self.columns[j].present(rows)
-            score = law.log_prob(rows[:, j], None)
+            score = conditional.log_prob(rows[:, j], None)
             net = self._network(j)
             if net is not None:
-                moved = law.log_prob(rows[:, j], net(features[:, : net.in_features]))
+                with_network = conditional.log_prob(rows[:, j], net(features[:, : net.in_features]))
                 share = self.shares[j]
-                score = torch.logaddexp(score + torch.log1p(-share), moved + share.log())
+                score = torch.logaddexp(score + torch.log1p(-share), with_network + share.log())
             total += torch.where(present, score, 0.0)
         return total.numpy()
 
@@ -203,23 +212,23 @@ class DiscreteBlock(nn.Module):
     def _sample(self, n: int, generator: torch.Generator) -> np.ndarray:
         codes = np.zeros((n, len(self.columns)), dtype=np.int64)
         features = np.zeros((n, 0))
-        for j, law in enumerate(self._laws()):
+        for j, conditional in enumerate(self._conditionals()):
             uniform = torch.rand(n, 4, dtype=torch.float64, generator=generator).numpy()
-            drawn = law.sample(n, None, uniform)
+            drawn = conditional.sample(n, None, uniform)
             net = self._network(j)
             if net is not None:
-                moved = law.sample(n, net(torch.from_numpy(features)), uniform)
-                drawn = np.where(uniform[:, 3] < float(self.shares[j]), moved, drawn)
+                with_network = conditional.sample(n, net(torch.from_numpy(features)), uniform)
+                drawn = np.where(uniform[:, 3] < float(self.shares[j]), with_network, drawn)
             present = self.columns[j].present(codes)
             codes[:, j] = np.where(present, drawn, 0)
-            own = law.features(codes[:, j])
-            own[~present] = 0.0
-            features = np.concatenate([features, own], axis=1)
+            new = conditional.features(codes[:, j])
+            new[~present] = 0.0
+            features = np.concatenate([features, new], axis=1)
         return codes
 
 
 class _Trainer(nn.Module):
-    """The networks of a block, as `flowkit.training.fit` wants a model."""
+    """The networks of a block, as a model for `flowkit.training.fit`."""
 
     def __init__(self, block: DiscreteBlock) -> None:
         super().__init__()
@@ -229,6 +238,6 @@ class _Trainer(nn.Module):
     def log_prob(self, codes: Tensor, features: Tensor) -> Tensor:
         """Return the score of each row but for columns without a network."""
         total = torch.zeros(len(codes), dtype=torch.float64)
-        for _, moved, present in self._block[0]._scores(codes, features):
-            total = total + torch.where(present, moved, 0.0)
+        for _, score, present in self._block[0]._scores(codes, features):
+            total = total + torch.where(present, score, 0.0)
         return total

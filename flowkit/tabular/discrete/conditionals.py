@@ -16,7 +16,7 @@ from flowkit.schema.statistics import (
 )
 from flowkit.schema.unseen import log_mass
 
-# Integers that get a probability of their own: the most frequent ones, each seen often enough.
+# Integers with a probability of their own: the most frequent ones, each seen often enough.
 _TABLE = 64
 _TABLE_ROWS = 5.0
 # Where numbers have so many rows in the mean, those that repeat are enough.
@@ -27,15 +27,15 @@ MOST_STATES = 256
 _FARTHEST = 2**53
 
 
-class States(nn.Module):
-    """The law of a flag or a category: frequencies, moved by what a network says.
+class StateConditional(nn.Module):
+    """Conditional of a flag or a category: log-frequencies, plus the outputs of a network.
+
+    Frequencies are smoothed by half a row for each state. Unseen categories have the mass of the
+    categories seen once (Good and Turing), at least half a row.
 
     Args:
         size: number of known states S.
-        unseen: whether code S, for what the fit has not seen, has a mass of its own.
-
-    Frequencies are smoothed by half a row for each state. The mass of the unseen is that of
-    categories seen once (Good and Turing), at least half a row.
+        unseen: whether code S, for unseen categories, has a mass.
     """
 
     log_frequencies: Tensor
@@ -44,7 +44,7 @@ class States(nn.Module):
     def __init__(self, size: int, unseen: bool) -> None:
         super().__init__()
         self.size, self.unseen = size, unseen
-        # Parameters that a network gives: none if there is nothing to say, or too much.
+        # Number of network outputs: none for a single state, or for too many.
         self.parameters_per_row = size if 1 < size <= MOST_STATES else 0
         self.register_buffer("log_frequencies", torch.zeros(size, dtype=torch.float64))
         self.register_buffer("log_unseen", torch.zeros((), dtype=torch.float64))
@@ -58,7 +58,7 @@ class States(nn.Module):
         self.log_frequencies.copy_(torch.from_numpy(np.log(smoothed / smoothed.sum())))
         once = counts[(counts > 0) & (counts <= 1)].sum()
         mass = max(once, 0.5) / (total + 1) if self.unseen else 0.0
-        # At most half: a column of names is no reason to expect nothing but new ones.
+        # At most half, even for a column of names that all differ.
         self.log_unseen.copy_(torch.tensor(np.log(min(mass, 0.5)) if mass else -np.inf))
 
     def log_prob(self, codes: Tensor, params: Tensor | None) -> Tensor:
@@ -66,11 +66,11 @@ class States(nn.Module):
         known = torch.log1p(-self.log_unseen.exp())
         at = codes.clamp(max=self.size - 1)
         if params is None:
-            found = self.log_frequencies[at]
+            log_p = self.log_frequencies[at]
         else:
             logits = self.log_frequencies + params.double()
-            found = logits.log_softmax(-1).gather(-1, at[:, None]).squeeze(-1)
-        return torch.where(codes < self.size, found + known, self.log_unseen)
+            log_p = logits.log_softmax(-1).gather(-1, at[:, None]).squeeze(-1)
+        return torch.where(codes < self.size, log_p + known, self.log_unseen)
 
     def sample(self, n: int, params: Tensor | None, uniform: np.ndarray) -> np.ndarray:
         """Draw ``n`` known states by inversion; ``uniform`` is ``(n, 3)`` or wider."""
@@ -86,7 +86,7 @@ class States(nn.Module):
 
     @property
     def width(self) -> int:
-        """Number of features that tell other columns of a code."""
+        """Number of features that other columns are given of a code."""
         return min(self.size, 16) if self.size > 1 else 0
 
     def features(self, codes: np.ndarray) -> np.ndarray:
@@ -97,15 +97,15 @@ class States(nn.Module):
         return result
 
 
-class Integers(nn.Module):
-    """The law of whole numbers: a table of the frequent ones, and a smooth law of them all.
+class IntegerConditional(nn.Module):
+    """Conditional of integers: a table of the frequent ones, and a smooth distribution of all.
 
     ``p(v) = (1 - u) (p(state of v) + p(other) L(v)) + u q(v)``, where the states are the table's
-    numbers. L is a mixture of logistic laws of ``asinh((v - center) / scale)``, of which each
-    multiple of the step takes the difference of the distribution function half a step to both
-    sides; what lies beyond a bound falls to it. Numbers of a kind that the fit has not seen, below
-    the soft bound or no multiple of the step, have the broad law q and ``u = 0.5 / (n + 1)``, half
-    of one of the n rows. They are scored, and never drawn.
+    numbers. L is a mixture of logistic distributions of ``asinh((v - center) / scale)``,
+    discretised: a multiple of the step has the mass within half a step, and a bound has the mass
+    beyond it. Integers below the soft bound, or off the step, are unlike all fitted ones. Their
+    distribution is the broad q with ``u = 0.5 / (n + 1)``, half of one of the n rows. Such
+    integers are scored, and never drawn.
 
     Args:
         lower: least allowed number, None for none.
@@ -149,7 +149,7 @@ class Integers(nn.Module):
 
     @staticmethod
     def table_of(codes: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        """Return the numbers that get a probability of their own."""
+        """Return the numbers that have a probability of their own."""
         values, counts = _counted(codes, weights)
         dense = counts.sum() >= _DENSE_ROWS * len(values)
         frequent = np.flatnonzero(counts >= (_DENSE_TABLE_ROWS if dense else _TABLE_ROWS))
@@ -158,11 +158,11 @@ class Integers(nn.Module):
         return np.union1d(most, np.array(far, dtype=values.dtype))
 
     def fit(self, codes: np.ndarray, weights: np.ndarray) -> None:
-        """Count, and place the smooth law.
+        """Count, and fit the smooth distribution.
 
-        It is fitted to the numbers outside of the table, each row counted, and to all numbers,
-        each counted once and half a row in all. So a few rare rows have their share, and without
-        any the law is as wide as the numbers are.
+        The smooth distribution is fitted to the rows outside of the table, and to all distinct
+        numbers with a total weight of half a row. So rare rows count in full; without rare rows
+        the distribution is as wide as the numbers are.
         """
         table = self.table_of(codes, weights)
         self.values.copy_(torch.from_numpy(table))
@@ -187,13 +187,13 @@ class Integers(nn.Module):
         inside = torch.from_numpy(values)
         for place in places:
             self._place_at(place, values, weights)
-            score = self._smooth(inside, self._moved(None)[1]).numpy()
+            score = self._smooth(inside, self._adjusted(None)[1]).numpy()
             seen = score > -np.inf  # all but the table's outliers
             scores.append(float(np.average(score[seen], weights=weights[seen])))
         self._place_at(places[int(np.argmax(scores))], values, weights)
 
     def _place_at(self, place: tuple[float, float], codes: np.ndarray, weights: np.ndarray) -> None:
-        """Fit the smooth law to numbers, seen from one place."""
+        """Fit the smooth distribution to numbers, centred and scaled by ``place``."""
         center, scale = place
         self.place.copy_(torch.tensor(place))
         log_weights, means, deviations = _normal_mixture(
@@ -201,13 +201,13 @@ class Integers(nn.Module):
         )
         self.components[0] = torch.from_numpy(log_weights)
         self.components[1] = torch.from_numpy(means)
-        # Of a logistic law with that deviation.
+        # Scale of a logistic distribution with that standard deviation.
         self.components[2] = torch.from_numpy(np.log(deviations * np.sqrt(3) / np.pi))
 
     def log_prob(self, codes: Tensor, params: Tensor | None) -> Tensor:
         """Return the log-probability of numbers ``(n,)``; ``params`` is ``(n, P)`` or None."""
         state = torch.from_numpy(self._state(codes.numpy()))
-        logits, components = self._moved(params)
+        logits, components = self._adjusted(params)
         shares = logits.log_softmax(-1).expand(len(codes), -1)
         of_state = shares.gather(-1, state[:, None]).squeeze(-1)
         smooth = shares[:, -1] + self._smooth(codes, components)
@@ -222,7 +222,7 @@ class Integers(nn.Module):
 
     def sample(self, n: int, params: Tensor | None, uniform: np.ndarray) -> np.ndarray:
         """Draw ``n`` numbers by inversion; ``uniform`` is ``(n, 3)``."""
-        logits, components = self._moved(params)
+        logits, components = self._adjusted(params)
         state = _invert(logits.softmax(-1).expand(n, -1).numpy(), uniform[:, 0])
         weight, mean, log_scale = (part.expand(n, -1).numpy() for part in components)
         which = _invert(np.exp(weight), uniform[:, 1])[:, None]
@@ -242,11 +242,11 @@ class Integers(nn.Module):
 
     @property
     def width(self) -> int:
-        """Number of features that tell other columns of a number."""
+        """Number of features that other columns are given of a number."""
         return 2
 
     def features(self, codes: np.ndarray) -> np.ndarray:
-        """Return where a number lies, softly within bounds, and whether it is the commonest."""
+        """Return the scaled number, and whether the number is the most frequent one."""
         center, scale = self.place.tolist()
         t = asinh_scaled(codes, center, scale)
         commonest = 0.0
@@ -261,7 +261,7 @@ class Integers(nn.Module):
         at = np.searchsorted(values, codes).clip(max=len(values) - 1)
         return np.where(values[at] == codes, at, self.table)
 
-    def _moved(self, params: Tensor | None) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
+    def _adjusted(self, params: Tensor | None) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
         """Return the logits of the states, and log-weights, means, log-scales of the components."""
         logits, (weight, mean, log_scale) = self.log_frequencies, self.components
         if params is not None:
@@ -301,10 +301,12 @@ def _counted(codes: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.nda
     return values, np.bincount(index, weights)
 
 
-def _without_unseen(law: Integers, state: dict[str, Any], prefix: str, *_: Any) -> None:
-    """Add what files of before soft bounds and steps lack: all that is allowed is as seen."""
+def _without_unseen(
+    conditional: IntegerConditional, state: dict[str, Any], prefix: str, *_: Any
+) -> None:
+    """Add the tensors that older files lack: no integer counts as unseen."""
     for name in ("log_unseen", "broad"):
-        state.setdefault(f"{prefix}{name}", getattr(law, name))
+        state.setdefault(f"{prefix}{name}", getattr(conditional, name))
 
 
 def _normal_mixture(
@@ -337,19 +339,19 @@ def _invert(shares: np.ndarray, uniform: np.ndarray) -> np.ndarray:
     return index
 
 
-Law = States | Integers
+Conditional = StateConditional | IntegerConditional
 
 
-def law_of(column: Discrete, table: int) -> Law:
-    """Return the law of a column, not yet fitted; ``table`` is the size of an integer's table."""
+def conditional_of(column: Discrete, table: int) -> Conditional:
+    """Return an unfitted conditional of a column; ``table`` is the size of an integer's table."""
     if column.kind == "integer":
-        return Integers(column.lower, column.upper, table, column.soft_lower, column.step)
-    return States(column.size, unseen=column.kind == "categorical")
+        return IntegerConditional(column.lower, column.upper, table, column.soft_lower, column.step)
+    return StateConditional(column.size, unseen=column.kind == "categorical")
 
 
 def table_size(column: Discrete, codes: np.ndarray, weights: np.ndarray) -> int:
-    """Return how many integers of a column get a probability of their own."""
-    return len(Integers.table_of(codes, weights)) if column.kind == "integer" else 0
+    """Return the number of integers of a column that have a probability of their own."""
+    return len(IntegerConditional.table_of(codes, weights)) if column.kind == "integer" else 0
 
 
 def describe(column: Discrete) -> dict[str, Any]:
