@@ -22,9 +22,9 @@ from flowkit.tabular.continuous.members import (
 from flowkit.tabular.continuous.plan import plan
 from flowkit.tabular.continuous.preprocessing import Marginals, Residuals
 from flowkit.tabular.continuous.rows import Rows
-from flowkit.tabular.continuous.stacking import stack
 from flowkit.tabular.continuous.training import _noise_factor
 from flowkit.tabular.settings import FitSettings
+from flowkit.tabular.stacking import stack
 from flowkit.training import History
 
 RNG = np.random.default_rng(0)

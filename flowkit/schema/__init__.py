@@ -1,4 +1,4 @@
-"""What the columns of a table are, and how its rows turn into codes and real values, and back."""
+"""Schemas of tables: the kind of each column, and rows as codes and real values."""
 
 from flowkit.schema.columns import KINDS, Column
 from flowkit.schema.document import read_schema, write_schema

@@ -1,4 +1,4 @@
-"""Values of one column as numbers on the whole line, or as codes; and back."""
+"""Encoding of one column: values as numbers on the whole line, or as codes, and back."""
 
 import math
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ from flowkit.schema.steps import rounded
 if TYPE_CHECKING:
     from flowkit.transforms import ElementwiseTransform
 
-# What a real column can be of; of times of day and durations, the seconds.
+# Families of series that can be a real column; times of day and durations in seconds.
 _NUMBERS = ("float", "integer", "boolean", "clock", "duration")
 
 
@@ -35,20 +35,20 @@ def check_finite(series: Series, rows_from: int) -> None:
 
 
 def categories(column: Column, series: Series, on_unknown: str, rows_from: int) -> np.ndarray:
-    """Return the code of each value: its place among the categories.
+    """Return the code of each value: its index among the categories.
 
-    Missing is the category after these; what is unseen has the code after them all.
+    Missing values have the next code, and unseen ones the code after that.
     """
     known = column.categories
     if known and not isinstance(known[0], str) and series.family != "text":
-        own = np.array(known, dtype=np.float64)
-        given: np.ndarray = series.values.astype(np.float64)
+        keys = np.array(known, dtype=np.float64)
+        values: np.ndarray = series.values.astype(np.float64)
     else:
-        own, given = np.array([str(k) for k in known]), series.values.astype(str)
-    order = np.argsort(own)
-    place = np.searchsorted(own[order], given).clip(max=len(own) - 1)
+        keys, values = np.array([str(k) for k in known]), series.values.astype(str)
+    order = np.argsort(keys)
+    place = np.searchsorted(keys[order], values).clip(max=len(keys) - 1)
     code = order[place]
-    unseen = (own[code] != given) & ~series.missing
+    unseen = (keys[code] != values) & ~series.missing
     if unseen.any() and on_unknown == "raise":
         i = int(np.flatnonzero(unseen)[0])
         where = f"column {column.name!r}, row {rows_from + i}"
@@ -94,21 +94,21 @@ def running(column: Column, rows_from: int, n: int) -> np.ndarray:
 
 
 def levels(column: Column, series: Series, rows_from: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the code of each number, its place among the levels, and a log-density.
+    """Return the code of each number, its index among the levels, and a log-density.
 
-    Missing is the code after these; a number that is at no level has the code after them all. The
-    log-density is that of such a number among all of them, 0 for the others.
+    Missing values have the next code, and numbers off the levels the code after that. The
+    log-density is that of a number off the levels, given that it is off them; 0 for the others.
     """
     read = integers if column.kind == "integer" else numbers
     x = read(column, series, rows_from)
-    own = np.array(column.atoms)
-    order = np.argsort(own)
-    place = order[np.searchsorted(own[order], x).clip(max=len(own) - 1)]
-    off = (own[place] != x) & ~series.missing
-    code = np.where(series.missing, len(own), place)
+    atoms = np.array(column.atoms)
+    order = np.argsort(atoms)
+    place = order[np.searchsorted(atoms[order], x).clip(max=len(atoms) - 1)]
+    off = (atoms[place] != x) & ~series.missing
+    code = np.where(series.missing, len(atoms), place)
     log_density = np.zeros(len(x))
     log_density[off] = off_levels(column, x[off].astype(np.float64))
-    return np.where(off, len(own) + column.missing, code), log_density
+    return np.where(off, len(atoms) + column.missing, code), log_density
 
 
 def from_levels(column: Column, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -119,21 +119,21 @@ def from_levels(column: Column, codes: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 
 def off_levels(column: Column, x: np.ndarray) -> np.ndarray:
-    """Return the log-density of numbers that are at no level, as a law of such numbers alone.
+    """Return the log-density of numbers off the levels, given that they are off them.
 
-    It is a broad law, around the levels and as wide as they are; if there is only one, as wide
-    as that is large.
+    The distribution is broad, around the levels and as wide as they are. Around a single level,
+    the width is the level's size.
     """
-    own = np.array(column.atoms)
+    atoms = np.array(column.atoms)
     if column.kind == "integer":
-        place = _place(own)
-        on_levels = np.exp(unseen.log_mass(own, *place)).sum()
+        place = _place(atoms)
+        on_levels = np.exp(unseen.log_mass(atoms, *place)).sum()
         mass: np.ndarray = unseen.log_mass(x, *place) - np.log1p(-on_levels)
         return mass
     line, log_slope = to_line(column, x)
     if column.kind == "circular":
         return log_slope - math.log(2 * math.pi)
-    on_line, inside = to_line(column, own)
+    on_line, inside = to_line(column, atoms)
     density: np.ndarray = log_slope + unseen.log_density(line, *_place(on_line[inside > -np.inf]))
     return density
 
@@ -154,7 +154,7 @@ def numbers(column: Column, series: Series, rows_from: int) -> np.ndarray:
 
 
 def _refuse(column: Column, series: Series, rows_from: int, expected: str) -> None:
-    """Raise, naming the first value that is to blame."""
+    """Raise an error that names the first wrong value."""
     for i, value in enumerate(series.values):
         if not series.missing[i] and not _is_number(value):
             where = f"column {column.name!r}, row {rows_from + i}"
@@ -174,14 +174,14 @@ def spread(column: Column, x: np.ndarray, rng: np.random.Generator) -> np.ndarra
     """Return numbers spread evenly within their resolution, but not beyond bounds."""
     if column.resolution is None:
         return x
-    moved = x + column.resolution * (rng.random(len(x)) - 0.5)
-    inside = to_line(column, moved)[1] > -np.inf
-    result: np.ndarray = np.where(inside, moved, x)
+    noisy = x + column.resolution * (rng.random(len(x)) - 0.5)
+    inside = to_line(column, noisy)[1] > -np.inf
+    result: np.ndarray = np.where(inside, noisy, x)
     return result
 
 
 def bounds(column: Column) -> tuple[float, ...]:
-    """Return the hard bounds of a column that there are."""
+    """Return the hard bounds of a column, at most two."""
     if column.kind == "positive":
         return (0.0,)
     return tuple(b for b in (column.lower, column.upper) if b is not None)
@@ -218,14 +218,14 @@ def from_line(column: Column, value: np.ndarray) -> np.ndarray:
     import torch
 
     x, _ = support_of(column).unmap(torch.from_numpy(value).unsqueeze(-1))
-    found: np.ndarray = x.squeeze(-1).numpy()
-    return found if column.period is None else np.remainder(found, column.period)
+    values: np.ndarray = x.squeeze(-1).numpy()
+    return values if column.period is None else np.remainder(values, column.period)
 
 
 def from_numbers(column: Column, x: np.ndarray) -> np.ndarray:
-    """Return numbers as the dtype of the column has them, on its step and within its bounds.
+    """Return numbers in the dtype of the column, on its step and within its bounds.
 
-    Atoms stay as they are.
+    Atoms are unchanged.
     """
     free = ~np.isin(x, column.atoms)
     if column.step is not None:

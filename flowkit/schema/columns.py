@@ -1,4 +1,4 @@
-"""What one column of a table is."""
+"""Column of a table: its kind and the options of the kind."""
 
 import math
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from flowkit.schema.ticks import DAY
 CONTINUOUS = ("real", "positive", "bounded", "circular", "datetime")
 KINDS = (*CONTINUOUS, "integer", "categorical", "identifier", "empty")
 
-# Kinds by other words that people have for them.
+# Other words for kinds.
 WORDS: dict[str, dict[str, Any]] = {
     "boolean": {"kind": "categorical"},
     "code": {"kind": "categorical"},
@@ -36,40 +36,39 @@ Category = str | int | float | bool
 
 @dataclass(frozen=True)
 class Column:
-    """What a column is taken to be.
+    """The kind of a column, with its options.
 
     Args:
-        name: its name.
-        kind: "real"; "positive", above zero; "bounded", between ``lower`` and ``upper``, of which
-            one may be missing; "circular", an angle or time of day of some ``period``; "datetime";
-            "integer"; "categorical"; "identifier", another text or number in each row,
-            which is left out of the density and stored nowhere (samples are numbered); "empty",
-            without any value, which is left out too and comes back as it is.
-        dtype: that of the table, in the words of its library; what samples are given.
-        lower: bound from below of a "bounded" (open) or "integer" (included) column.
-        upper: bound from above.
+        name: name of the column.
+        kind: "real"; "positive"; "bounded", between ``lower`` and ``upper``, of which one may be
+            None; "circular", an angle or time of day of a ``period``; "datetime"; "integer";
+            "categorical"; "identifier", distinct in each row, not modelled and never stored
+            (samples are numbered); "empty", without any value, not modelled.
+        dtype: dtype of the column in the words of its library; samples have the same.
+        lower: lower bound of a "bounded" column (excluded) or an "integer" one (included).
+        upper: upper bound.
         period: of a "circular" column.
         zone: time zone of a "datetime" column, None for none.
         categories: of a "categorical" column, in order.
         missing: whether values may be missing.
-        atoms: values of a continuous column that rows share to the last digit: zeros, caps,
-            defaults, sentinels. They have a probability, and no density.
-        resolution: the width in which fits see values spread evenly: the step, if rounding has
-            made many values equal.
-        levels: all categories of the table's dtype in its order, those without a row too; samples
-            have them again. Empty of a dtype that has none of its own.
+        atoms: values of a continuous column that several rows share exactly: zeros, caps,
+            defaults, sentinels. An atom has a probability, and no density.
+        resolution: width within which a fit spreads values evenly: the step, if rounding has made
+            many values equal.
+        levels: all categories of the dtype in their order, also those without a row. Empty if the
+            dtype has no categories.
         ordered: whether the order of the levels has a meaning.
-        at_levels: whether the table has no value but the atoms: a constant, a flag, a few doses or
-            prices. Samples have none either. All other numbers share the small probability of
-            an unseen category, spread over them by a broad law.
-        step: the step in which the numbers or times were written down, of which each value of
-            the table is a multiple; seconds for times. Samples are rounded to it. The density of a
-            continuous column is that of a value spread evenly within the step: a multiple of the
-            step has the probability density x step. An integer that is no multiple has little mass.
-        soft_lower: a bound that the integers of the table keep to: 0 for counts. Numbers below
-            have the probability of half a row among them, and are never drawn.
-        sentinels: values far from all others that several rows share exactly, each with its
-            number of rows: perhaps a code for a missing value.
+        at_levels: whether the table has no values except the atoms: a constant, a flag, a few
+            doses or prices. Samples have only these values. All other numbers share the small
+            probability of an unseen category, spread by a broad distribution.
+        step: greatest common step of the numbers or times; seconds for times. Samples are rounded
+            to the step. The density of a continuous column is that of a value spread evenly
+            within the step: a multiple has the probability density x step. An integer off the
+            step has little mass.
+        soft_lower: bound that the integers of the table do not cross: 0 for counts. Smaller
+            integers share the probability of half a row, and are never drawn.
+        sentinels: values far from all others that several rows share exactly, with their numbers
+            of rows: perhaps codes for missing values.
 
     Raises:
         ArgumentError: options that do not fit each other.
@@ -149,31 +148,31 @@ class Column:
 
     @property
     def is_modelled(self) -> bool:
-        """Whether the column has a part in the density."""
+        """Whether the column is part of the density."""
         return self.kind not in ("identifier", "empty")
 
     @property
     def is_continuous(self) -> bool:
-        """Whether its values have a density, but for its atoms."""
+        """Whether values other than the atoms have a density."""
         return self.kind in CONTINUOUS and not self.at_levels
 
     @property
     def has_flag(self) -> bool:
-        """Whether a flag in the discrete block says if a value is present, missing or an atom."""
+        """Whether the discrete block has a flag: present, missing or an atom."""
         if self.kind == "categorical" or not self.is_modelled or self.at_levels:
             return False
         return self.missing or bool(self.atoms)
 
     @property
     def missing_state(self) -> int:
-        """The flag's state of a missing value, after 0 for a present one and those of the atoms."""
+        """The state of the flag for a missing value: after 0 (present) and the atoms."""
         return 1 + len(self.atoms)
 
     def describe(self, seen: tuple[float, float] | None = None) -> str:
         """Return the kind with its options, for people.
 
         Args:
-            seen: the smallest and the largest value of a table, to be shown as well.
+            seen: the smallest and the largest value of a table, to show as well.
         """
         if self.kind == "empty":
             return "empty, only missing values: left out of the density, missing in samples too"
@@ -233,7 +232,7 @@ class Column:
         return self.step is not None and self.step % DAY == 0
 
     def _of_step(self, step: float) -> str:
-        """Return a step for people: of times in the largest unit that divides it."""
+        """Return a step for people; of times in the largest unit that divides the step."""
         if self.kind != "datetime" and self._word() not in ("time of day", "duration"):
             return f"{step:g}"
         for unit, size in (("day", DAY), ("hour", 3600.0), ("minute", 60.0)):
@@ -242,7 +241,7 @@ class Column:
         return f"{step:g} s"
 
     def _word(self) -> str:
-        """Return the kind in the plainest word for it."""
+        """Return the plainest word for the kind."""
         if self.kind == "circular" and self.period == DAY:
             return "time of day"
         if self.kind in ("real", "positive") and is_duration(self.dtype):
@@ -267,7 +266,7 @@ class Column:
         return f"{word}, {count:,}{without}: {order}{shown}{more}"
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what differs from the defaults, ready for JSON."""
+        """Return the options that differ from the defaults, ready for JSON."""
         return {
             f.name: _plain(getattr(self, f.name))
             for f in fields(self)
@@ -276,7 +275,7 @@ class Column:
 
     @classmethod
     def from_dict(cls, options: Mapping[str, Any]) -> "Column":
-        """Make it from what `to_dict` returned.
+        """Make a column from what `to_dict` returned.
 
         Raises:
             ArgumentError: unknown or missing keys, or values that make no column.
@@ -290,7 +289,7 @@ class Column:
             raise ArgumentError("column", "options of a column", str(error)) from error
 
     def override(self, options: "str | Mapping[str, Any] | Column") -> "Column":
-        """Return the column with a kind, options or all of it told instead of inferred."""
+        """Return the column with a kind, options, or everything overridden."""
         if isinstance(options, Column):
             return replace(options, **self._of_table())
         if isinstance(options, str):
@@ -302,22 +301,22 @@ class Column:
             )
         options = {**WORDS.get(options.get("kind", ""), {}), **_without_word(options)}
         kind = options.get("kind", self.kind)
-        # What was inferred for another kind says nothing about this one.
+        # Options that were inferred for another kind are dropped.
         kept = asdict(self) if kind == self.kind else {"missing": self.missing}
         kept |= {**self._of_table(), "kind": kind}
         if kind == "integer" and {"lower", "upper"} & set(options):
-            # Bounds that are told replace those that were inferred, levels among them.
+            # Bounds replace what was inferred, levels among them.
             kept |= {"at_levels": False, "atoms": (), "soft_lower": None}
         return Column(**{**kept, **options})
 
     def _of_table(self) -> dict[str, Any]:
-        """Return what the table says, whatever the column is taken to be."""
-        own = ("name", "dtype", "levels", "ordered")
-        return {name: getattr(self, name) for name in own}
+        """Return the options that depend on the table alone, whatever the kind."""
+        of_table = ("name", "dtype", "levels", "ordered")
+        return {name: getattr(self, name) for name in of_table}
 
 
 def _without_word(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return options without their kind if that is another word for one."""
+    """Return options without a kind that is another word for one."""
     return {k: v for k, v in options.items() if k != "kind" or v not in WORDS}
 
 

@@ -1,4 +1,4 @@
-"""Guessing what a column is from its values."""
+"""Inference of the kind of a column from its values."""
 
 from collections import Counter
 from dataclasses import replace
@@ -14,11 +14,11 @@ from flowkit.schema.series import Series
 from flowkit.schema.steps import decimal_step, shared_factor, time_step
 from flowkit.schema.ticks import DAY
 
-# Where fewer than this share of the rows bring a value of their own, values repeat.
+# Values repeat if there are fewer distinct ones than this share of the rows.
 _OWN_VALUES = 0.5
 
-# Whole numbers, each in so many rows, are levels if they are two, or few and at most this share of
-# the numbers between the first and the last: 1, 2, 5, 10, but not 0 to 10.
+# Integers with so many rows each are levels if there are two of them, or few that are at most this
+# share of the range: 1, 2, 5, 10, but not 0 to 10.
 _LEVEL_ROWS, _SPARSE = 5, 0.5
 
 # Text that differs in nearly all of so many rows is an identifier.
@@ -28,23 +28,24 @@ _FEWEST_NAMES, _NEARLY = 20, 0.95
 _MANY_NUMBERS = 10
 
 
-def infer(series: Series, *, distinct_rows: int, told: bool = False) -> Column:
-    """Return what a column is taken to be.
+def infer(series: Series, *, distinct_rows: int, overridden: bool = False) -> Column:
+    """Return the inferred column.
 
-    Text, booleans and categorical dtypes are categorical, the last with the dtype's own levels,
-    times datetimes. Times of day are circular, durations real, both in seconds; stretches of the
-    calendar are integers. A column without a value is empty, and text that differs in nearly
-    all of twenty rows or more is an identifier: neither has a part in the density.
+    Text, booleans and categorical dtypes are categorical; times are datetimes. Times of day are
+    circular and durations real, both in seconds. Calendar periods are integers. A column without
+    values is empty. Text that differs in nearly all of twenty rows or more is an identifier.
+    Empty columns and identifiers are not part of the density.
 
-    Whole numbers are integers; so are floats that are all whole and repeat, or have gaps, as
-    integers with missing values are stored. Other numbers are real. Bounds are never inferred, as
-    the next row may exceed them; integers of which none is negative have a soft one. Values that
-    rows share exactly are point masses, and 0 and 1 alone are levels, whatever their dtype.
+    Integers are integers, and so are whole floats that repeat or have missing values. Other
+    numbers are real. Bounds are never inferred, as the next row may exceed them; integers without
+    a negative value have a soft bound. Values that rows share exactly are point masses. Numbers
+    that are only 0 and 1 are levels.
 
     Args:
         series: the column.
-        distinct_rows: rows of the table that differ; repetitions of whole rows are none of values.
-        told: whether the user has said what the column is.
+        distinct_rows: number of distinct rows of the table. Values that repeat only in repeated
+            rows do not count as repeated.
+        overridden: whether the user has given the kind.
 
     Raises:
         DataError: numbers with text among them.
@@ -66,7 +67,7 @@ def infer(series: Series, *, distinct_rows: int, told: bool = False) -> Column:
         if series.family == "boolean":
             return replace(column, kind="categorical", categories=(False, True))
         values, counts = text_counts(present)
-        if not told:
+        if not overridden:
             _check_no_numbers(series, values, counts)
             if len(present) >= _FEWEST_NAMES and len(values) >= _NEARLY * len(present):
                 return replace(column, kind="identifier")
@@ -91,17 +92,17 @@ def infer(series: Series, *, distinct_rows: int, told: bool = False) -> Column:
 def with_masses(
     column: Column, series: Series, levels: np.ndarray, counts: np.ndarray, *, few: bool = True
 ) -> Column:
-    """Return a column of reals or times with its point masses and its step, if it has none yet.
+    """Return a column of reals or times with its point masses and its step.
 
     Args:
-        column: what is known of it.
-        series: its values.
-        levels: the distinct ones, ascending.
-        counts: their rows.
-        few: whether all repeated values of a column that has few are point masses.
+        column: the column; a step that it has is kept.
+        series: the values.
+        levels: the distinct values, ascending.
+        counts: number of rows of each.
+        few: whether all repeated values are point masses if there are few.
     """
-    found = point_masses(levels, counts, len(series.values), few=few)
-    off_atoms = ~np.isin(levels, found.atoms)
+    masses = point_masses(levels, counts, len(series.values), few=few)
+    off_atoms = ~np.isin(levels, masses.atoms)
     smooth, step = levels[off_atoms], column.step
     if step is None and series.family in ("time", "clock", "duration"):
         step = time_step(smooth)
@@ -110,21 +111,21 @@ def with_masses(
     repeats = len(smooth) < _OWN_VALUES * counts[off_atoms].sum()
     return replace(
         column,
-        atoms=found.atoms,
-        at_levels=found.levels,
-        sentinels=found.sentinels,
+        atoms=masses.atoms,
+        at_levels=masses.levels,
+        sentinels=masses.sentinels,
         step=step,
         resolution=column.resolution or (step if repeats else None),
     )
 
 
 def as_integer(column: Column, levels: np.ndarray, counts: np.ndarray) -> Column:
-    """Return a column of whole numbers with its levels, or with its soft bound and step.
+    """Return a column of integers with its levels, or with its soft bound and step.
 
     Args:
-        column: what is known of it.
-        levels: its distinct values, ascending int64.
-        counts: their rows.
+        column: the column.
+        levels: the distinct values, ascending int64.
+        counts: number of rows of each.
     """
     column = replace(column, kind="integer")
     if _are_levels(levels, counts):
@@ -142,10 +143,7 @@ def as_integer(column: Column, levels: np.ndarray, counts: np.ndarray) -> Column
 
 
 def _seen(series: Series, present: np.ndarray) -> tuple[Category, ...]:
-    """Return the categories that have rows: in their own order if it means something.
-
-    Otherwise the frequent come first.
-    """
+    """Return the categories that have rows: an ordered dtype's order, else frequent ones first."""
     counts = Counter(present.tolist())
     if series.ordered and series.levels:
         return tuple(level for level in series.levels if level in counts)
@@ -153,7 +151,7 @@ def _seen(series: Series, present: np.ndarray) -> tuple[Category, ...]:
 
 
 def _are_levels(levels: np.ndarray, counts: np.ndarray) -> bool:
-    """Return whether whole numbers are a constant, a flag, or few with most numbers left out."""
+    """Return whether integers are a constant, a flag, or few with most numbers between unused."""
     if len(levels) == 1 or set(levels.tolist()) <= {0, 1}:
         return True
     if counts.min() < _LEVEL_ROWS:
@@ -164,7 +162,7 @@ def _are_levels(levels: np.ndarray, counts: np.ndarray) -> bool:
 
 
 def _check_no_numbers(series: Series, values: np.ndarray, counts: np.ndarray) -> None:
-    """Raise if text is mostly numbers: one typing error must not make a column categorical."""
+    """Raise if text is mostly numbers: a typing error must not make a column categorical."""
     numbers = np.array([_is_number(value) for value in values])
     rows = counts[numbers].sum()
     if numbers.all() or numbers.sum() < _MANY_NUMBERS or rows < counts.sum() / 2:
@@ -173,7 +171,7 @@ def _check_no_numbers(series: Series, values: np.ndarray, counts: np.ndarray) ->
     row = int(np.flatnonzero(odd)[0])
     raise DataError(
         f"column {series.name!r}, row {row}",
-        f"a number, as in {rows:,} rows (if all of the column is text, say that it is categorical)",
+        f"a number, as in {rows:,} rows (for a column of text, give it the kind categorical)",
         repr(str(series.values[row])),
     )
 

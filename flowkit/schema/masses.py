@@ -1,11 +1,11 @@
-"""Point masses of a column of numbers: values that rows share exactly."""
+"""Point masses of a column of numbers: values that several rows share exactly."""
 
 from typing import NamedTuple
 
 import numpy as np
 
-# A value of a continuous law never repeats. One that at least this share of the rows have, and
-# this many of them, is an atom; fewer repetitions come from rounding.
+# A value of a continuous distribution never repeats. A value with at least this share of the rows,
+# and so many of them, is an atom; fewer repetitions come from rounding.
 _ATOM_SHARE = 0.05
 _ATOM_ROWS = 10
 _ATOM_CONTRAST = 4
@@ -33,13 +33,13 @@ class Masses(NamedTuple):
 def point_masses(levels: np.ndarray, counts: np.ndarray, rows: int, *, few: bool = True) -> Masses:
     """Return the point masses of a column of reals or times.
 
-    They are values of many rows, as zeros and caps; all repeated values of a column that has few;
-    and sentinels, such as -999 for a missing value.
+    Point masses are values of many rows, such as zeros and caps; all repeated values where there
+    are few; and sentinels, such as -999 for a missing value.
 
     Args:
         levels: the distinct values, ascending.
-        counts: their rows.
-        rows: of the table, those without a value among them.
+        counts: number of rows of each.
+        rows: number of rows of the table.
         few: whether repeated values may be point masses because there are few.
     """
     far = sentinels(levels, counts)
@@ -76,9 +76,9 @@ def sentinels(levels: np.ndarray, counts: np.ndarray) -> tuple[tuple[float, int]
 
 
 def few_levels(levels: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Return the indices of the levels of a column that has few, the frequent first.
+    """Return the indices of the levels of a column of few levels, the frequent first.
 
-    There are none in any other column. A few rows may be off the levels.
+    For other columns the result is empty. A few rows may be off the levels.
     """
     chosen = np.flatnonzero(counts >= 2) if len(levels) > 1 else np.zeros(1, dtype=np.int64)
     rows = counts[chosen].sum()
@@ -91,14 +91,14 @@ def few_levels(levels: np.ndarray, counts: np.ndarray) -> np.ndarray:
 
 
 def _heavy(counts: np.ndarray, rows: int) -> np.ndarray:
-    """Return the indices of values that many rows have, and their neighbours have not."""
+    """Return the indices of values that have many rows, and whose neighbours have few."""
     heavy = np.flatnonzero((counts >= _ATOM_ROWS) & (counts >= _ATOM_SHARE * rows))
     contrast = [counts[i] >= _ATOM_CONTRAST * _around(counts, int(i)) for i in heavy]
-    found: np.ndarray = heavy[np.array(contrast, dtype=bool)]
-    return found
+    atoms: np.ndarray = heavy[np.array(contrast, dtype=bool)]
+    return atoms
 
 
 def _around(counts: np.ndarray, i: int) -> float:
-    """Return how often the values next to one are had: all that are rounded repeat."""
+    """Return the median number of rows of the neighbouring values."""
     near = np.concatenate([counts[max(i - 4, 0) : i], counts[i + 1 : i + 5]])
     return float(np.median(near))

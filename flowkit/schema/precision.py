@@ -1,4 +1,4 @@
-"""Precision of a dtype, read off its words: the step between its values, or the kind of float."""
+"""Precision of a dtype by its name: the step between values, or the kind of float."""
 
 import math
 import re
@@ -31,13 +31,13 @@ def step_of(dtype: str) -> float | None:
 
 
 def is_duration(dtype: str) -> bool:
-    """Return whether the values of a dtype are stretches of time."""
+    """Return whether the values of a dtype are durations."""
     words = _plain(dtype)
     return words.startswith(("timedelta", "duration"))
 
 
 def float_of(dtype: str) -> type[np.floating]:
-    """Return NumPy's float of no more digits than a dtype has."""
+    """Return the NumPy float with at most the digits of a dtype."""
     words = _plain(dtype)
     if _HALF.match(words):
         return np.float16
@@ -59,7 +59,7 @@ def rounded_within(
 
 
 def _plain(dtype: str) -> str:
-    """Return the words in small letters, without what they are wrapped in."""
+    """Return the name in lower case, without wrappers."""
     words = dtype.lower()
     for wrapper in ("masked ", "sparse[", "object<"):
         words = words.removeprefix(wrapper)

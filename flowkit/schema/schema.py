@@ -1,4 +1,4 @@
-"""What the columns of a table are, and its rows as codes and real values."""
+"""Schema of a table: the kind of each column, and rows as codes and real values."""
 
 import os
 from collections.abc import Callable, Iterable, Mapping
@@ -28,16 +28,16 @@ class Discrete:
 
     Args:
         name: the table's column.
-        kind: "flag": 0 the value is present, 1 and on the atoms, and after them missing, if it
-            may be; "categorical", which numbers of few levels are here, too; or "integer".
-        size: number of known states of a flag or categorical; a categorical has one more code,
-            ``size``, for whatever is unseen.
+        kind: "flag" (0 for a present value, then one state for each atom, then missing if values
+            may be missing), "categorical" (also numbers of few levels), or "integer".
+        size: number of known states of a flag or categorical. A categorical has one more code,
+            ``size``, for unseen values.
         lower: least allowed integer, None for none.
         upper: largest allowed integer.
-        absent_if: index of the flag whose value other than 0 says that the integer is absent;
-            its code is 0 then and means nothing.
-        soft_lower: integers below it are not drawn, and share the probability of half a row.
-        step: so do those that are no multiple of it.
+        absent_if: index of the integer's flag. If the flag is not 0, the integer is absent and
+            its code is 0.
+        soft_lower: smaller integers are never drawn, and share the probability of half a row.
+        step: likewise for integers that are not multiples of the step.
     """
 
     name: str
@@ -61,7 +61,7 @@ class Discrete:
 
     @property
     def least(self) -> int | None:
-        """The least integer that is drawn, None for none."""
+        """The smallest integer that is drawn; None without a bound."""
         bounds = [bound for bound in (self.lower, self.soft_lower) if bound is not None]
         return max(bounds, default=None)
 
@@ -87,7 +87,7 @@ class Encoded:
 
     @property
     def log_jacobian(self) -> np.ndarray:
-        """What a log-density of codes and values lacks to be one of the rows, ``(rows,)``."""
+        """The term to add to a log-density of codes and values for one of rows, ``(rows,)``."""
         total: np.ndarray = self.log_slopes.sum(axis=1) + self.log_unseen.sum(axis=1)
         return total
 
@@ -116,7 +116,7 @@ class Encoded:
 
 @dataclass(frozen=True)
 class Schema:
-    """What each column of a table is.
+    """The kind of each column of a table.
 
     Densities are with respect to the product of Lebesgue measure for reals and times and counting
     measure for point masses, categories and integers. Of a continuous column with a step, the
@@ -125,9 +125,9 @@ class Schema:
 
     Args:
         columns: the columns, in the table's order.
-        library: that of the table, which samples are given back in: "numpy", "pandas", "polars"
-            or "pyarrow"; "numpy.ma", "pyarrow.RecordBatch", "astropy", or one within another,
-            as "narwhals.polars".
+        library: library of the table and of samples: "numpy", "pandas", "polars", "pyarrow",
+            "numpy.ma", "pyarrow.RecordBatch", "astropy", or one within another, such as
+            "narwhals.polars".
 
     Example:
         >>> table = np.stack([np.linspace(0, 1, 30), np.repeat([0.0, 1.5], [29, 1])], axis=1)
@@ -141,17 +141,17 @@ class Schema:
 
     @classmethod
     def infer(cls, table: Any, overrides: Mapping[str, Any] | None = None) -> "Schema":
-        """Infer the schema of a table, but for what is told.
+        """Infer the schema of a table; overrides take precedence.
 
         Args:
             table: an array ``(rows, columns)``, or a frame of pandas, polars or pyarrow.
-            overrides: from names to a kind, a mapping of options, or a `Column`. The columns of
-                an array are called "x0", "x1", ...
+            overrides: a mapping from names to a kind, a mapping of options, or a `Column`. The
+                columns of an array are named "x0", "x1", ...
 
         Raises:
-            DataError: a table without rows, columns or any value, a column of a dtype without
+            DataError: the table has no rows, no columns or no values, or a column's dtype has no
                 scalars.
-            ArgumentError: an override of no column, or with options that do not fit.
+            ArgumentError: an override names no column, or has options that do not fit.
         """
         table, library = frames.opened(table)
         names = frames.names(table)
@@ -169,9 +169,9 @@ class Schema:
         distinct = distinct_rows(every) if len(names) > 1 else len(every[0].values)
 
         def column_of(series: Series) -> Column:
-            told = series.name in overrides
-            column = infer(series, distinct_rows=distinct, told=told)
-            if told:
+            overridden = series.name in overrides
+            column = infer(series, distinct_rows=distinct, overridden=overridden)
+            if overridden:
                 column = column.override(overrides[series.name])
                 column = _complete(column, series, overrides[series.name])
             return column
@@ -191,32 +191,32 @@ class Schema:
 
     @property
     def modelled(self) -> tuple[str, ...]:
-        """Names of the columns that have a part in the density."""
+        """Names of the columns that are part of the density."""
         return tuple(column.name for column in self.columns if column.is_modelled)
 
     @cached_property
     def discrete(self) -> tuple[Discrete, ...]:
         """The columns of the discrete block."""
-        found: list[Discrete] = []
+        block: list[Discrete] = []
         for column in self.columns:
             flag = None
             if column.has_flag:
-                flag = len(found)
-                found.append(Discrete(column.name, "flag", column.missing_state + column.missing))
+                flag = len(block)
+                block.append(Discrete(column.name, "flag", column.missing_state + column.missing))
             if column.kind == "categorical":
                 size = len(column.categories) + column.missing
-                found.append(Discrete(column.name, "categorical", size))
+                block.append(Discrete(column.name, "categorical", size))
             elif column.at_levels:
                 size = len(column.atoms) + column.missing
-                found.append(Discrete(column.name, "categorical", size))
+                block.append(Discrete(column.name, "categorical", size))
             elif column.kind == "integer":
                 low, high, soft = (
                     None if bound is None else int(bound)
                     for bound in (column.lower, column.upper, column.soft_lower)
                 )
                 step = int(column.step or 1)
-                found.append(Discrete(column.name, "integer", 0, low, high, flag, soft, step))
-        return tuple(found)
+                block.append(Discrete(column.name, "integer", 0, low, high, flag, soft, step))
+        return tuple(block)
 
     @cached_property
     def continuous(self) -> tuple[str, ...]:
@@ -254,14 +254,14 @@ class Schema:
         """Return the rows of a table as codes and values.
 
         Args:
-            table: with the columns of the schema, in any order if they have names.
+            table: the columns of the schema, in any order if they have names.
             rows_from: number of the first row, for messages.
-            on_unknown: "score" gives categories that are new a code of their own, "raise" an
+            on_unknown: "score" gives unseen categories a code of their own; "raise" raises an
                 error.
-            spread: for a fit: spreads values that were rounded evenly within their resolution.
+            spread: for a fit: rounded values are spread evenly within their resolution.
 
         Raises:
-            DataError: a column is missing, or a value is none of its kind; column and row are
+            DataError: a column is missing, or a value is not of its kind; column and row are
                 named.
         """
         check_choice("on_unknown", on_unknown, ("score", "raise"))
@@ -309,8 +309,8 @@ class Schema:
     def decode(self, codes: np.ndarray, values: np.ndarray, *, rows_from: int = 0) -> Any:
         """Return codes and values as a table like the one that the schema was inferred from.
 
-        Numbers and times are rounded to the step of their column, and are never beyond what its
-        dtype holds. Identifiers are numbered from ``rows_from + 1`` on.
+        Numbers and times are rounded to the step of their column, and clipped to the range of its
+        dtype. Identifiers are numbered from ``rows_from + 1`` on.
         """
         decoded = []
         for column in self.columns:
@@ -373,7 +373,7 @@ class Schema:
         """Return a line for each column, for people.
 
         Args:
-            table: one whose ranges are shown as well; the schema itself keeps none.
+            table: a table to show the ranges of; the schema itself stores none.
         """
         if table is None:
             seen: list[tuple[float, float] | None] = [None] * len(self.columns)
@@ -411,8 +411,8 @@ def _check_empty(series: Series, rows_from: int) -> None:
         raise DataError(where, "no value, as the fit saw only missing ones", got)
 
 
-def _complete(column: Column, series: Series, told: Any) -> Column:
-    """Fill in what an override left open, and check that the rows agree with it."""
+def _complete(column: Column, series: Series, override: Any) -> Column:
+    """Complete an override from the rows, and check that the rows agree with the override."""
     where = f"column {column.name!r}"
     missing = bool(series.missing.any())
     if series.missing.all() and column.kind != "empty":
@@ -430,13 +430,13 @@ def _complete(column: Column, series: Series, told: Any) -> Column:
     column = replace(column, missing=column.missing or missing)
     if column.kind == "categorical" and not column.categories:
         present = series.values[~series.missing]
-        found = np.unique(present.astype(str) if present.dtype == object else present)
-        return replace(column, categories=tuple(found.tolist()))
+        levels = np.unique(present.astype(str) if present.dtype == object else present)
+        return replace(column, categories=tuple(levels.tolist()))
     if column.kind == "categorical":
         return column
     if column.kind == "integer":
         open_ended = (column.lower, column.upper) == (None, None)
-        if not open_ended or column.at_levels or isinstance(told, Column):
+        if not open_ended or column.at_levels or isinstance(override, Column):
             return column
         whole = codec.integers(column, series, 0)[~series.missing]
         return as_integer(column, *np.unique(whole, return_counts=True))
@@ -447,9 +447,9 @@ def _complete(column: Column, series: Series, told: Any) -> Column:
     # On a bound there is no density: what the table has there are atoms.
     present = codec.numbers(column, series, 0)[~series.missing]
     levels, counts = np.unique(present, return_counts=True)
-    smooth = isinstance(told, Mapping) and told.get("at_levels") is False
+    smooth = isinstance(override, Mapping) and override.get("at_levels") is False
     if smooth:
-        column = replace(column, at_levels=False, atoms=told.get("atoms", ()))
+        column = replace(column, at_levels=False, atoms=override.get("atoms", ()))
     few = not smooth and column.kind != "circular"
     inferred = with_masses(column, series, levels, counts, few=few)
     on_bound = [v for v in codec.bounds(column) if v in levels]

@@ -1,4 +1,4 @@
-"""One column as arrays, in the same terms for every library."""
+"""Series: one column as NumPy arrays, the same for every library."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -162,7 +162,7 @@ def to_codes(series: Series) -> tuple[np.ndarray, tuple[Level, ...]]:
 
 
 def refused(name: str, dtype: object) -> DataError:
-    """Return the error of a column whose dtype holds no scalars that a density is of."""
+    """Return the error of a column whose dtype has no scalars with a density."""
     return DataError(f"column {name!r}", REFUSED, f"a column of dtype {dtype}")
 
 
@@ -192,7 +192,7 @@ def too_large(name: str, row: int, value: object) -> DataError:
 
 @contextmanager
 def rebuilding(series: Series, library: str) -> Iterator[None]:
-    """Turn a dtype that cannot be made again into an error that names the column."""
+    """Raise an error that names the column if its dtype cannot be made again."""
     try:
         yield
     except DataError:

@@ -1,4 +1,4 @@
-"""Steps in which a column was written down: decimals, multiples of a number, units of time."""
+"""Steps of columns: decimals, multiples of a number, units of time."""
 
 from decimal import Decimal
 
@@ -17,8 +17,8 @@ _TIME_UNITS = (86_400.0, 3600.0, 60.0, 1.0, 1e-3, 1e-6)
 def decimal_step(levels: np.ndarray, epsilon: float) -> float | None:
     """Return the step of decimal numbers, None if they have none.
 
-    It is the decimal place of the last digit, or a multiple of that place that is no accident:
-    0.05 for 0.15, 0.4, 1.05, ...
+    The step is the decimal place of the last digit, or a multiple of that place that is unlikely
+    to be an accident: 0.05 for 0.15, 0.4, 1.05, ...
 
     Args:
         levels: the distinct values, at least two.
@@ -43,7 +43,7 @@ def decimal_step(levels: np.ndarray, epsilon: float) -> float | None:
 
 
 def time_step(levels: np.ndarray) -> float | None:
-    """Return the step of times, in seconds: a unit, or a multiple that is no accident.
+    """Return the step of times, in seconds: a unit, or a multiple unlikely to be an accident.
 
     Example:
         >>> time_step(np.array([0.0, 60.0, 3660.0]))
@@ -72,7 +72,7 @@ def shared_factor(numbers: np.ndarray) -> int:
 
 
 def rounded(x: np.ndarray, step: float) -> np.ndarray:
-    """Return the multiples of a step that are nearest, each the float nearest to its decimals."""
+    """Return the nearest multiples of a step, each the float nearest to its decimals."""
     exponent = Decimal(repr(step)).normalize().as_tuple().exponent
     if not isinstance(exponent, int):
         raise ArgumentError("step", "a finite number", step)

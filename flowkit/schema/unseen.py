@@ -1,4 +1,4 @@
-"""Broad laws of numbers that a table does not show: Student's t with two degrees of freedom."""
+"""Broad distributions for unseen numbers: Student t with two degrees of freedom."""
 
 import numpy as np
 
@@ -21,9 +21,9 @@ def log_mass(
     lower: int | None = None,
     upper: int | None = None,
 ) -> np.ndarray:
-    """Return the log-probability of whole numbers, ``-inf`` outside of the bounds.
+    """Return the log-probability of integers, ``-inf`` outside of the bounds.
 
-    Each has the mass of the real numbers around it; a bound has that of all beyond it.
+    An integer has the mass within one half. A bound has the mass beyond it, too.
 
     Example:
         >>> numbers = np.arange(-100_000, 100_001)

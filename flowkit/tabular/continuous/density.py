@@ -13,7 +13,7 @@ from flowkit.errors import ArgumentError
 from flowkit.tabular.continuous.fitted_member import FittedMember
 from flowkit.tabular.continuous.members import FlowBasedMember
 from flowkit.tabular.continuous.preprocessing import Standardiser
-from flowkit.tabular.continuous.stacking import mixture_score
+from flowkit.tabular.stacking import mixture_score
 
 _CHUNK = 16_384
 # A member of a log-share below this is kept for `flows_only`, and has no part in the mixture.

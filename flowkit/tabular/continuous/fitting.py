@@ -25,9 +25,9 @@ from flowkit.tabular.continuous.members import (
 from flowkit.tabular.continuous.plan import enough_rows, plan
 from flowkit.tabular.continuous.preprocessing import Marginals, Residuals, Standardiser
 from flowkit.tabular.continuous.rows import Rows
-from flowkit.tabular.continuous.stacking import selected_weights
 from flowkit.tabular.continuous.training import train
 from flowkit.tabular.settings import FitSettings
+from flowkit.tabular.stacking import selected_weights
 
 # Below so many rows there is one Gaussian beside the Student t: folds would be too small, and
 # the fit would depend on the order of the rows.

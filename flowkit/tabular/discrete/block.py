@@ -11,13 +11,13 @@ from flowkit._checks import check_keys
 from flowkit.errors import ArgumentError
 from flowkit.nets import MLP
 from flowkit.schema import Discrete
-from flowkit.tabular.continuous.stacking import stack
 from flowkit.tabular.discrete.conditionals import (
     Conditional,
     conditional_of,
     describe,
     table_size,
 )
+from flowkit.tabular.stacking import stack
 from flowkit.training import fit
 
 # With fewer rows, columns are taken as independent.
