@@ -106,9 +106,9 @@ def fit(
 ) -> None:
     """Fit the density of TABLE."""
     with _exit_codes():
-        from flowkit import commands
+        from flowkit.commands.fit import fit as run
 
-        commands.fit(
+        run(
             table,
             out,
             effort=effort,
@@ -139,9 +139,9 @@ def schema(
 ) -> None:
     """Print kind, range and missing values of each column of TABLE, and each guess."""
     with _exit_codes():
-        from flowkit import commands
+        from flowkit.commands.schema import schema as run
 
-        commands.schema(table, columns=_kinds(column), out=out, force=force, reading=reading)
+        run(table, columns=_kinds(column), out=out, force=force, reading=reading)
 
 
 def _kinds(items: list[str] | None) -> dict[str, str]:
@@ -167,9 +167,9 @@ def score(
 ) -> None:
     """Add to each row of TABLE its log-density, and its percentile among the training rows."""
     with _exit_codes():
-        from flowkit import commands
+        from flowkit.commands import use
 
-        commands.score(model, table, out, force=force, reading=reading)
+        use.score(model, table, out, force=force, reading=reading)
 
 
 @app.command()
@@ -182,9 +182,9 @@ def sample(
 ) -> None:
     """Draw new rows."""
     with _exit_codes():
-        from flowkit import commands
+        from flowkit.commands import use
 
-        commands.sample(model, rows, out, seed=seed, force=force)
+        use.sample(model, rows, out, seed=seed, force=force)
 
 
 @app.command()
@@ -203,9 +203,9 @@ def report(
     If TABLE is the one the model was fitted to, only the held-out rows are used.
     """
     with _exit_codes():
-        from flowkit import commands
+        from flowkit.commands.report import report as run
 
-        commands.report(model, table, out, seed=seed, force=force, reading=reading)
+        run(model, table, out, seed=seed, force=force, reading=reading)
 
 
 @app.command()
@@ -215,9 +215,9 @@ def inspect(
 ) -> None:
     """Print the columns, members, weights and history of a model."""
     with _exit_codes():
-        from flowkit import commands
+        from flowkit.commands import use
 
-        commands.inspect(model, as_json=as_json)
+        use.inspect(model, as_json=as_json)
 
 
 def main() -> None:

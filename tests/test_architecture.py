@@ -33,7 +33,10 @@ HEAVY = {
 }
 LAZY = {
     # The command line must print its help without torch.
-    ("flowkit.cli", "flowkit.commands"),
+    ("flowkit.cli", "flowkit.commands.fit"),
+    ("flowkit.cli", "flowkit.commands.report"),
+    ("flowkit.cli", "flowkit.commands.schema"),
+    ("flowkit.cli", "flowkit.commands.use"),
     ("flowkit.cli", "flowkit.errors"),
     # Tables are read without torch.
     ("flowkit.schema.codec", "flowkit.transforms"),

@@ -1,0 +1,1 @@
+"""Commands of ``flowkit``, one module each, imported on first use."""

@@ -1,0 +1,111 @@
+"""The command ``flowkit fit``."""
+
+import signal
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.progress import Progress
+from rich.table import Table
+
+from flowkit.commands.shared import check_out, console, inspect_table
+from flowkit.errors import ArgumentError, DataError
+from flowkit.metrics import mean, mean_difference
+from flowkit.report.baselines import baselines
+from flowkit.schema import Encoded
+from flowkit.schema.arrow_tables import take
+from flowkit.schema.holdout import describe_split, split_rows
+from flowkit.tabular import FlowDensity
+
+_FEWEST_ROWS = 2
+
+
+def fit(
+    path: Path,
+    out: Path,
+    *,
+    effort: str,
+    seed: int,
+    columns: Mapping[str, str],
+    holdout: float,
+    store_rows: bool,
+    max_seconds: float | None,
+    force: bool,
+    reading: Mapping[str, Any] | None = None,
+    schema_file: Path | None = None,
+    weights_column: str | None = None,
+) -> None:
+    """Fit a table, and print the scores of held-out rows."""
+    if out.suffix != ".safetensors":
+        raise ArgumentError("out", "a name ending in .safetensors", out.name)
+    check_out(out, force)
+    if not 0 <= holdout < 1:
+        raise ArgumentError("holdout", "a share of at least 0 and below 1", holdout)
+    inspected = inspect_table(path, columns, reading, schema_file, weights_column)
+    table, schema, weights, settings = inspected
+    if table.num_rows < _FEWEST_ROWS:
+        expected = f"at least {_FEWEST_ROWS} rows to fit a density to"
+        raise DataError("table", expected, f"{table.num_rows} in {path}")
+    encoded = schema.encode(table)
+    kept, held_out = split_rows(table.num_rows, holdout, seed)
+    train, test = take(table, kept), take(table, held_out)
+    note = {"split": describe_split(encoded, holdout, seed)}
+    if settings:
+        note["reading"] = settings
+    density = FlowDensity(
+        effort=effort,
+        schema=schema,
+        store_rows=store_rows,
+        max_seconds=max_seconds,
+        random_state=seed,
+    )
+    with Progress(console=console, transient=True) as bar, _interruptible() as interrupted:
+        task = bar.add_task("fit", total=1.0)
+
+        def show(stage: str, done: int, total: int, message: str) -> None:
+            bar.update(task, description=f"{stage}: {message}", completed=done / max(total, 1))
+
+        density.fit(
+            train,
+            sample_weight=None if weights is None else weights[kept],
+            progress=show,
+            stop=interrupted.is_set,
+            run_note=note,
+        )
+    density.save(out)
+    if interrupted.is_set():
+        console.print(f"{out}: interrupted; this is the best so far")
+    if test.num_rows:
+        console.print(_comparison(density, encoded.take(kept), encoded.take(held_out), seed))
+        console.print(f"{out}: fitted to {train.num_rows:,} rows; the others are scored above")
+    else:
+        console.print(f"{out}: fitted to all rows")
+
+
+@contextmanager
+def _interruptible() -> Iterator[threading.Event]:
+    """Let the first Ctrl-C set the event, and a second one interrupt as usual."""
+    event = threading.Event()
+
+    def first(*_: object) -> None:
+        event.set()
+        signal.signal(signal.SIGINT, before)
+
+    before = signal.signal(signal.SIGINT, first)
+    try:
+        yield event
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _comparison(density: FlowDensity, train: Encoded, test: Encoded, seed: int) -> Table:
+    """Return the scores of held-out rows under the density and under baselines."""
+    ours = density.score_encoded(test)
+    table = Table("held-out rows", "nats, mean ± standard error", "flowkit above, paired")
+    table.add_row("flowkit", str(mean(ours)), "")
+    for name, theirs in baselines(density.schema_, train, seed).items():
+        scores = theirs(test)
+        table.add_row(name, str(mean(scores)), str(mean_difference(ours, scores)))
+    return table

@@ -1,0 +1,121 @@
+"""The commands that use a fitted model: ``flowkit score``, ``sample`` and ``inspect``."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from rich.console import Console
+from rich.table import Table
+
+from flowkit.commands.shared import check_out, console, explicit, print_notes
+from flowkit.schema import Schema
+from flowkit.schema.array_tables import Arrays
+from flowkit.schema.arrow_columns import type_of
+from flowkit.schema.arrow_tables import of_frame
+from flowkit.tables import ReadOptions, TableFile, TableWriter
+from flowkit.tables.forms import MARKS, WEAK_MARKS
+from flowkit.tabular import FlowDensity
+
+
+def score(
+    model: Path,
+    path: Path,
+    out: Path,
+    *,
+    force: bool,
+    reading: Mapping[str, Any] | None = None,
+) -> None:
+    """Write the table with the log-density of each row and its percentile among training rows."""
+    check_out(out, force)
+    density = FlowDensity.load(model)
+    row = 0
+    with open_like_fitted(path, density, reading) as file, TableWriter(out) as writer:
+        print_notes(file.notes)
+        for batch in file.batches():
+            chunk = pa.Table.from_batches([batch])
+            log_density = density.score_encoded(density.encode(chunk, rows_from=row))
+            row += chunk.num_rows
+            scored = chunk.append_column("log_density", pa.array(log_density))
+            percentile = pa.array(density.percentile(log_density))
+            writer.write(scored.append_column("percentile", percentile))
+    console.print(f"{out}: {row:,} rows")
+
+
+def sample(model: Path, rows: int, out: Path, *, seed: int, force: bool) -> None:
+    """Write new rows."""
+    check_out(out, force)
+    density = FlowDensity.load(model)
+    with TableWriter(out) as writer:
+        for chunk in density.sample_batches(rows, random_state=seed):
+            writer.write(of_frame(_named(chunk, density.schema_)))
+    console.print(f"{out}: {rows:,} rows")
+
+
+def inspect(model: Path, *, as_json: bool) -> None:
+    """Print what a model is."""
+    density = FlowDensity.load(model)
+    kept = any(m["kind"] == "kernel" for m in density.members_)
+    if as_json:
+        document = {
+            "schema": density.schema_.to_dict(),
+            "members": density.members_,
+            "run": density.run_,
+            "rows_stored": kept,
+        }
+        print(json.dumps(document, indent=1))
+        return
+    console = Console()
+    console.print(str(density.schema_), highlight=False, markup=False)
+    table = Table("member", "weight", "held-out nats")
+    weights: dict[str, float] = {}
+    for member in density.members_:
+        weights[member["name"]] = weights.get(member["name"], 0.0) + member["weight"]
+    scores = {member["name"]: member["held_out"] for member in density.members_}
+    for name, weight in sorted(weights.items(), key=lambda item: -item[1]):
+        held_out = scores[name]
+        table.add_row(name, f"{weight:.3f}", "" if held_out is None else f"{held_out:.3f}")
+    if weights:
+        console.print(table)
+    console.print("Rows of the table are stored." if kept else "No row of the table is stored.")
+    for key, value in density.run_.items():
+        console.print(f"{key}: {value}", highlight=False, markup=False)
+
+
+def open_like_fitted(
+    path: Path, density: FlowDensity, reading: Mapping[str, Any] | None
+) -> TableFile:
+    """Open a table, its columns read like those of the fit."""
+    schema, kinds = density.schema_, {}
+    if schema.library == "pyarrow":
+        for column in schema.columns:
+            kind = _kind(type_of(column.dtype))
+            if kind is not None:
+                kinds[column.name] = kind
+    before = dict(density.run_.get("reading", {}))
+    words = {str(c) for column in schema.columns for c in column.categories} & (MARKS | WEAK_MARKS)
+    before["present"] = (*before.get("present", ()), *sorted(words))
+    options = {**before, "empty": True, **explicit(reading)}
+    return TableFile(path, ReadOptions(**options, columns=kinds))
+
+
+def _kind(arrow: pa.DataType) -> str | None:
+    """Return the kind of text that values of an Arrow type are read from, None for any."""
+    if pa.types.is_dictionary(arrow) or pa.types.is_string(arrow):
+        return "text"
+    if pa.types.is_floating(arrow) or pa.types.is_integer(arrow):
+        return "number"
+    if pa.types.is_boolean(arrow):
+        return "boolean"
+    if pa.types.is_time(arrow) or pa.types.is_duration(arrow):
+        return "time" if pa.types.is_time(arrow) else "duration"
+    return "date" if pa.types.is_temporal(arrow) else None
+
+
+def _named(chunk: Any, schema: Schema) -> Any:
+    """Return a table with the names of the schema, which an array does not have."""
+    if not isinstance(chunk, np.ndarray):
+        return chunk
+    return Arrays(dict(zip(schema.names, chunk.T, strict=True)), {})
