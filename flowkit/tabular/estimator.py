@@ -166,7 +166,8 @@ class FlowDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
         Memory does not grow with ``n_samples``.
 
         Example:
-            >>> density = FlowDensity(random_state=0).fit(np.random.default_rng(0).normal(size=60))
+            >>> rows = np.random.default_rng(0).normal(size=(60, 2))
+            >>> density = FlowDensity(random_state=0).fit(rows)
             >>> sum(len(batch) for batch in density.sample_batches(100_000, random_state=0))
             100000
         """
