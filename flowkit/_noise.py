@@ -1,4 +1,4 @@
-"""Noise by a generator, wherever that is."""
+"""Noise: normal, uniform and integer draws, by a generator on any device."""
 
 from collections.abc import Sequence
 from typing import TypedDict
@@ -15,9 +15,9 @@ class _Source(TypedDict, total=False):
 
 
 def source(generator: torch.Generator | None) -> _Source:
-    """Return the keyword ``generator`` for a draw of torch's, left out where there is none.
+    """Return the keyword ``generator`` for a draw by torch, or no keyword if it is None.
 
-    Under ``torch.compile`` no draw with ``generator=None`` has an overload for symbolic sizes.
+    Under ``torch.compile`` draws with ``generator=None`` have no overload for symbolic sizes.
     """
     if generator is None:
         return {}
@@ -26,10 +26,10 @@ def source(generator: torch.Generator | None) -> _Source:
 
 
 def check_generator(generator: object) -> None:
-    """Raise unless a generator is one.
+    """Raise unless ``generator`` is a `torch.Generator`.
 
     Raises:
-        ArgumentError: it is a seed, or something else.
+        ArgumentError: ``generator`` is a seed or another object.
     """
     if not isinstance(generator, torch.Generator):
         expected = "a torch.Generator, such as torch.Generator().manual_seed(0), or None"
@@ -55,7 +55,7 @@ def below(n: int, count: int, like: Tensor, generator: torch.Generator | None = 
 
 
 def _home(like: Tensor, generator: torch.Generator | None) -> torch.device:
-    """Return where to draw: a generator draws on its own device only."""
+    """Return the device of the draw: that of the generator, or else that of ``like``."""
     if generator is None:
         return like.device
     check_generator(generator)

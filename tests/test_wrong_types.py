@@ -50,7 +50,7 @@ def flow():
 CONSTRUCTORS = {
     "chain of a list": (
         lambda: Chain([layer()]),
-        r"transforms\[0\]: expected a Transform; Chain\(\*layers\) takes a list apart, got list",
+        r"transforms\[0\]: expected a Transform; unpack a list as Chain\(\*layers\), got list",
     ),
     "chain of a flow": (
         lambda: Chain(layer(), flow()),
@@ -59,7 +59,7 @@ CONSTRUCTORS = {
     "chain of nothing": (lambda: Chain(None), r"transforms\[0\]: expected a Transform, got None"),
     "chain of a class": (
         lambda: Chain(LULinear),
-        r"transforms\[0\]: expected a Transform, got the class LULinear; call it to make one",
+        r"transforms\[0\]: expected a Transform, got the class LULinear; call it to make an inst",
     ),
     "inverse of nothing": (lambda: Inverse(None), "transform: expected a Transform, got None"),
     "inverse of a flow": (
