@@ -38,23 +38,23 @@ def check_generator(generator: object) -> None:
 
 def normal(shape: Sequence[int], like: Tensor, generator: torch.Generator | None = None) -> Tensor:
     """Draw standard normal noise of a shape, in the dtype and on the device of a tensor."""
-    home = _home(like, generator)
-    return torch.randn(*shape, dtype=like.dtype, device=home, **source(generator)).to(like.device)
+    device = _device(like, generator)
+    return torch.randn(*shape, dtype=like.dtype, device=device, **source(generator)).to(like.device)
 
 
 def uniform(shape: Sequence[int], like: Tensor, generator: torch.Generator | None = None) -> Tensor:
     """Draw noise in [0, 1) of a shape, in the dtype and on the device of a tensor."""
-    home = _home(like, generator)
-    return torch.rand(*shape, dtype=like.dtype, device=home, **source(generator)).to(like.device)
+    device = _device(like, generator)
+    return torch.rand(*shape, dtype=like.dtype, device=device, **source(generator)).to(like.device)
 
 
 def below(n: int, count: int, like: Tensor, generator: torch.Generator | None = None) -> Tensor:
     """Draw integers 0 .. n - 1, ``(count,)``, on the device of a tensor."""
-    home = _home(like, generator)
-    return torch.randint(n, (count,), device=home, **source(generator)).to(like.device)
+    device = _device(like, generator)
+    return torch.randint(n, (count,), device=device, **source(generator)).to(like.device)
 
 
-def _home(like: Tensor, generator: torch.Generator | None) -> torch.device:
+def _device(like: Tensor, generator: torch.Generator | None) -> torch.device:
     """Return the device of the draw: that of the generator, or else that of ``like``."""
     if generator is None:
         return like.device
