@@ -1,10 +1,12 @@
 """Arguments of wrong types: each is refused by name, with what would be right."""
 
+import pickle
+
 import pytest
 import torch
 from torch import nn
 
-from flowkit.errors import ArgumentError
+from flowkit.errors import ArgumentError, ContextError
 from flowkit.flows import (
     BinaryMADE,
     BoxUniform,
@@ -232,3 +234,19 @@ def test_what_is_called_right_is_taken():
     assert MixtureOfFlows((flow(), nsf(2, hidden=(8,)))).sample(3).shape == (3, 2)
     assert MixtureOfFlows(nn.ModuleList([flow()])).sample(3).shape == (3, 2)
     assert Flow(layer(), flow()).sample((2, 3)).shape == (2, 3, 2)
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (ArgumentError("bins", "a count", None), "bins: expected a count, got None"),
+        (ContextError("base", "has an embedding"), "base: has an embedding"),
+    ],
+)
+def test_errors_survive_other_processes_and_other_names(error, message):
+    same = pickle.loads(pickle.dumps(error))  # noqa: S301
+    assert type(same) is type(error)
+    assert str(same) == str(error) == message
+    assert str(error.of("y")) == f"y {message}"
+    data = type(error)("data, row 3", *error.__reduce__()[1][1:])
+    assert str(data.of("y")).startswith("y, row 3: ")
