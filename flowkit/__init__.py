@@ -1,6 +1,6 @@
 """flowkit: normalizing-flow density estimation in PyTorch.
 
-Importing the package is free: torch is loaded when a flow is first asked for.
+``import flowkit`` is fast: torch is loaded at the first use of a flow.
 """
 
 import importlib
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from flowkit.tables import TableFile, read_batches, read_table, write_table
     from flowkit.tabular import FlowDensity
 
-# Public names that live in a room of the library, loaded on first use.
+# Public names of submodules, loaded at first use.
 _LAZY = {
     "Flow": "flowkit.flows",
     "FlowDensity": "flowkit.tabular",
@@ -25,7 +25,7 @@ _LAZY = {
     "save": "flowkit.files",
     "write_table": "flowkit.tables",
 }
-_ROOMS = (
+_SUBMODULES = (
     "errors",
     "estimators",
     "files",
@@ -61,10 +61,10 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name in _LAZY:
         return getattr(importlib.import_module(_LAZY[name]), name)
-    if name in _ROOMS:
+    if name in _SUBMODULES:
         return importlib.import_module(f"flowkit.{name}")
     raise AttributeError(f"module 'flowkit' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*__all__, *_ROOMS})
+    return sorted({*__all__, *_SUBMODULES})

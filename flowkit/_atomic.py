@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Atomic writes: files that are written completely or not at all."""
 
 import os
 import secrets
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def write_atomically(path: Path, parts: Collection[bytes | memoryview]) -> None:
-    """Write the parts beside ``path``, and put them in its place once they are on the disk."""
+    """Write the parts to a temporary file, and rename that file to ``path`` once it is on disk."""
     temporary = path.with_name(f".flowkit-{secrets.token_hex(8)}.tmp")
     try:
         with open(temporary, "xb") as file:
@@ -19,7 +19,7 @@ def write_atomically(path: Path, parts: Collection[bytes | memoryview]) -> None:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
-    with suppress(OSError):  # not every system can open a directory; the file is whole anyway
+    with suppress(OSError):  # not every system can open a directory; the file is complete anyway
         directory = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(directory)

@@ -1,6 +1,7 @@
-"""Checks of arguments, each written once.
+"""Checks of arguments.
 
-Shapes and dtypes are all that is read of a tensor, but for `check_finite_rows` and `check_values`.
+Only `check_finite_rows`, `check_finite_entries` and `check_values` read values of tensors; the
+others read shapes and dtypes.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ if TYPE_CHECKING:  # tables are read without torch
 
 
 def kind_of(value: object) -> str:
-    """Return what a value of a wrong type is, for an error: its type, and itself if it is short."""
+    """Return the description of a value of a wrong type: the value if short, or else its type."""
     if isinstance(value, type):
-        return f"the class {value.__name__}; call it to make one"
+        return f"the class {value.__name__}; call it to make an instance"
     if value is None or isinstance(value, bool | int | float | str):
         return repr(value)
     return type(value).__name__
@@ -31,20 +32,20 @@ def check_type(argument: str, value: Any, types: type | tuple[type, ...], expect
 
 
 def check_called(argument: str, value: Any, call: str, arguments: int) -> None:
-    """Raise unless ``value`` is a function or module that takes so many positional arguments.
+    """Raise unless ``value`` is a function or module with this many positional arguments.
 
     Args:
-        argument: its name.
-        value: anything.
-        call: how it is called, such as ``f(x, context)``.
-        arguments: their number.
+        argument: name of the checked argument.
+        value: any object.
+        call: the form of the call, such as ``f(x, context)``.
+        arguments: number of positional arguments.
     """
     expected = f"a module called as {call}"
     if not callable(value) or isinstance(value, type):
         raise ArgumentError(argument, expected, kind_of(value))
     try:
         signature = inspect.signature(getattr(value, "forward", value))
-    except ValueError:  # of compiled code, which has none
+    except ValueError:  # compiled code has no signature
         return
     try:
         signature.bind(*[None] * arguments)
@@ -53,7 +54,7 @@ def check_called(argument: str, value: Any, call: str, arguments: int) -> None:
 
 
 def check_mapping(argument: str, value: Any, example: str) -> None:
-    """Raise unless ``value`` maps columns to something, such as ``{0: example}``."""
+    """Raise unless ``value`` is a mapping of columns, such as ``{0: example}``."""
     expected = f"a mapping of columns, such as {{0: {example}}}"
     if not isinstance(value, Mapping):
         raise ArgumentError(argument, expected, kind_of(value))
@@ -92,7 +93,7 @@ def check_row(row: Any) -> tuple[int, ...]:
 
 
 def check_finite_rows(argument: str, rows: Tensor) -> None:
-    """Raise a `DataError` that names the first of ``rows (n, ...)`` that is not finite."""
+    """Raise a `DataError` with the index of the first of ``rows (n, ...)`` that is not finite."""
     finite = rows.flatten(1).isfinite().all(1)
     if not finite.all():
         row = int((~finite).nonzero()[0])
@@ -100,12 +101,12 @@ def check_finite_rows(argument: str, rows: Tensor) -> None:
 
 
 def check_finite_entries(name: str, rows: Tensor, weights: Tensor | None = None) -> None:
-    """Raise a `DataError` that names the first entry of ``rows (n, ...)`` that is not finite.
+    """Raise a `DataError` with the place of the first non-finite entry of ``rows (n, ...)``.
 
     Args:
-        name: the argument.
+        name: name of the argument.
         rows: the rows.
-        weights: of the rows, ``(n,)``; one without weight may hold anything.
+        weights: weights of the rows, ``(n,)``; rows of weight 0 are not checked.
     """
     bad = ~rows.isfinite()
     if weights is not None:
@@ -117,14 +118,21 @@ def check_finite_entries(name: str, rows: Tensor, weights: Tensor | None = None)
 
 
 def place_of(row: int, entry: tuple[int, ...]) -> str:
-    """Return the words for an entry of a row, e.g. "row 3, column 1"."""
+    """Return the description of an entry of a row, e.g. "row 3, column 1"."""
     if len(entry) < 2:
         return f"row {row}" + "".join(f", column {column}" for column in entry)
     return f"row {row}, entry {entry}"
 
 
 def check_values(argument: str, x: Tensor, good: Tensor, expected: str) -> None:
-    """Raise a `DataError` that names the first number of ``x (*batch, D)`` that is not good."""
+    """Raise a `DataError` with the place of the first number of ``x (*batch, D)`` not in ``good``.
+
+    Args:
+        argument: name of ``x``.
+        x: numbers.
+        good: which numbers are valid, shaped as ``x``.
+        expected: description of a valid number.
+    """
     if not good.all():
         *row, column = (~good).nonzero()[0].tolist() or [0]
         names = [f"row {row[0] if len(row) == 1 else tuple(row)}"] if row else []
@@ -152,19 +160,19 @@ def check_choice(argument: str, value: Any, choices: Sequence[str]) -> str:
 
 
 def check_keys(argument: str, value: Any, keys: Collection[str]) -> None:
-    """Check that ``value`` is a mapping with exactly these keys."""
+    """Raise unless ``value`` is a mapping with exactly these keys."""
     if not isinstance(value, Mapping):
         raise ArgumentError(argument, "a mapping with " + ", ".join(map(repr, keys)), repr(value))
     for key in keys:
         if key not in value:
-            raise ArgumentError(argument, f"the key {key!r}", "none")
+            raise ArgumentError(argument, f"expected the key {key!r}, which is missing")
     for key in value:
         if key not in keys:
             raise ArgumentError(argument, "no other keys", repr(key))
 
 
 def check_event(argument: str, x: Any, event_shape: tuple[int, ...]) -> None:
-    """Check that ``x`` is a floating-point tensor of shape ``(*batch, *event_shape)``."""
+    """Raise unless ``x`` is a floating-point tensor of shape ``(*batch, *event_shape)``."""
     if not hasattr(x, "is_floating_point"):
         raise DtypeError(argument, "a torch.Tensor", type(x).__name__)
     if not x.is_floating_point():
@@ -176,7 +184,7 @@ def check_event(argument: str, x: Any, event_shape: tuple[int, ...]) -> None:
 
 
 def check_context(context: Any, context_features: int) -> None:
-    """Check that ``context`` is ``(*batch, context_features)``, given exactly when asked for."""
+    """Raise unless ``context`` is ``(*batch, context_features)``, or None for no features."""
     if context_features == 0:
         if context is not None:
             raise ContextError("context", "None, as context_features is 0", type(context).__name__)
@@ -187,10 +195,10 @@ def check_context(context: Any, context_features: int) -> None:
 
 
 def check_broadcast(argument: str, batch: tuple[int, ...], other: tuple[int, ...]) -> None:
-    """Check that batch dimensions of an argument broadcast with those of ``x``."""
+    """Raise unless batch dimensions of an argument broadcast with those of ``x``."""
     for a, b in zip(reversed(batch), reversed(other), strict=False):
         if a != b and 1 not in (a, b):
-            expected = f"batch dimensions that broadcast with {tuple(other)}, as x has"
+            expected = f"batch dimensions that broadcast with those of x, {tuple(other)}"
             raise ShapeError(argument, expected, tuple(batch))
 
 
@@ -203,15 +211,15 @@ def check_shape(argument: str, shape: int | Sequence[int]) -> tuple[int, ...]:
 
 
 def common_context(argument: str, widths: Iterable[int]) -> int:
-    """Return the one context width that the parts of a whole ask for, 0 if none does."""
-    asked = set(widths) - {0}
-    if len(asked) > 1:
-        raise ArgumentError(argument, "equal context_features", sorted(asked))
-    return max(asked, default=0)
+    """Return the context width of several parts: 0 if all are 0, or else their one other width."""
+    positive = set(widths) - {0}
+    if len(positive) > 1:
+        raise ArgumentError(argument, "equal context_features", sorted(positive))
+    return max(positive, default=0)
 
 
 def first_difference(a: Mapping[str, Any], b: Mapping[str, Any]) -> str | None:
-    """Return the first key under which two mappings differ, None if they are equal."""
+    """Return the first key at which two mappings differ, None if they are equal."""
     for name in [*a, *b]:
         if name not in a or name not in b or a[name] != b[name]:
             return name

@@ -1,4 +1,4 @@
-"""One file of tensors and a JSON document, written whole or not at all, and checked when read."""
+"""Files of tensors and a JSON document: written atomically, and checked when read."""
 
 import hashlib
 import json
@@ -20,7 +20,7 @@ from flowkit.errors import ArgumentError, DtypeError, ModelFileError
 
 VERSION = 1
 
-# What stands where the checksum goes while the file is summed.
+# Placeholder of the checksum, over which the checksum itself is computed.
 _BLANK = b"0" * 64
 _LONGEST_HEADER = 100_000_000  # safetensors' own limit
 _ENVELOPE = ("sha256", "version", "library", "document")
@@ -29,21 +29,21 @@ _ENVELOPE = ("sha256", "version", "library", "document")
 def write_file(
     path: str | os.PathLike[str], tensors: Mapping[str, Tensor], document: Mapping[str, Any]
 ) -> None:
-    """Write tensors and a document to one ``.safetensors`` file, whole or not at all.
+    """Write tensors and a document to one ``.safetensors`` file, completely or not at all.
 
-    The document stands in the metadata as strict JSON, beside the version of the format, that of
-    the library and a SHA-256 over every byte of the file. Whatever stood at ``path`` is replaced
-    once the new file is on the disk, and kept if anything goes wrong before.
+    The document is stored in the metadata as strict JSON. Beside the document are the version of
+    the format, that of the library, and a SHA-256 over every byte of the file. An existing file at
+    ``path`` is replaced only once the new file is on the disk.
 
     Args:
-        path: where to.
-        tensors: tensors by name, of any device; what is shared or strided is copied.
-        document: what `json` can hold: finite numbers, strings, booleans, None, and lists and
-            dictionaries of them. Tuples come back as lists.
+        path: path of the file.
+        tensors: tensors by name, on any device; shared or strided tensors are copied.
+        document: JSON values: finite numbers, strings, booleans, None, and lists and dictionaries
+            of these. Tuples are read back as lists.
 
     Raises:
-        ArgumentError: the document holds something else.
-        DtypeError: a tensor is of a kind that the format lacks.
+        ArgumentError: the document contains another type.
+        DtypeError: the format does not support the kind of a tensor.
         ModelFileError: the file cannot be written.
     """
     parts = _pack(tensors, document)
@@ -54,34 +54,34 @@ def write_file(
 
 
 def read_file(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read what `write_file` wrote: the tensors, on the CPU, and the document.
+    """Read a file of `write_file`: the tensors, on the CPU, and the document.
 
     Nothing in the file is executed, unpickled or imported.
 
     Raises:
-        ModelFileError: there is no such file, it is of another kind or version, truncated, or
-            altered since it was written.
+        ModelFileError: the file does not exist, has another kind or version, is truncated, or was
+            altered after writing.
     """
     return unpack(path, _read(path))
 
 
 def pack(tensors: Mapping[str, Tensor], document: Mapping[str, Any]) -> bytes:
-    """Return the bytes of the file that `write_file` would write."""
+    """Return the bytes of a file of `write_file`."""
     return b"".join(_pack(tensors, document))
 
 
 def unpack(
     path: str | os.PathLike[str], content: bytes
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Do what `read_file` does with the bytes of a file; ``path`` is what errors call them."""
+    """Read the bytes of a file as `read_file` does; ``path`` is the name in error messages."""
     metadata = _header(path, content).get("__metadata__")
     if not isinstance(metadata, dict) or "flowkit" not in metadata:
         raise ModelFileError(path, "a safetensors file, but none that flowkit wrote")
     envelope = _loads(path, metadata["flowkit"])
-    # First: another version may be laid out, or summed, in another way.
-    if envelope.get("version") != VERSION:
-        found = envelope.get("version")
-        raise ModelFileError(path, f"format version {found!r}, and this flowkit knows {VERSION}")
+    # First: another version may have another layout or checksum.
+    version = envelope.get("version")
+    if version != VERSION:
+        raise ModelFileError(path, f"format version {version!r}, and this flowkit reads {VERSION}")
     check_part(path, "its metadata", envelope, _ENVELOPE)
     if not _intact(content, envelope["sha256"]):
         raise ModelFileError(path, "altered since it was written: its checksum differs")
@@ -98,14 +98,14 @@ def unpack(
 def check_document(
     path: str | os.PathLike[str], document: Mapping[str, Any], kind: str, keys: Collection[str]
 ) -> None:
-    """Raise unless the document's "kind" is ``kind``, and its other keys are exactly ``keys``."""
+    """Raise unless the document has this "kind", and besides exactly these keys."""
     if document.get("kind") != kind:
         raise ModelFileError(path, f"holds a {document.get('kind')!r}, not a {kind!r}")
     check_part(path, f"its {kind} document", document, ("kind", *keys))
 
 
 def check_part(path: str | os.PathLike[str], where: str, value: Any, keys: Collection[str]) -> None:
-    """Raise unless a part of the file at ``path``, called ``where``, has exactly these keys."""
+    """Raise unless the part ``where`` of the file at ``path`` has exactly these keys."""
     try:
         check_keys(where, value, keys)
     except ArgumentError as error:
@@ -113,7 +113,7 @@ def check_part(path: str | os.PathLike[str], where: str, value: Any, keys: Colle
 
 
 def _check_json(where: str, value: Any) -> None:
-    """Raise unless ``value`` comes back from JSON as it is (but for tuples)."""
+    """Raise unless JSON preserves ``value`` (except for tuples, which become lists)."""
     if isinstance(value, dict):
         for key, item in value.items():
             if not isinstance(key, str):
@@ -123,18 +123,18 @@ def _check_json(where: str, value: Any) -> None:
         for i, item in enumerate(value):
             _check_json(f"{where}[{i}]", item)
     elif isinstance(value, float) and not math.isfinite(value):
-        raise ArgumentError(where, "a finite number (others go into a tensor)", value)
+        raise ArgumentError(where, "a finite number (store others in a tensor)", value)
     elif not isinstance(value, str | int | float | None):  # a bool is an int
-        raise ArgumentError(where, "what JSON can hold", type(value).__name__)
+        raise ArgumentError(where, "a JSON value", type(value).__name__)
 
 
 def _pack(
     tensors: Mapping[str, Tensor], document: Mapping[str, Any]
 ) -> tuple[bytes | memoryview, ...]:
-    """Return the parts of a file: what stands before the checksum, that, and the rest."""
+    """Return the parts of a file: the bytes before the checksum, the checksum, and the rest."""
     _check_json("document", dict(document))
     content = _serialize(tensors, document)
-    at = content.find(_BLANK)  # the first thing in the metadata, which comes first
+    at = content.find(_BLANK)  # the first value in the metadata, which precede all tensors
     digest = hashlib.sha256(content).hexdigest().encode()
     view = memoryview(content)
     return view[:at], digest, view[at + len(digest) :]
@@ -161,7 +161,7 @@ def _read(path: str | os.PathLike[str]) -> bytes:
         if os.path.exists(path) and not os.path.isfile(path):
             raise ModelFileError(path, "not a file")
         with open(path, "rb") as file:
-            # Eight bytes of length, then JSON: whatever else it is need not be read.
+            # Eight bytes of length, then JSON. Other files are not read any further.
             start = file.read(9)
             if start[8:] != b"{":
                 raise ModelFileError(path, "not a safetensors file, or cut to its first bytes")
@@ -171,7 +171,7 @@ def _read(path: str | os.PathLike[str]) -> bytes:
 
 
 def _header(path: str | os.PathLike[str], content: bytes) -> dict[str, Any]:
-    """Return the header, once it is known that the file is as long as it says."""
+    """Return the header, after a check that the file has the length given there."""
     end = 8 + int.from_bytes(content[:8], "little")
     if end > _LONGEST_HEADER:
         raise ModelFileError(path, "not a safetensors file: its first bytes are no length")
@@ -189,17 +189,17 @@ def _header(path: str | os.PathLike[str], content: bytes) -> dict[str, Any]:
 
 
 def _loads(path: str | os.PathLike[str], text: str | bytes) -> dict[str, Any]:
-    """Return the JSON object in ``text``: no key twice, no number that JSON does not know."""
+    """Return the JSON object in ``text``; duplicate keys and non-finite numbers are errors."""
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         if len(dict(pairs)) < len(pairs):
-            raise ValueError("a key stands twice")
+            raise ValueError("duplicate key")
         return dict(pairs)
 
     def finite(number: str) -> float:
         value = float(number)
         if not math.isfinite(value):
-            raise ValueError(f"{number} is no finite number")
+            raise ValueError(f"{number} is not a finite number")
         return value
 
     try:
@@ -214,7 +214,7 @@ def _loads(path: str | os.PathLike[str], text: str | bytes) -> dict[str, Any]:
 
 
 def _intact(content: bytes, digest: Any) -> bool:
-    """Tell whether the bytes, with their checksum blanked, have that checksum."""
+    """Return whether the bytes, with the checksum blanked, have this checksum."""
     if not isinstance(digest, str) or not re.fullmatch("[0-9a-f]{64}", digest):
         return False
     at = content.find(digest.encode())

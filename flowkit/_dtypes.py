@@ -5,5 +5,5 @@ from torch import Tensor
 
 
 def at_least_float32(x: Tensor) -> Tensor:
-    """Return a tensor in float32 where it has fewer digits, as under autocast."""
+    """Return a tensor in float32, or in its own dtype if that is more precise."""
     return x.to(torch.promote_types(x.dtype, torch.float32))

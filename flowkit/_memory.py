@@ -1,21 +1,20 @@
-"""Keeping freed memory at hand."""
+"""Memory of freed tensors."""
 
 import functools
 
 import torch
 
-# The largest block from whose release glibc learns.
+# The largest block whose release raises glibc's limit.
 _LARGEST = 31 * 2**20
 
 
 @functools.cache
 def keep_freed_memory() -> None:
-    """Let the C library keep the memory of freed tensors, instead of giving it back each time.
+    """Raise glibc's limit above which the memory of freed tensors returns to the kernel.
 
     A training step allocates and frees the same tensors again and again. By default glibc returns
-    those of more than 128 KiB to the kernel, which then clears every page anew, hundreds in each
-    step. It raises that limit, and the one above which free memory is returned, to the
-    largest block that it has seen freed, up to 32 MiB. So one such block, never written to, is
-    allocated and freed, once per process.
+    blocks of more than 128 KiB to the kernel, which clears every page again at the next use.
+    Whenever a larger block is freed, glibc raises this limit to its size, up to 32 MiB. Therefore
+    one such block, never written to, is allocated and freed, once per process.
     """
     torch.empty(_LARGEST, dtype=torch.uint8)

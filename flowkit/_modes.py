@@ -1,4 +1,4 @@
-"""In which mode torch, or a model, is running."""
+"""Modes of torch and of modules."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,21 +9,22 @@ from torch.autograd import forward_ad
 
 
 def needs_plain_torch() -> bool:
-    """Return whether only plain operations will do, no `torch.autograd.Function` of ours.
+    """Return whether plain operations must replace our `torch.autograd.Function` classes.
 
-    So under ``torch.compile``, which does better with them, and where derivatives are transforms.
+    True under ``torch.compile``, which optimises plain operations better, and under ``torch.func``
+    and forward-mode derivatives.
     """
     return torch.compiler.is_compiling() or differentiates_by_transforms()
 
 
 def differentiates_by_transforms() -> bool:
-    """Return whether ``torch.func`` or forward mode is at work, which see through operations."""
+    """Return whether ``torch.func`` or forward-mode differentiation is active."""
     return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
 
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Have a model in its ``eval`` mode, and then each of its modules in the one that it was in."""
+    """Set a model to ``eval`` mode, and restore the mode of each of its modules at the end."""
     before = [(module, module.training) for module in model.modules()]
     model.eval()
     try:

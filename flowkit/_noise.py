@@ -1,4 +1,4 @@
-"""Noise by a generator, wherever that is."""
+"""Noise: normal, uniform and integer draws, by a generator on any device."""
 
 from collections.abc import Sequence
 from typing import TypedDict
@@ -15,9 +15,9 @@ class _Source(TypedDict, total=False):
 
 
 def source(generator: torch.Generator | None) -> _Source:
-    """Return the keyword ``generator`` for a draw of torch's, left out where there is none.
+    """Return the keyword ``generator`` for a draw by torch, or no keyword if it is None.
 
-    Under ``torch.compile`` no draw with ``generator=None`` has an overload for symbolic sizes.
+    Under ``torch.compile`` draws with ``generator=None`` have no overload for symbolic sizes.
     """
     if generator is None:
         return {}
@@ -26,10 +26,10 @@ def source(generator: torch.Generator | None) -> _Source:
 
 
 def check_generator(generator: object) -> None:
-    """Raise unless a generator is one.
+    """Raise unless ``generator`` is a `torch.Generator`.
 
     Raises:
-        ArgumentError: it is a seed, or something else.
+        ArgumentError: ``generator`` is a seed or another object.
     """
     if not isinstance(generator, torch.Generator):
         expected = "a torch.Generator, such as torch.Generator().manual_seed(0), or None"
@@ -38,24 +38,24 @@ def check_generator(generator: object) -> None:
 
 def normal(shape: Sequence[int], like: Tensor, generator: torch.Generator | None = None) -> Tensor:
     """Draw standard normal noise of a shape, in the dtype and on the device of a tensor."""
-    home = _home(like, generator)
-    return torch.randn(*shape, dtype=like.dtype, device=home, **source(generator)).to(like.device)
+    device = _device(like, generator)
+    return torch.randn(*shape, dtype=like.dtype, device=device, **source(generator)).to(like.device)
 
 
 def uniform(shape: Sequence[int], like: Tensor, generator: torch.Generator | None = None) -> Tensor:
     """Draw noise in [0, 1) of a shape, in the dtype and on the device of a tensor."""
-    home = _home(like, generator)
-    return torch.rand(*shape, dtype=like.dtype, device=home, **source(generator)).to(like.device)
+    device = _device(like, generator)
+    return torch.rand(*shape, dtype=like.dtype, device=device, **source(generator)).to(like.device)
 
 
 def below(n: int, count: int, like: Tensor, generator: torch.Generator | None = None) -> Tensor:
     """Draw integers 0 .. n - 1, ``(count,)``, on the device of a tensor."""
-    home = _home(like, generator)
-    return torch.randint(n, (count,), device=home, **source(generator)).to(like.device)
+    device = _device(like, generator)
+    return torch.randint(n, (count,), device=device, **source(generator)).to(like.device)
 
 
-def _home(like: Tensor, generator: torch.Generator | None) -> torch.device:
-    """Return where to draw: a generator draws on its own device only."""
+def _device(like: Tensor, generator: torch.Generator | None) -> torch.device:
+    """Return the device of the draw: that of the generator, or else that of ``like``."""
     if generator is None:
         return like.device
     check_generator(generator)

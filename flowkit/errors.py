@@ -1,49 +1,58 @@
-"""The errors of flowkit: one small hierarchy, and one wording for all of them.
+"""Errors of flowkit: one small hierarchy, and one form of message.
 
-Every message names the argument, says what was expected and what came:
+Every message has the name of the argument, the rule and the value:
 ``x: expected a tensor of shape (*batch, 6), got shape (10, 5)``.
 """
 
 import os
+from typing import Any
+
+_NO_VALUE: Any = object()
 
 
 class FlowkitError(Exception):
-    """Anything that flowkit raises on purpose."""
+    """Base class of all errors of flowkit."""
 
 
 class ArgumentError(FlowkitError, ValueError):
     """An argument has a value that cannot be used.
 
     Args:
-        argument: the argument's name.
-        expected: what would have been right.
-        got: what it was.
+        argument: name of the argument.
+        expected: description of the valid values; without ``got``, a whole statement.
+        got: the value, or a description of the value.
 
     Example:
         >>> raise ArgumentError("bins", "an integer of at least 2", 1)
         Traceback (most recent call last):
         ...
         flowkit.errors.ArgumentError: bins: expected an integer of at least 2, got 1
+        >>> raise ArgumentError("columns", "column 1 is named twice; name each column once")
+        Traceback (most recent call last):
+        ...
+        flowkit.errors.ArgumentError: columns: column 1 is named twice; name each column once
     """
 
-    def __init__(self, argument: str, expected: str, got: object) -> None:
-        super().__init__(f"{argument}: expected {expected}, got {got}")
+    def __init__(self, argument: str, expected: str, got: object = _NO_VALUE) -> None:
+        statement = expected if got is _NO_VALUE else f"expected {expected}, got {got}"
+        super().__init__(f"{argument}: {statement}")
         self.argument = argument
         self.expected = expected
         self.got = got
 
     def of(self, name: str) -> "ArgumentError":
-        """Return the same error of rows that another argument holds, where this says "data"."""
-        own = self.argument
-        argument = f"{name}{own[4:]}" if own.startswith("data") else f"{name} {own}"
+        """Return the error with argument ``name``, which replaces "data" if that comes first."""
+        rest = self.argument.removeprefix("data")
+        argument = f"{name} {rest}" if rest == self.argument else f"{name}{rest}"
         return type(self)(argument, self.expected, self.got)
 
-    def __reduce__(self) -> tuple[type, tuple[str, str, object]]:
-        return type(self), (self.argument, self.expected, self.got)
+    def __reduce__(self) -> tuple[type, tuple[object, ...]]:
+        value = () if self.got is _NO_VALUE else (self.got,)
+        return type(self), (self.argument, self.expected, *value)
 
 
 class DataError(ArgumentError):
-    """A table holds what cannot be used; column and, where one is to blame, row are named.
+    """A table or tensor has an invalid value; the message names its row and column, if single.
 
     Example:
         >>> raise DataError("column 'age', row 17", "a finite number", "inf")
@@ -58,31 +67,31 @@ class ShapeError(ArgumentError):
 
 
 class DtypeError(ArgumentError, TypeError):
-    """A tensor has the wrong dtype, or something is no tensor at all."""
+    """A tensor has the wrong dtype, or a value is not a tensor."""
 
 
 class ContextError(ArgumentError):
-    """Context is missing where it was asked for, or given where it was not."""
+    """A required context is missing, or a context is given but not used."""
 
 
 class DirectionError(FlowkitError, RuntimeError):
-    """A transform cannot go this way in the mode that it is in."""
+    """A direction of a transform is not available in its current mode."""
 
 
 class TrainingError(FlowkitError, RuntimeError):
-    """Training cannot go on: the loss is no longer a finite number."""
+    """Training has stopped, because the loss is no longer a finite number."""
 
 
 class MissedDensityWarning(UserWarning):
-    """A fitted flow leaves out some of the density that it stands for."""
+    """A fitted flow misses part of its target density."""
 
 
 class ModelFileError(FlowkitError, ValueError):
-    """A file cannot be written, or is not what it should be.
+    """A file cannot be written, or is not a valid model file.
 
     Args:
         path: the file.
-        problem: what is wrong with it.
+        problem: description of the defect.
 
     Example:
         >>> raise ModelFileError("flow.safetensors", "truncated: 10 bytes of 800")

@@ -1,4 +1,4 @@
-"""Fitted flows as files: one ``.safetensors`` file each, that runs no code when it is read."""
+"""Files of fitted flows: one ``.safetensors`` file each, which runs no code when read."""
 
 import os
 from collections.abc import Mapping
@@ -27,19 +27,19 @@ __all__ = [
 
 
 def save(flow: Distribution, path: str | os.PathLike[str]) -> None:
-    """Save a flow of a named architecture to one file, which `load` makes it from again.
+    """Save a flow of a named architecture to one file, for `load`.
 
-    The file holds the name of the architecture, all its options, its base and every tensor.
-    It is written whole or not at all; what stood there before is kept until then.
+    The file has the name of the architecture, all its options, its base and every tensor. Writing
+    is atomic: an existing file is replaced only once the new one is complete.
 
     Args:
-        flow: what `flowkit.flows.maf` or another named architecture made; its base too may be
-            named, or one of flowkit's that numbers describe.
-        path: where to; ``.safetensors`` is the usual ending.
+        flow: a flow from `flowkit.flows.maf` or another named architecture. A base given as an
+            object must be described by numbers alone.
+        path: path of the file; the usual ending is ``.safetensors``.
 
     Raises:
-        ArgumentError: the flow was put together by hand, or edited since, or has an embedding:
-            save the ``state_dict()`` of such.
+        ArgumentError: the flow was composed by hand, or edited later, or has an embedding. Save
+            the ``state_dict()`` of such flows.
         ModelFileError: the file cannot be written.
 
     Example:
@@ -56,22 +56,22 @@ def save(flow: Distribution, path: str | os.PathLike[str]) -> None:
 
 
 def load(path: str | os.PathLike[str], *, device: torch.device | str | int | None = None) -> Flow:
-    """Load a flow that `save` saved, in its dtype and in ``eval()`` mode.
+    """Load a flow from a file of `save`, in its dtype and in ``eval()`` mode.
 
-    Its log-densities, and its samples for a generator, are those of the flow that was saved, to
-    the last bit. Nothing in the file is executed, unpickled or imported, and torch's random state
-    is left as it was.
+    Log-densities, and samples from the same generator, equal those of the saved flow bit for bit.
+    Nothing in the file is executed, unpickled or imported, and torch's random state does not
+    change.
 
     Args:
-        path: the file.
-        device: where to put the flow; the CPU by default.
+        path: path of the file.
+        device: device of the flow; the CPU by default.
 
     Returns:
-        The flow (what `binary_made` made is a `BinaryMADE`).
+        The flow; a `BinaryMADE` if it was made by `binary_made`.
 
     Raises:
-        ModelFileError: there is no such file, or it is of another kind or version, truncated,
-            altered, or does not describe a flow that this version of flowkit can make.
+        ModelFileError: the file does not exist, has another kind or version, is truncated or
+            altered, or describes a flow that this version of flowkit cannot make.
     """
     tensors, document = read_file(path)
     check_document(path, document, "flow", ("flow",))
@@ -82,10 +82,11 @@ def load(path: str | os.PathLike[str], *, device: torch.device | str | int | Non
 def flow_from_file(
     path: str | os.PathLike[str], config: Any, tensors: Mapping[str, Tensor]
 ) -> Flow:
-    """Make a flow, in ``eval()`` mode, from the configuration and the tensors found in a file.
+    """Make a flow, in ``eval()`` mode, from the configuration and the tensors in a file.
 
     Raises:
-        ModelFileError: they do not fit each other, or this version of flowkit.
+        ModelFileError: configuration and tensors do not fit each other, or this version of flowkit
+            cannot make the flow.
     """
     try:
         flow = cast(Flow, flow_from_config(config))
@@ -94,8 +95,8 @@ def flow_from_file(
     state = flow.state_dict()
     check_part(path, "its state", tensors, state)
     for name, tensor in state.items():
-        expected, found = [(tuple(t.shape), t.dtype) for t in (tensor, tensors[name])]
-        if expected != found:
-            raise ModelFileError(path, f"tensor {name!r} is {found}, and should be {expected}")
+        expected, stored = [(tuple(t.shape), t.dtype) for t in (tensor, tensors[name])]
+        if expected != stored:
+            raise ModelFileError(path, f"tensor {name!r} is {stored}, and should be {expected}")
     flow.load_state_dict(tensors)
     return flow.eval()

@@ -1,4 +1,4 @@
-"""Images for flat flows: pixels to numbers and back, bits per dimension, classes, inpainting."""
+"""Images as vectors: pixel maps, bits per dimension, class marginals, inpainting."""
 
 import math
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ _LN2 = math.log(2)
 
 @dataclass(frozen=True)
 class PixelMap:
-    """Grey levels to real numbers, with uniform noise in between: ``v = (k + u) / levels``.
+    """A map from grey levels to real numbers, with uniform noise: ``v = (k + u) / levels``.
 
     With ``squeeze`` None the numbers are ``low + (high - low) v`` (NICE). Otherwise they are
     ``logit(squeeze + (1 - 2 squeeze) v)``, on the whole line (MAF: 1e-6 for MNIST, 0.05 for
@@ -26,9 +26,9 @@ class PixelMap:
 
     Args:
         levels: number of values of a pixel.
-        squeeze: what keeps the logits of black and white finite, or None for no logits.
-        low: image of black, without logits.
-        high: image of white.
+        squeeze: margin that keeps the logits of black and white finite; None for no logits.
+        low: number for black, without logits.
+        high: number for white, without logits.
 
     Reference: Papamakarios, Pavlakou and Murray, *Masked autoregressive flow*, 2017, appendix D;
     Dinh, Krueger and Bengio, *NICE*, 2014, section 5.1.
@@ -50,13 +50,13 @@ class PixelMap:
         if self.squeeze is not None and not 0 < self.squeeze < 0.5:
             raise ArgumentError("squeeze", "a number above 0 and below 0.5, or None", self.squeeze)
         if not self.low < self.high:
-            raise ArgumentError("high", f"a number above low, {self.low}", self.high)
+            raise ArgumentError("high", f"a number above low={self.low}", self.high)
 
     def encode(self, pixels: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
         """Return numbers for levels ``(*batch, D)``, float64, with fresh noise.
 
         Raises:
-            DataError: a pixel is no level; row and column are named.
+            DataError: a pixel is not a level; the message names row and column.
         """
         check_integers("pixels", pixels)
         k = pixels.double()
@@ -69,7 +69,7 @@ class PixelMap:
         return torch.logit(self.squeeze + (1 - 2 * self.squeeze) * v)
 
     def decode(self, x: Tensor) -> Tensor:
-        """Return the levels that numbers stand for, ``(*batch, D)`` uint8, clamped to those."""
+        """Return the levels of numbers, clamped to the range of levels, ``(*batch, D)`` uint8."""
         if self.squeeze is None:
             v = (x.double() - self.low) / (self.high - self.low)
         else:
@@ -77,7 +77,7 @@ class PixelMap:
         return (v * self.levels).floor().clamp(0, self.levels - 1).to(torch.uint8)
 
     def log_slope(self, x: Tensor) -> Tensor:
-        """Return the log-derivative of numbers by levels, summed: ``(*batch,)``."""
+        """Return the log-derivative of numbers by levels, summed over pixels: ``(*batch,)``."""
         x = x.double()
         each = -math.log(self.levels)
         if self.squeeze is None:
@@ -93,8 +93,8 @@ class PixelMap:
         """Return bits per pixel, ``(*batch,)``: an upper bound on those of the levels themselves.
 
         Args:
-            log_prob: of ``x``, in nats, ``(*batch,)``.
-            x: what was scored, ``(*batch, D)``.
+            log_prob: log-density of ``x`` in nats, ``(*batch,)``.
+            x: numbers from `encode`, ``(*batch, D)``.
         """
         if log_prob.shape != x.shape[:-1]:
             raise ShapeError("log_prob", f"shape {tuple(x.shape[:-1])}", tuple(log_prob.shape))
@@ -104,7 +104,7 @@ class PixelMap:
 def class_marginal(flow: Flow, x: Tensor, classes: int) -> Tensor:
     """Return ``log (1/C) sum_c p(x | c)`` of a flow given one-hot classes, ``(*batch,)``.
 
-    Classes are taken as equally frequent, as in the tables of MAF.
+    Classes are assumed to be equally frequent, as in the tables of the MAF paper.
     """
     check_count("classes", classes)
     scores = []
@@ -126,21 +126,21 @@ def inpaint(
     context: Tensor | None = None,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """Fill in what is not known by noisy gradient ascent on the log-density, ``(*batch, D)``.
+    """Fill in unknown pixels by noisy gradient ascent on the log-density, ``(*batch, D)``.
 
-    ``x <- x + a_i (grad log p(x) + noise)`` where unknown, ``a_i = 10 / (100 + i)``, held within
-    ``low`` and ``high``. The steps are as long as that for pixels of about unit deviation: give it
-    those, and a flow over them, where a pixel that is nearly always black would leap.
+    ``x <- x + a_i (grad log p(x) + noise)`` where unknown, ``a_i = 10 / (100 + i)``, clamped to
+    ``low`` and ``high``. The step sizes suit pixels of about unit deviation. If some pixels are
+    nearly always black, standardise the pixels and use a flow over the standardised pixels.
 
     Args:
-        flow: of images.
-        x: images; what stands where ``known`` is False is where the ascent begins.
+        flow: a flow over images.
+        x: images; the ascent starts from the pixels where ``known`` is False.
         known: ``(D,)`` or ``(*batch, D)`` booleans.
-        steps: of the ascent.
-        low: least value of a pixel, a number or one for each pixel, ``(D,)``.
-        high: greatest, likewise.
-        context: of the flow.
-        generator: of the noise.
+        steps: number of steps.
+        low: least value of a pixel, one number or ``(D,)``.
+        high: greatest value of a pixel, one number or ``(D,)``.
+        context: context of the flow.
+        generator: source of the noise.
 
     Reference: Dinh, Krueger and Bengio, *NICE*, 2014, section 5.2.
 
@@ -152,11 +152,12 @@ def inpaint(
     """
     check_count("steps", steps)
     if known.dtype != torch.bool or known.shape[-1] != x.shape[-1]:
-        raise ShapeError("known", f"booleans (..., {x.shape[-1]})", f"{known.dtype} {known.shape}")
+        got = f"{known.dtype} of shape {tuple(known.shape)}"
+        raise ShapeError("known", f"booleans (..., {x.shape[-1]})", got)
     least, most = (torch.as_tensor(bound, dtype=x.dtype, device=x.device) for bound in (low, high))
     for i in range(steps):
         at = x.detach().requires_grad_()
         (slope,) = torch.autograd.grad(flow.log_prob(at, context).sum(), at)
-        moved = x + 10 / (100 + i) * (slope + normal(x.shape, x, generator))
-        x = torch.where(known, x, torch.minimum(torch.maximum(moved, least), most))
+        proposal = x + 10 / (100 + i) * (slope + normal(x.shape, x, generator))
+        x = torch.where(known, x, torch.minimum(torch.maximum(proposal, least), most))
     return x

@@ -65,11 +65,11 @@ def test_joint_base_is_a_product():
 def test_columns_named_twice_or_left_out(kind):
     part = Identity if kind is Columns else StandardNormal
     with pytest.raises(
-        ArgumentError, match=r"columns: expected each column once, got twice: \[1\]"
+        ArgumentError, match=r"columns: expected each column once, and \[1\] are named twice"
     ):
         kind({0: part(1), (1, 2): part(2), 1: part(1)})
     with pytest.raises(
-        ArgumentError, match=r"columns: .*every column from 0 to 3, got left out: \[1\]"
+        ArgumentError, match=r"columns: .*every column from 0 to 3, and \[1\] are missing"
     ):
         kind({0: part(1), (2, 3): part(2)})
     with pytest.raises(ShapeError, match="columns: expected 2 columns for a part of 2 features"):

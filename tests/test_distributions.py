@@ -143,7 +143,7 @@ FAULTS = {
     "summed": "log_prob has shape",
     "noise": "two calls of log_prob differ",
     "any context": "a wrong context raises no ArgumentError",
-    "global noise": "a generator is given, and not used alone",
+    "global noise": "sample uses torch's global generator although a generator is given",
     "detached": "samples lack gradients",
     "wider": "draws do not follow the density",
     "dtype": "samples are of torch.float32",

@@ -146,7 +146,7 @@ def test_more_bad_arguments_are_named():
         JointBase({(0, 1, 2, 3): StandardNormal((2, 2))})
     with pytest.raises(ArgumentError, match="bins: expected fewer than 1000"):
         RationalQuadraticSpline(2000, limit=None)
-    with pytest.raises(ArgumentError, match="distribution: expected a continuous one"):
+    with pytest.raises(ArgumentError, match="distribution: expected a continuous distribution"):
         TorchBase(td.Dirichlet, concentration=torch.ones(3))
     conditional = maf(2, context_features=3)
     inner = Flow(conditional.transform, conditional.base, embedding=torch.nn.Linear(5, 3))

@@ -373,9 +373,12 @@ def test_layers_and_splines_are_checked_too():
         nsf(3, bins=1)
     with pytest.raises(ArgumentError, match="bound: expected"):
         nsf(3, bound=-1.0)
+    message = "bound: expected 1 or 3 values for 3 features, got 2"
     for coupling in (False, True):
-        with pytest.raises(ArgumentError):
+        with pytest.raises(ArgumentError, match=f"^{message}$"):
             nsf(3, bound=(1.0, 2.0), coupling=coupling)
+    with pytest.raises(ArgumentError, match="^tails: expected 1 or 3 values for 3 features, got 2"):
+        nsf(3, tails=("linear", "circular"))
 
 
 def test_parts_that_do_not_fit_are_refused():

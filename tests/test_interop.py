@@ -453,11 +453,11 @@ def refused_nflows():
     naive = nested._transform._transforms[0]
     yield flow(nested), at(0, "._transform._transforms.0"), naive, "no such layer"
     box = nflows_spline(0, tails=None)
-    yield flow(box), at(0), box, "only linear ones"
+    yield flow(box), at(0), box, "only linear tails"
     marginal = nflows_coupling_spline(0, apply_unconditional_transform=True)
     marginal.unconditional_transform.tails = None
     cdf = marginal.unconditional_transform
-    yield flow(marginal), at(0, ".unconditional_transform"), cdf, "only linear ones"
+    yield flow(marginal), at(0, ".unconditional_transform"), cdf, "only linear tails"
     normed = nflows_affine(0, use_batch_norm=True)
     block = normed.autoregressive_net.blocks[0]
     yield flow(normed), at(0, ".autoregressive_net.blocks.0"), block, "batch norm"
@@ -468,14 +468,14 @@ def refused_nflows():
     custom = nflows.AffineCouplingTransform(alternating(0), nn.Linear)
     yield flow(custom), at(0, ".transform_net"), custom.transform_net, "not a ResidualNet"
     nothing = nflows.AffineCouplingTransform(torch.zeros(D), lambda *_: nn.Linear(1, 1))
-    yield flow(nothing), at(0), nothing, "or none does"
+    yield flow(nothing), at(0), nothing, "or none is"
     subclass = Renamed(D, 8)
     yield flow(subclass), at(0), subclass, "no such layer"
     other = nflows_affine(0)  # as older versions had it
     other._unconstrained_scale_and_shift = lambda params: params.view(-1, D, 2).unbind(-1)[::-1]
     yield flow(other), at(0), other, "known versions"
     encoder = nflows_distributions.ConditionalDiagonalNormal([D], lambda c: c.repeat(1, 2))
-    yield flow(nflows_affine(D), base=encoder), "flow._distribution", encoder, "no module"
+    yield flow(nflows_affine(D), base=encoder), "flow._distribution", encoder, "not a module"
     image = nflows_distributions.StandardNormal([3, 4, 4])
     yield flow(nflows_affine(0), base=image), "flow._distribution", image, "over vectors"
 
@@ -532,7 +532,7 @@ def test_what_is_no_flow_of_the_library():
         from_zuko(sbi_maf(0))
     wrapper = nn.Module()
     wrapper.net = sbi_maf(0)
-    with pytest.raises(ArgumentError, match="got Module; it may be in its attribute net"):
+    with pytest.raises(ArgumentError, match=r"got Module \(perhaps pass its attribute net\)"):
         from_nflows(wrapper)
 
 

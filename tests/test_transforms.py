@@ -206,6 +206,12 @@ def test_autoregressive_inverse_solves_in_the_order_of_the_made():
     assert torch.equal(jacobian.abs() > 1e-12, rank[:, None] >= rank[None, :])
 
 
+class ForTwo(Affine):
+    """A map for two features, without options that are tuples."""
+
+    features = 2
+
+
 @pytest.mark.parametrize(
     ("argument", "make"),
     [
@@ -222,7 +228,9 @@ def test_autoregressive_inverse_solves_in_the_order_of_the_made():
         ("mask", lambda: Coupling([True, True], MLP(2, 4), Affine())),
         ("mask", lambda: Coupling([False, False], MLP(2, 4), Affine())),
         ("made", lambda: MaskedAutoregressive(MADE(3, 1), Affine())),
-        ("univariate", lambda: autoregressive(RationalQuadraticSpline(4, bound=(1.0, 2.0)))),
+        ("bound", lambda: autoregressive(RationalQuadraticSpline(4, bound=(1.0, 2.0)))),
+        ("tails", lambda: autoregressive(RationalQuadraticSpline(4, tails=("linear", "linear")))),
+        ("univariate", lambda: Elementwise(3, ForTwo())),
     ],
 )
 def test_bad_options_are_named(argument, make):

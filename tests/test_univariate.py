@@ -234,7 +234,7 @@ def test_inverse_gradient_is_that_of_the_inverse_function(name):
         ("tails", lambda: RationalQuadraticSpline(bound=(1, 2), tails=("linear",) * 3)),
         ("limit", lambda: RationalQuadraticSpline(limit=0.0)),
         ("bound", lambda: Affine(bound=-5.0)),
-        ("univariate", lambda: Elementwise(3, PER_FEATURE)),
+        ("bound", lambda: Elementwise(3, PER_FEATURE)),
     ],
 )
 def test_bad_options_are_named(argument, make):

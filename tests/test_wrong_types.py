@@ -1,10 +1,12 @@
 """Arguments of wrong types: each is refused by name, with what would be right."""
 
+import pickle
+
 import pytest
 import torch
 from torch import nn
 
-from flowkit.errors import ArgumentError
+from flowkit.errors import ArgumentError, ContextError
 from flowkit.flows import (
     BinaryMADE,
     BoxUniform,
@@ -50,7 +52,7 @@ def flow():
 CONSTRUCTORS = {
     "chain of a list": (
         lambda: Chain([layer()]),
-        r"transforms\[0\]: expected a Transform; Chain\(\*layers\) takes a list apart, got list",
+        r"transforms\[0\]: expected a Transform; unpack a list as Chain\(\*layers\), got list",
     ),
     "chain of a flow": (
         lambda: Chain(layer(), flow()),
@@ -59,7 +61,7 @@ CONSTRUCTORS = {
     "chain of nothing": (lambda: Chain(None), r"transforms\[0\]: expected a Transform, got None"),
     "chain of a class": (
         lambda: Chain(LULinear),
-        r"transforms\[0\]: expected a Transform, got the class LULinear; call it to make one",
+        r"transforms\[0\]: expected a Transform, got the class LULinear; call it to make an inst",
     ),
     "inverse of nothing": (lambda: Inverse(None), "transform: expected a Transform, got None"),
     "inverse of a flow": (
@@ -232,3 +234,19 @@ def test_what_is_called_right_is_taken():
     assert MixtureOfFlows((flow(), nsf(2, hidden=(8,)))).sample(3).shape == (3, 2)
     assert MixtureOfFlows(nn.ModuleList([flow()])).sample(3).shape == (3, 2)
     assert Flow(layer(), flow()).sample((2, 3)).shape == (2, 3, 2)
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (ArgumentError("bins", "a count", None), "bins: expected a count, got None"),
+        (ContextError("base", "has an embedding"), "base: has an embedding"),
+    ],
+)
+def test_errors_survive_other_processes_and_other_names(error, message):
+    same = pickle.loads(pickle.dumps(error))  # noqa: S301
+    assert type(same) is type(error)
+    assert str(same) == str(error) == message
+    assert str(error.of("y")) == f"y {message}"
+    data = type(error)("data, row 3", *error.__reduce__()[1][1:])
+    assert str(data.of("y")).startswith("y, row 3: ")

@@ -1,4 +1,4 @@
-"""Distribution: the contract of whatever has a log-probability; any of them as torch's."""
+"""Distributions: the contract `Distribution`, and its form for `torch.distributions`."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -12,24 +12,24 @@ from flowkit._checks import check_context, check_count, check_event, check_shape
 
 
 class Distribution(nn.Module, ABC):
-    """A distribution over points of one shape, perhaps given a context.
+    """A distribution over points of one shape, which may be conditional on a context.
 
     A subclass writes `log_prob` and `sample`, and promises that
 
-    - ``x`` is ``(*batch, *event_shape)`` with any number of batch dimensions, none included;
-      `log_prob` is ``(*batch,)``, in nats;
-    - ``context`` is ``(*batch, context_features)`` or broadcasts with it; it is given exactly when
-      ``context_features`` is not zero, and goes through ``embedding`` first if there is one;
-    - `log_prob` is ``-inf`` outside the support and never NaN, but for a row with a NaN, which
-      gives NaN in that row only;
+    - ``x`` is ``(*batch, *event_shape)`` with zero or more batch dimensions; `log_prob` is
+      ``(*batch,)``, in nats;
+    - ``context`` is ``(*batch, context_features)`` or broadcasts to that shape; a context is given
+      exactly when ``context_features`` is positive, and passes through ``embedding`` first;
+    - `log_prob` is ``-inf`` outside the support and never NaN; only a row that contains a NaN gives
+      NaN, in that row;
     - `sample` is ``(*sample_shape, *context_batch, *event_shape)``, and follows `log_prob`;
-    - draws come from ``generator`` alone if it is given: the same generator gives the same draws;
+    - if ``generator`` is given, all randomness comes from ``generator``: the same state gives the
+      same draws;
     - samples carry gradients to parameters and context exactly if ``has_rsample``;
     - dtype and device follow the input and the parameters.
 
-    `flowkit.testing.check_distribution` verifies these promises, for your distributions too. Any
-    distribution can be the base of a `Flow`, a part of a mixture, a prior, a posterior, or a
-    generator.
+    `flowkit.testing.check_distribution` verifies these promises. Any distribution can be the base
+    of a `Flow`, a part of a mixture, a prior, a posterior, or a generator.
 
     Args:
         event_shape: shape of one point; an integer for a vector.
@@ -44,7 +44,7 @@ class Distribution(nn.Module, ABC):
         sizes = (event_shape,) if isinstance(event_shape, int) else event_shape
         self.event_shape = torch.Size(check_count("features", size) for size in sizes)
         self.context_features = check_count("context_features", context_features, minimum=0)
-        self.embedding = None  # not of the class, where it would hide a module of that name
+        self.embedding = None  # an attribute of the class would hide a submodule of that name
 
     @property
     def features(self) -> int:
@@ -65,12 +65,12 @@ class Distribution(nn.Module, ABC):
         """Draw ``(*sample_shape, *context_batch, *event_shape)``."""
 
     def check_input(self, argument: str, x: Tensor, context: Tensor | None) -> None:
-        """Raise unless ``x``, which the caller knows as ``argument``, and ``context`` fit.
+        """Raise unless ``x``, called ``argument`` in errors, and ``context`` fit.
 
         Raises:
             ShapeError, DtypeError: ``x`` or ``context`` is not a floating-point tensor of the
                 right last dimensions.
-            ContextError: context is missing, or given where none is asked for.
+            ContextError: a context is missing, or given although ``context_features`` is 0.
         """
         check_event(argument, x, self.event_shape)
         check_context(context, self.context_features)
@@ -78,7 +78,7 @@ class Distribution(nn.Module, ABC):
     def draw_shape(
         self, sample_shape: int | Sequence[int], context: Tensor | None
     ) -> tuple[int, ...]:
-        """Return ``(*sample_shape, *context_batch)``, the batch shape of what is to be drawn.
+        """Return ``(*sample_shape, *context_batch)``, the batch shape of a draw.
 
         Raises:
             ShapeError, DtypeError, ContextError: as `check_input`.
@@ -98,7 +98,7 @@ class Distribution(nn.Module, ABC):
         return x, self.log_prob(x, context)
 
     def observe(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Return what is scored in the place of data ``x``: ``x`` itself, unless said otherwise."""
+        """Return the observations scored in place of data ``x``; by default ``x`` itself."""
         del generator
         return x
 
@@ -107,14 +107,14 @@ class Distribution(nn.Module, ABC):
     ) -> "TorchDistribution":
         """Return the distribution, given the context, as a `torch.distributions.Distribution`.
 
-        Its batch shape is that of ``context``, its event shape the same; ``validate_args`` is
-        torch's.
+        The batch shape is that of ``context``; the event shape is the same. ``validate_args`` is
+        as in torch.
         """
         check_context(context, self.context_features)
         return TorchDistribution(self, context, validate_args=validate_args)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """`log_prob`, under the name that wrappers of modules call."""
+        """Return `log_prob`; wrappers of modules call ``forward``."""
         return self.log_prob(x, context)
 
 
@@ -122,7 +122,7 @@ def check_distribution_type(argument: str, value: object) -> None:
     """Raise unless ``value`` is a `Distribution`.
 
     Raises:
-        ArgumentError: it is none.
+        ArgumentError: ``value`` is not a `Distribution`.
     """
     check_type(argument, value, Distribution, "a distribution, such as StandardNormal(2) or a flow")
 
@@ -133,7 +133,7 @@ def sample_part(
     context: Tensor | None,
     generator: torch.Generator | None,
 ) -> Tensor:
-    """Draw from a part of a distribution: for each row of a context, even if only others use it.
+    """Draw from a part of a distribution for each row of a context, even if the part ignores it.
 
     Returns:
         ``(*sample_shape, *context_batch, *event_shape)``.
@@ -145,9 +145,9 @@ def sample_part(
 
 
 class TorchDistribution(distributions.Distribution):
-    """A `Distribution` at a fixed context, as one of torch's.
+    """A `Distribution` at a fixed context, as a `torch.distributions.Distribution`.
 
-    Made by `Distribution.as_distribution`. ``rsample`` has gradients, ``sample`` has none.
+    The result of `Distribution.as_distribution`. ``rsample`` has gradients, ``sample`` has none.
 
     Args:
         distribution: any `Distribution`.

@@ -1,4 +1,4 @@
-"""A MADE over binary vectors: a distribution, not a transform."""
+"""Binary vectors with conditional distributions from a MADE."""
 
 from collections.abc import Sequence
 
@@ -15,16 +15,16 @@ from flowkit.nets.incremental import parameters_sweep
 
 
 class BinaryMADE(Base):
-    """Binary vectors, each bit a Bernoulli whose logit a MADE computes from the bits before it.
+    """Binary vectors: each bit is Bernoulli, and a MADE computes its logit from preceding bits.
 
     Args:
         made: a MADE with one output per feature.
 
     Raises:
-        ArgumentError: it is none, or has more.
+        ArgumentError: ``made`` is not a MADE, or has several outputs per feature.
 
-    ``log_prob`` costs one pass of the MADE, ``sample`` about one and a half, and no gradient flows
-    through it. What is neither 0 nor 1 has probability 0.
+    ``log_prob`` costs one pass of the MADE, ``sample`` about one and a half. Samples carry no
+    gradients. Values other than 0 and 1 have probability 0.
 
     Reference: Germain, Gregor, Murray and Larochelle, *MADE*, 2015, equation 3.
 
@@ -58,7 +58,7 @@ class BinaryMADE(Base):
         context: Tensor | None = None,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """Draw floats of 0 and 1, ``(*sample_shape, *context_batch, D)``, bit after bit."""
+        """Draw zeros and ones as floats, ``(*sample_shape, *context_batch, D)``, bit after bit."""
         shape, context = self._flat(sample_shape, context)
         u = self._noise("uniform", (*shape, *self.event_shape), generator)
         u = u.reshape(-1, self.made.features)
@@ -72,8 +72,8 @@ class BinaryMADE(Base):
         return bits[order.argsort()].t().reshape(*shape, *self.event_shape)
 
     def _by_passes(self, u: Tensor, context: Tensor | None) -> Tensor:
-        """Draw bits by uniform numbers ``(n, D)`` at a pass of the network for each."""
+        """Draw bits from uniform numbers ``(n, D)``, with one pass of the network per feature."""
         bits = torch.zeros_like(u)
-        for _ in range(self.made.features):  # each pass settles one more bit, in the MADE's order
+        for _ in range(self.made.features):  # each pass fixes one more bit, in the MADE's order
             bits = (u < torch.sigmoid(self.made(bits, context).squeeze(-1))).to(u.dtype)
         return bits

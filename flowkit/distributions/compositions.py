@@ -18,24 +18,26 @@ def _parts(modules: nn.ModuleList) -> list[Distribution]:
     return cast(list[Distribution], [*modules])
 
 
-def _contexts(parts: Sequence[Distribution], argument: str) -> int:
+def _context_width(parts: Sequence[Distribution], argument: str) -> int:
     if any(getattr(part, "embedding", None) is not None for part in parts):
-        raise ContextError(argument, "flows without an embedding; give it to the outer flow", "one")
+        raise ContextError(
+            argument, "expected flows without an embedding; give the embedding to the outer Flow"
+        )
     return common_context(argument, (part.context_features for part in parts))
 
 
 class JointBase(Base):
-    """Independent groups of columns, each with a base of its own.
+    """Independent groups of columns, each with a separate base.
 
-    A circular column wants a uniform base beside its neighbours' normals.
+    For example, a circular column needs a uniform base, while other columns have normal bases.
 
     Args:
         bases: ``{column: base}`` or ``{(column, ...): base}``; every column once.
 
     Raises:
-        ArgumentError: no mapping to bases, a column named twice or left out, or context widths
-            that differ.
-        ShapeError: a base over another number of features than columns.
+        ArgumentError: ``bases`` is not a mapping to distributions, a column is named twice or
+            missing, or context widths differ.
+        ShapeError: the features of a base are not as many as its columns.
 
     Example:
         >>> from flowkit.flows import BoxUniform, StandardNormal
@@ -49,10 +51,11 @@ class JointBase(Base):
         for key, base in bases.items():
             check_distribution_type(f"bases[{key!r}]", base)
             if len(base.event_shape) != 1:
-                raise ShapeError("bases", "bases over vectors", tuple(base.event_shape))
+                got = f"event shape {tuple(base.event_shape)}"
+                raise ShapeError("bases", "bases over vectors", got)
         groups = read_columns({key: base.event_shape.numel() for key, base in bases.items()})
         parts = list(bases.values())
-        super().__init__(sum(map(len, groups)), context_features=_contexts(parts, "bases"))
+        super().__init__(sum(map(len, groups)), context_features=_context_width(parts, "bases"))
         self.groups = groups
         self.bases = nn.ModuleList(parts)
 
@@ -72,7 +75,7 @@ class JointBase(Base):
         generator: torch.Generator | None = None,
     ) -> Tensor:
         """Draw ``(*sample_shape, *context_batch, features)``."""
-        self.draw_shape(sample_shape, context)  # checked before any part is drawn
+        self.draw_shape(sample_shape, context)  # errors are raised before any draw
         columns: dict[int, Tensor] = {}
         for group, base in zip(self.groups, _parts(self.bases), strict=True):
             part = sample_part(base, sample_shape, context, generator)
@@ -82,16 +85,16 @@ class JointBase(Base):
 
 @named
 class MixtureOfFlows(Base):
-    """A mixture of flows (or bases) over the same events, its weights learned.
+    """A mixture of flows (or bases) over the same events, with learned weights.
 
     Args:
-        flows: at least one.
+        flows: at least one flow or base.
 
-    ``sample`` draws from every flow and picks; its gradients do not reach the weights.
+    ``sample`` draws from every flow and selects one draw, without gradients to the weights.
 
     Raises:
-        ArgumentError: no flows, something else among them, or context widths that differ.
-        ShapeError: flows over different events.
+        ArgumentError: ``flows`` is empty, contains another type, or context widths differ.
+        ShapeError: event shapes differ.
 
     Example:
         >>> from flowkit.flows import maf
@@ -110,7 +113,7 @@ class MixtureOfFlows(Base):
         shapes = {tuple(flow.event_shape) for flow in flows}
         if len(shapes) > 1:
             raise ShapeError("flows", "equal event shapes", sorted(shapes))
-        super().__init__(shapes.pop(), context_features=_contexts(flows, "flows"))
+        super().__init__(shapes.pop(), context_features=_context_width(flows, "flows"))
         self.flows = nn.ModuleList(flows)
         self.logits = nn.Parameter(torch.zeros(len(flows)))
 
@@ -119,7 +122,7 @@ class MixtureOfFlows(Base):
         self.check_input("z", z, context)
         terms = [f.log_prob(z, context if f.context_features else None) for f in _parts(self.flows)]
         stacked = torch.stack(torch.broadcast_tensors(*terms), dim=-1)
-        # Outside of all of them; logsumexp would have no gradient there.
+        # Outside the support of every flow, logsumexp has no gradient.
         nowhere = (stacked == -torch.inf).all(-1)
         stacked = torch.where(nowhere.unsqueeze(-1), 0.0, stacked)
         log_prob = torch.logsumexp(self.logits.log_softmax(-1) + stacked, dim=-1)

@@ -1,4 +1,4 @@
-"""Densities for counts and grey levels: dequantisation, its bound, and a better estimate."""
+"""Dequantisation: probabilities of counts and grey levels from densities, bounded or estimated."""
 
 import math
 from collections.abc import Sequence
@@ -18,13 +18,14 @@ def dequantize(x: Tensor, *, generator: torch.Generator | None = None) -> Tensor
 
     Args:
         x: integers, of any dtype and shape; integer dtypes become the default float dtype.
-        generator: where to draw from; torch's global one by default.
+        generator: source of the noise; torch's global generator by default.
 
-    Values are checked in eager mode only: a graph of ``torch.compile`` or ``torch.func`` has NaN
-    where ``x`` has no integer. A NaN stays one in either mode.
+    Values are checked in eager mode only. Under ``torch.compile`` and ``torch.func`` the result is
+    NaN where ``x`` is not an integer. NaN remains NaN in either mode.
 
     Raises:
-        DataError: a number is no integer, or too large for its dtype; row and column are named.
+        DataError: a number is not an integer, or too large for its dtype; the message names row
+            and column.
 
     Example:
         >>> x = dequantize(torch.tensor([3, 7]))
@@ -37,18 +38,18 @@ def dequantize(x: Tensor, *, generator: torch.Generator | None = None) -> Tensor
 
 
 def check_integers(argument: str, x: Tensor, dtype: torch.dtype | None = None) -> None:
-    """Raise unless ``x`` holds integers (or NaN) that a dtype can tell from their neighbours.
+    """Raise unless ``x`` has only integers (or NaN) that a dtype represents without gaps.
 
     No value is read under ``torch.compile`` and ``torch.func``.
 
     Args:
         argument: name of ``x``.
         x: any tensor.
-        dtype: what the integers are converted to; by default that of ``x``, if it is of floats.
+        dtype: dtype to convert to; the default is that of ``x`` if floating-point, or else torch's.
 
     Raises:
-        DataError: a number is no integer, or too large; row and column are named.
-        DtypeError: ``x`` is no tensor.
+        DataError: a number is not an integer, or too large; the message names row and column.
+        DtypeError: ``x`` is not a tensor.
     """
     if not isinstance(x, Tensor):
         raise DtypeError(argument, "a torch.Tensor of integers", type(x).__name__)
@@ -56,19 +57,19 @@ def check_integers(argument: str, x: Tensor, dtype: torch.dtype | None = None) -
         return
     if x.is_floating_point():
         whole = (x == x.floor()) | x.isnan()
-        remedy = "an integer; round the data, or give real numbers to the flow itself"
-        check_values(argument, x, whole, remedy)
+        expected = "an integer (round the data, or give real numbers to the flow itself)"
+        check_values(argument, x, whole, expected)
         dtype = dtype or x.dtype
     else:
         x = x.long()
         dtype = dtype or torch.get_default_dtype()
     limit = int(2 / torch.finfo(dtype).eps)
-    expected = f"an integer below {limit} in size; {dtype} skips some above"
+    expected = f"an integer below {limit} in size; {dtype} does not represent all larger ones"
     check_values(argument, x, ~(x.abs() >= limit), expected)
 
 
 def _noisy(x: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Return integers plus noise, and NaN for what is no integer."""
+    """Return integers plus noise, and NaN for all other numbers."""
     y = x + uniform(x.shape, x, generator)
     # The sum may round up to the next integer.
     y = torch.where(y < x + 1, y, torch.nextafter(x + 1, x))
@@ -76,21 +77,21 @@ def _noisy(x: Tensor, generator: torch.Generator | None) -> Tensor:
 
 
 class Dequantized(Distribution):
-    """A probability of integer vectors, by a flow for the same vectors plus uniform noise.
+    """A distribution of integer vectors, from a flow for the same vectors plus uniform noise.
 
     ``P(x) = ∫ p(x + u) du`` over the unit cube. The logarithm of an average is at least the
-    average of logarithms, so one pass bounds it from below; many, averaged before the logarithm,
-    estimate it.
+    average of the logarithms. Therefore one draw of u gives a lower bound of ``log P(x)``; many
+    draws, averaged before the logarithm, give an estimate.
 
     Args:
         flow: a flow (or base) over real vectors.
 
-    Values are checked in eager mode only: a graph of ``torch.compile`` or ``torch.func`` gives NaN
-    for a row with a number that is no integer.
+    Values are checked in eager mode only. Under ``torch.compile`` and ``torch.func`` a row with
+    a number that is not an integer gives NaN.
 
     Raises:
-        ArgumentError: no flow.
-        DataError: ``x`` holds a number that is no integer; row and column are named.
+        ArgumentError: ``flow`` is not a distribution.
+        DataError: a number in ``x`` is not an integer; the message names row and column.
 
     Reference: Theis, van den Oord and Bethge, *A note on the evaluation of generative models*,
     2016, section 3.1.
@@ -121,9 +122,9 @@ class Dequantized(Distribution):
 
         Args:
             x: integers, ``(*batch, *event_shape)``.
-            context: as the flow asks.
+            context: context of the flow.
             samples: number of draws of noise to average over.
-            generator: where to draw from.
+            generator: source of the noise.
 
         Returns:
             ``(*batch,)``, in nats.
@@ -157,7 +158,7 @@ class Dequantized(Distribution):
         return draws.floor()
 
     def check_rows(self, x: Tensor, context: Tensor | None = None) -> None:
-        """Raise unless rows are integers, before `flowkit.training.fit` takes its first step."""
+        """Raise unless rows are integers; `flowkit.training.fit` calls this before a fit."""
         check_context(context, self.flow.context_features)
         check_integers("data", x, next(self.flow.parameters(), torch.empty(0)).dtype)
 
@@ -173,7 +174,7 @@ class Dequantized(Distribution):
         parameter = next(self.flow.parameters(), torch.empty(0))
         check_integers("x", x, parameter.dtype)
         x = x.to(parameter.dtype)
-        if context is not None:  # the draws come in front of every batch dimension there is
+        if context is not None:  # the dimension of draws precedes all batch dimensions
             event = self.flow.event_shape
             batch = x.shape[: x.dim() - len(event)]
             x = x.expand(*torch.broadcast_shapes(batch, context.shape[:-1]), *event)

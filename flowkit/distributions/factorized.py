@@ -1,6 +1,4 @@
-"""Decoders of codes: distributions of rows given a code. A conditional `PixelDistribution` is one;
-this is the one that knows no pixel of another.
-"""
+"""Decoders: distributions of rows given a code, whose scalars are conditionally independent."""
 
 from collections.abc import Sequence
 
@@ -13,14 +11,14 @@ from flowkit.distributions.standard import Base
 
 
 class Factorized(Base):
-    """Rows whose scalars are independent, given a code.
+    """Rows whose scalars are conditionally independent given a code.
 
     Args:
-        net: maps codes ``(n, codes)`` to the likelihood's parameters, ``outputs`` times as many
-            numbers as a row has, the first parameter of all scalars first.
-        event_shape: of a row.
-        codes: number of them.
-        likelihood: of a scalar, or its name.
+        net: maps codes ``(n, codes)`` to the parameters of the likelihood, ``outputs`` numbers per
+            scalar, with the first parameter of all scalars first.
+        event_shape: shape of a row.
+        codes: number of codes.
+        likelihood: likelihood of a scalar, or its name.
 
     Example:
         >>> decoder = Factorized(nn.Linear(3, 16), (1, 4, 4), codes=3)

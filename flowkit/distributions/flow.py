@@ -1,4 +1,4 @@
-"""A flow: a transform and a base distribution."""
+"""Flows: a transform and a base distribution."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -27,32 +27,30 @@ from flowkit.transforms.standardize import Standardized
 
 
 class Flow(Distribution):
-    """The distribution of ``x`` whose image under the transform follows the base.
+    """The distribution of ``x`` if ``transform(x)`` follows the base.
 
     ``log p(x) = log p_base(z) + log|det dz/dx|`` with ``z, logabsdet = transform(x)``.
 
     Args:
-        transform: maps data to latent. A module that is no flowkit `Transform` but has nflows'
-            ``forward`` and ``inverse`` works too.
-        base: a distribution over the latent; another flow is one.
-        embedding: a module that the context goes through first, once per row; its output has the
-            transform's ``context_features``. Of a `Transform`, such as `Standardize`, that is
-            the value.
-        context_features: width of the context that a foreign transform takes, which it does not
-            say itself; 0 for none.
+        transform: maps data to latent: a `Transform`, or another module with the ``forward`` and
+            ``inverse`` of nflows.
+        base: a distribution over the latent, such as another flow.
+        embedding: a module for the context, applied once per row; its output has the transform's
+            ``context_features``. If it is a `Transform`, such as `Standardize`, only the value
+            is used.
+        context_features: width of the context of a transform of another library; 0 for none.
 
     ``log_prob`` costs the transform's ``forward``, ``sample`` its ``inverse``. `standardize`,
     which `flowkit.training.fit` calls, puts a `Standardize` at the start of the transform, and
-    one in front of the embedding. ``log_prob`` then takes rows and contexts in float64 too,
-    whatever the dtype of the flow. ``load_state_dict`` adds or removes both, as the state has
-    them.
+    another in front of the embedding. Afterwards ``log_prob`` also takes float64 rows and contexts,
+    for every dtype of the flow. ``load_state_dict`` adds or removes these maps to match the state.
 
     Raises:
-        ArgumentError: no transform, no base, or an embedding that is no module.
-        ShapeError: transform and base differ in event shape, or an embedding that is a
-            `Transform` and the context in width.
-        ContextError: transform and base ask for contexts of different widths, or there is an
-            embedding for a context that nobody asks for.
+        ArgumentError: the transform, the base or the embedding has a wrong type.
+        ShapeError: transform and base differ in event shape, or the width of the context differs
+            from that of an embedding which is a `Transform`.
+        ContextError: transform and base have different context widths, or an embedding is given
+            although neither takes a context.
 
     Example:
         >>> from flowkit.flows import StandardNormal
@@ -85,18 +83,22 @@ class Flow(Distribution):
                 "base", f"event shape {tuple(transform.event_shape)}", tuple(base.event_shape)
             )
         if not _keeps_width(getattr(base, "embedding", None)):
-            raise ContextError("base", "a flow without an embedding; give it to this one", "one")
-        asked = {transform.context_features, base.context_features} - {0}
-        if len(asked) > 1:
-            raise ContextError("base", f"context_features of {transform.context_features}", asked)
+            raise ContextError(
+                "base", "expected a flow without an embedding; give the embedding to the outer Flow"
+            )
+        widths = {transform.context_features, base.context_features} - {0}
+        if len(widths) > 1:
+            expected = f"context_features of {transform.context_features}, as in the transform"
+            raise ContextError("base", expected, base.context_features)
         if embedding is not None:
             check_called("embedding", embedding, "f(context)", 1)
-        if embedding is not None and not asked:
-            raise ContextError("embedding", "a transform or base with context_features", "none")
-        if isinstance(embedding, Transform) and tuple(embedding.event_shape) != (*asked,):
-            got = tuple(embedding.event_shape)
-            raise ShapeError("embedding", f"a map of the {max(asked)} context_features", got)
-        super().__init__(tuple(transform.event_shape), context_features=max(asked, default=0))
+        if embedding is not None and not widths:
+            expected = "None, as neither transform nor base takes a context"
+            raise ContextError("embedding", expected, kind_of(embedding))
+        if isinstance(embedding, Transform) and tuple(embedding.event_shape) != (*widths,):
+            expected = f"event shape ({max(widths)},), the width of the context"
+            raise ShapeError("embedding", expected, tuple(embedding.event_shape))
+        super().__init__(tuple(transform.event_shape), context_features=max(widths, default=0))
         self.transform = transform
         self.base = base
         self.embedding = embedding
@@ -107,7 +109,7 @@ class Flow(Distribution):
         Args:
             x: ``(*batch, *event_shape)``.
             context: ``(*batch, context_features)`` or broadcasting with ``x``; given exactly
-                when the flow asks for it.
+                when ``context_features`` is positive.
 
         Returns:
             ``(*batch,)``.
@@ -126,9 +128,9 @@ class Flow(Distribution):
         """Draw points, with gradients to the parameters and the context.
 
         Args:
-            sample_shape: how many draws, for each row of the context.
-            context: ``(*context_batch, context_features)``, when the flow asks for it.
-            generator: where to draw from; torch's global one by default.
+            sample_shape: shape of the draws for each row of the context.
+            context: ``(*context_batch, context_features)``, if the flow is conditional.
+            generator: source of the noise; torch's global generator by default.
 
         Returns:
             ``(*sample_shape, *context_batch, *event_shape)``.
@@ -141,7 +143,7 @@ class Flow(Distribution):
         context: Tensor | None = None,
         generator: torch.Generator | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Draw points as `sample` does, and return their log-densities for no further pass."""
+        """Draw points as `sample` does, and return their log-densities without a further pass."""
         context = self._embed(context)
         x, z, logabsdet = self._sample(sample_shape, context, generator)
         return x, self._base_log_prob(z, context) - logabsdet
@@ -158,7 +160,7 @@ class Flow(Distribution):
         plain = Flow(self.transform, self.base)
         return plain.as_distribution(self._embed(context), validate_args=validate_args)
 
-    # Below, `context` has been through the embedding.
+    # In the methods below, `context` is already embedded.
 
     def _embed(self, context: Tensor | None) -> Tensor | None:
         if self.embedding is not None:
@@ -167,7 +169,7 @@ class Flow(Distribution):
             embedded = self.embedding(context)
             context = embedded[0] if isinstance(self.embedding, Transform) else embedded
             if not isinstance(context, Tensor):
-                got = f"{type(self.embedding).__name__} with a {type(context).__name__}"
+                got = f"{type(self.embedding).__name__} that returns a {type(context).__name__}"
                 raise DtypeError("embedding", "a module that returns a tensor", got)
         check_context(context, self.context_features)
         if context is not None:
@@ -220,7 +222,7 @@ class Flow(Distribution):
 
 
 def _keeps_width(embedding: nn.Module | None) -> bool:
-    """Whether an embedding is none, or standardises only."""
+    """Return whether an embedding is None, or only standardises the context."""
     if isinstance(embedding, StandardizedEmbedding):
         embedding = embedding.embedding
     return isinstance(embedding, Standardize | None)

@@ -1,4 +1,4 @@
-"""Transforms of other libraries that keep nflows' signature, inside a flowkit Flow."""
+"""Transforms of other libraries with the signature of nflows, for use in a flowkit `Flow`."""
 
 import torch
 from torch import Tensor, nn
@@ -7,15 +7,15 @@ from flowkit.transforms import Transform
 
 
 class Foreign(Transform):
-    """A module with nflows' ``forward`` and ``inverse``, which knows only batches ``(N, D)``.
+    """A module with nflows' ``forward`` and ``inverse``, limited to batches ``(N, D)``.
 
     Args:
         module: returns (value, logabsdet) from ``forward(x, context)`` and
             ``inverse(z, context)``.
         event_shape: shape of one point.
-        context_features: width of the context that it takes, 0 for none.
+        context_features: width of the context of the module, 0 for none.
 
-    Each direction costs what the module's does.
+    Each direction costs as much as that of the module.
 
     Example:
         >>> from flowkit.transforms import LULinear

@@ -1,4 +1,4 @@
-"""Gaussian bases that learn: diagonal, full, mixtures, and one told by the context."""
+"""Gaussian bases with learned parameters: diagonal, full, mixtures, and conditional."""
 
 import math
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ def _standard_log_density(y: Tensor) -> Tensor:
 
 @named
 class DiagonalNormal(Base):
-    """Independent normals whose means and scales are learned. It starts standard.
+    """Independent normals with learned means and scales, initially standard.
 
     Args:
         features: number of features.
@@ -58,21 +58,20 @@ class DiagonalNormal(Base):
 
 @named
 class NormalMixture(Base):
-    """A mixture of full Gaussians: fitted by EM, then trained on with whatever stands before it.
+    """A mixture of full Gaussians: fitted by EM, then trained together with a transform.
 
-    Each component has a mean and the lower triangular P of its precision ``Pᵀ P``. Of P only the
-    triangle is ever read, so that ``log|det P|`` is the sum of its log-diagonal at any step of
-    training.
+    Each component has a mean and the lower triangular factor P of its precision ``Pᵀ P``. Entries
+    of P above the diagonal are never read, so ``log|det P|`` is always the sum of the log-diagonal.
 
     Args:
         features: number of features D.
-        components: number of components K. They start apart, drawn from a standard normal.
+        components: number of components K; if K > 1, initial means are standard normal draws.
 
-    ``sample`` picks components at random; its gradients reach their means and precisions, not
-    their weights.
+    ``sample`` selects components at random. Samples carry gradients to the means and precisions,
+    but not to the weights.
 
     Raises:
-        ArgumentError: no components.
+        ArgumentError: ``components`` is less than 1.
 
     Example:
         >>> x = torch.cat([torch.randn(100, 2) - 4, torch.randn(100, 2) + 4])
@@ -94,12 +93,13 @@ class NormalMixture(Base):
         """Fit to rows ``(n, features)`` by scikit-learn's EM; the result has the dtype of ``x``.
 
         Raises:
-            ShapeError: ``x`` is no matrix, or has fewer rows than components.
+            ShapeError: ``x`` is not a matrix, or has fewer rows than components.
         """
         from sklearn.mixture import GaussianMixture
 
         if x.dim() != 2 or len(x) < max(2, check_count("components", components)):
-            raise ShapeError("x", f"at least {max(2, components)} rows of features", tuple(x.shape))
+            expected = f"at least {max(2, components)} rows of features"
+            raise ShapeError("x", expected, f"shape {tuple(x.shape)}")
         check_event("x", x, x.shape[1:])
         em = GaussianMixture(components, random_state=seed)
         em.fit(x.detach().double().cpu().numpy())
@@ -117,7 +117,7 @@ class NormalMixture(Base):
         """Return the log-density of ``z``, ``(*batch, features)``, as ``(*batch,)``."""
         self.check_input("z", z, context)
         offset = z.unsqueeze(-2) - self.means  # (*batch, K, D)
-        # A product and a sum: autocast would multiply matrices in less precision.
+        # A product and a sum: autocast would reduce the precision of a matrix product.
         y = (self._factors() * offset.unsqueeze(-2)).sum(-1)
         terms = _standard_log_density(y) + self.log_diagonal.sum(-1)
         return torch.logsumexp(self.logits.log_softmax(-1) + terms, dim=-1)
@@ -144,7 +144,7 @@ class NormalMixture(Base):
 
 @named
 class FullNormal(NormalMixture):
-    """A normal with a mean and a full covariance that are learned. It starts standard.
+    """A normal with a learned mean and a learned full covariance, initially standard.
 
     Args:
         features: number of features.
@@ -160,18 +160,18 @@ class FullNormal(NormalMixture):
 
 @named
 class ConditionalNormal(Base):
-    """Independent normals whose means and scales a network reads off the context.
+    """Independent normals whose means and scales a network computes from the context.
 
     Args:
         features: number of features.
         context_features: width of the context.
-        hidden: widths of the network's hidden layers; ``()`` for a linear layer; None for no
-            network at all: the context is the means and, behind them, the log-scales.
+        hidden: widths of the network's hidden layers; ``()`` for a linear layer. None for no
+            network: the context itself consists of the means, then the log-scales.
 
-    It starts standard, whatever the context; without a network it is what the context says.
+    With a network, the distribution is initially standard for every context.
 
     Raises:
-        ArgumentError: without a network, a context that is not twice as wide as the features.
+        ArgumentError: ``hidden`` is None and ``context_features`` is not ``2 * features``.
 
     Example:
         >>> base = ConditionalNormal(2, context_features=3)
@@ -184,17 +184,17 @@ class ConditionalNormal(Base):
     ) -> None:
         check_count("context_features", context_features)
         super().__init__(features, context_features=context_features)
-        self.net: MLP | Linear | None = None
+        self.net: nn.Module | None = None
         if hidden is None:
             if context_features != 2 * features:
-                expected = f"{2 * features}, means and log-scales, without a network"
+                expected = f"{2 * features} if hidden is None (means, then log-scales)"
                 raise ArgumentError("context_features", expected, context_features)
         elif len(hidden):
-            self.net = MLP(context_features, 2 * features, hidden)
-            self.net.zero_output_()
+            self.net = mlp = MLP(context_features, 2 * features, hidden)
+            mlp.zero_output_()
         else:
-            self.net = Linear(context_features, 2 * features)
-            self.net.zero_()
+            self.net = linear = Linear(context_features, 2 * features)
+            linear.zero_()
 
     def log_prob(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         """Return the log-density of ``z``, ``(*batch, features)``, as ``(*batch,)``."""
@@ -221,4 +221,4 @@ class ConditionalNormal(Base):
         assert context is not None  # noqa: S101  for the type checker: it was checked
         out: Tensor = context if self.net is None else self.net(context)
         loc, log_scale = out.chunk(2, dim=-1)
-        return loc, 7 * torch.tanh(log_scale / 7)  # softly within ±7, as one row may be far out
+        return loc, 7 * torch.tanh(log_scale / 7)  # softly within ±7, as a row may be an outlier

@@ -1,8 +1,7 @@
-"""What a decoder's output means: distributions of observations, scalar by scalar.
+"""Likelihoods: distributions of observed scalars, with parameters from a decoder.
 
-A likelihood asks a network for ``outputs`` numbers per observed scalar. They come first,
-``(outputs, *batch, *event_shape)``, and log-probabilities go back per scalar: whoever asks knows
-which dimensions are an event, and sums over them.
+A likelihood has ``outputs`` parameters per observed scalar, ``(outputs, *batch, *event_shape)``.
+Log-probabilities are per scalar; the caller sums over the dimensions of an event.
 """
 
 import math
@@ -21,15 +20,15 @@ from flowkit.distributions.logistic import log_logistic_mass
 from flowkit.errors import DataError, ShapeError
 
 _LOG_2PI = math.log(2 * math.pi)
-# No narrower than this, as log-scale: a pixel that never changes would be worth any number of nats.
+# Least log-scale: without a limit, a constant pixel has an unbounded log-density.
 _NARROWEST = -7.0
 
 
 class Likelihood(nn.Module, ABC):
-    """A distribution of an observed scalar, given ``outputs`` numbers for each."""
+    """A distribution of an observed scalar, given ``outputs`` parameters."""
 
     outputs: int
-    """Numbers that a decoder must give per observed scalar."""
+    """Number of parameters per observed scalar, the outputs of a decoder."""
 
     @abstractmethod
     def log_prob(self, x: Tensor, params: Tensor) -> Tensor:
@@ -49,44 +48,44 @@ class Likelihood(nn.Module, ABC):
         """Draw observations, ``(*batch, *event_shape)``, without gradient."""
 
     def features(self, x: Tensor) -> Tensor:
-        """Return what networks see of observations: of about unit size."""
+        """Return observations scaled to about unit size, as inputs of networks."""
         return x
 
     def arrange(self, out: Tensor, batch: Sequence[int], event_shape: Sequence[int]) -> Tensor:
         """Return a decoder's outputs as parameters, ``(outputs, *batch, *event_shape)``.
 
-        They are float32 at least: log-probabilities under autocast would have three digits.
+        Parameters are at least float32: under autocast, log-probabilities would have three digits.
 
         Args:
             out: flat outputs of all rows of the batch, ``(n, numbers)``, the first parameter of all
                 scalars first.
             batch: shape of the batch, of n rows.
-            event_shape: of an observation.
+            event_shape: shape of an observation.
 
         Raises:
-            ShapeError: there are too many or too few for each row.
+            ShapeError: the number of outputs per row is wrong.
         """
         self._check_outputs(out, self.outputs * math.prod(event_shape))
         rows = at_least_float32(out).reshape(*batch, self.outputs, *event_shape)
         return rows.movedim(len(batch), 0)
 
     def observe(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Return the observations of a batch of rows: the rows, or something drawn by them."""
+        """Return the observations of a batch of rows: the rows, or draws given the rows."""
         del generator
         return x
 
     def check(self, x: Tensor) -> None:
-        """Raise unless rows ``x (n, *event_shape)`` can be observed at all.
+        """Raise unless all values of rows ``x (n, *event_shape)`` are valid observations.
 
         Raises:
-            DataError: a value cannot; row and value are named.
+            DataError: a value is invalid; the message names its row and the value.
         """
         self._refuse(x, ~x.isfinite(), "a finite number")
 
     @staticmethod
     def _check_outputs(out: Tensor, numbers: int) -> None:
         if out.shape[1] != numbers:
-            expected = f"one that returns {numbers} numbers for a row"
+            expected = f"a network that returns {numbers} numbers for a row"
             raise ShapeError("decoder", expected, out.shape[1])
 
     @staticmethod
@@ -101,8 +100,8 @@ class BernoulliLikelihood(Likelihood):
     """Bits; the parameter is the logit.
 
     Args:
-        stochastic: rows are probabilities between 0 and 1, such as grey levels, from which bits
-            are drawn anew each time a row is seen, as in the dynamic binarisation of MNIST.
+        stochastic: whether rows are probabilities between 0 and 1, such as grey levels. Bits are
+            then drawn anew at each use of a row, as in the dynamic binarisation of MNIST.
 
     Example:
         >>> BernoulliLikelihood().log_prob(torch.tensor([1.0, 0.0]), torch.zeros(1, 2))
@@ -132,7 +131,7 @@ class BernoulliLikelihood(Likelihood):
         return torch.bernoulli(x, **source(generator)) if self.stochastic else x
 
     def check(self, x: Tensor) -> None:
-        """Raise at what is no bit, or no probability."""
+        """Raise unless all values are bits, or probabilities if ``stochastic``."""
         if self.stochastic:
             self._refuse(x, ~((x >= 0) & (x <= 1)), "a probability between 0 and 1")
         else:
@@ -141,7 +140,7 @@ class BernoulliLikelihood(Likelihood):
 
 
 class ContinuousBernoulliLikelihood(Likelihood):
-    """Numbers between 0 and 1, by the density that a Bernoulli's formula is up to its constant.
+    """Numbers between 0 and 1, with a density proportional to the Bernoulli formula.
 
     Reference: Loaiza-Ganem and Cunningham, *The continuous Bernoulli*, 2019.
 
@@ -155,7 +154,7 @@ class ContinuousBernoulliLikelihood(Likelihood):
     def log_prob(self, x: Tensor, params: Tensor) -> Tensor:
         """Return log-densities: ``x l - softplus(l) + log C`` with ``C = l / tanh(l / 2)``.
 
-        Outside of 0 and 1 they are ``-inf``.
+        Outside [0, 1] the log-density is ``-inf``.
         """
         logit = params[0]
         near = logit.abs() < 0.1
@@ -173,7 +172,7 @@ class ContinuousBernoulliLikelihood(Likelihood):
         logit = params[0]
         near = logit.abs() < 0.1
         far = torch.where(near, 1.0, logit.abs())
-        below = 1 / far + (-far).exp() / torch.expm1(-far)  # of -|l|, where nothing overflows
+        below = 1 / far + (-far).exp() / torch.expm1(-far)  # for -|l|, which cannot overflow
         exact = torch.where(logit > 0, 1 - below, below)
         series = 0.5 + logit / 12 - logit**3 / 720
         return torch.where(near, series, exact)
@@ -184,14 +183,14 @@ class ContinuousBernoulliLikelihood(Likelihood):
         u = uniform(logit.shape, params, generator)
         size = logit.abs()
         near = size < 1e-3
-        # Of -|l|, where nothing overflows; of |l| it is one less that.
+        # For -|l|, which cannot overflow; a draw for |l| is 1 minus that.
         down = torch.where(near, -1.0, -size)
         exact = torch.log1p(u * torch.expm1(down)) / down
         drawn = torch.where(near, u, exact)
         return torch.where(logit > 0, 1 - drawn, drawn)
 
     def check(self, x: Tensor) -> None:
-        """Raise at what is not between 0 and 1."""
+        """Raise unless all values are between 0 and 1."""
         self._refuse(x, ~((x >= 0) & (x <= 1)), "a number between 0 and 1")
 
 
@@ -199,8 +198,8 @@ class GaussianLikelihood(Likelihood):
     """Real numbers.
 
     Args:
-        scale: "decoded", a log-scale for each scalar beside its mean; "learned", one scale for all
-            of them; or a fixed number.
+        scale: "decoded" for a log-scale of each scalar from the decoder; "learned" for one learned
+            scale of all scalars; or a fixed number.
 
     Example:
         >>> GaussianLikelihood(1.0).log_prob(torch.zeros(1), torch.zeros(1, 1))
@@ -236,15 +235,14 @@ class GaussianLikelihood(Likelihood):
 
 
 class DiscretizedLogisticLikelihood(Likelihood):
-    """Levels 0 .. levels - 1, as the mass that a mixture of logistics has around each.
+    """Levels 0 .. levels - 1, with the masses of a mixture of logistics around the levels.
 
-    The line is that of the levels brought to [-1, 1]; the first and the last level take all that
-    lies beyond them. Everything is computed from logarithms of masses on both sides, so that
-    neither a narrow component nor a far one loses its digits.
+    Levels are scaled to [-1, 1]. The first and the last level include the tails beyond. Masses are
+    computed from logarithms on both sides, which is accurate for narrow and for far components.
 
     Args:
         levels: number of levels.
-        components: of the mixture, whose logits, means and log-scales are the parameters.
+        components: number of mixture components; logits, means and log-scales are the parameters.
 
     Reference: Salimans, Karpathy, Chen and Kingma, *PixelCNN++*, 2017, equation 2.
 
@@ -293,11 +291,11 @@ class DiscretizedLogisticLikelihood(Likelihood):
         return ((v + 1) * 0.5 * (self.levels - 1)).round().clamp(0, self.levels - 1)
 
     def features(self, x: Tensor) -> Tensor:
-        """Return levels brought to [-1, 1]."""
+        """Return levels scaled to [-1, 1]."""
         return x * (2 / (self.levels - 1)) - 1
 
     def check(self, x: Tensor) -> None:
-        """Raise at what is no level."""
+        """Raise unless all values are levels."""
         bad = ~((x >= 0) & (x <= self.levels - 1) & (x == x.round()))
         self._refuse(x, bad, f"a level, an integer from 0 to {self.levels - 1}")
 
@@ -307,10 +305,10 @@ class DiscretizedLogisticLikelihood(Likelihood):
 
 
 class CategoricalLikelihood(Likelihood):
-    """Levels or codes 0 .. levels - 1, with a logit for each.
+    """Levels or codes 0 .. levels - 1, with one logit per level.
 
     Args:
-        levels: their number.
+        levels: number of levels.
 
     Example:
         >>> CategoricalLikelihood(4).log_prob(torch.tensor([3.0]), torch.zeros(4, 1))
@@ -338,11 +336,11 @@ class CategoricalLikelihood(Likelihood):
         return (u > params.detach().softmax(0).cumsum(0)[:-1]).sum(0).to(params.dtype)
 
     def features(self, x: Tensor) -> Tensor:
-        """Return codes brought to [-1, 1]."""
+        """Return codes scaled to [-1, 1]."""
         return x * (2 / (self.levels - 1)) - 1
 
     def check(self, x: Tensor) -> None:
-        """Raise at what is no code."""
+        """Raise unless all values are codes."""
         bad = ~((x >= 0) & (x <= self.levels - 1) & (x == x.round()))
         self._refuse(x, bad, f"an integer from 0 to {self.levels - 1}")
 
@@ -357,7 +355,7 @@ _NAMED = {
 
 
 def likelihood_named(likelihood: str | Likelihood) -> Likelihood:
-    """Return the likelihood of a name with its default options, or the one that is given.
+    """Return the likelihood of a name with its default options, or a given `Likelihood`.
 
     Raises:
         ArgumentError: the name is unknown.
@@ -365,5 +363,5 @@ def likelihood_named(likelihood: str | Likelihood) -> Likelihood:
     if isinstance(likelihood, Likelihood):
         return likelihood
     make: Any = _NAMED[check_choice("likelihood", likelihood, tuple(_NAMED))]
-    made: Likelihood = make()
-    return made
+    default: Likelihood = make()
+    return default

@@ -14,8 +14,8 @@ def log_logistic_mass(
 ) -> Tensor:
     r"""Return ``log(s(high) - s(low))``, where s is the logistic function; the arguments broadcast.
 
-    The difference is computed as ``s(b) s(-a) (1 - exp(a - b))``, in logarithms, so that far and
-    narrow intervals keep their digits.
+    The difference is computed as ``s(b) s(-a) (1 - exp(a - b))``, in logarithms, which is accurate
+    for intervals that are narrow or far out.
 
     Args:
         low: lower ends, standardised.

@@ -1,4 +1,4 @@
-"""Images pixel by pixel: the distribution whose parameters a PixelCNN computes."""
+"""Images with conditional distributions of pixels from a PixelCNN."""
 
 from collections.abc import Sequence
 
@@ -14,18 +14,18 @@ from flowkit.nets import PixelCNN
 
 
 class PixelDistribution(Base):
-    """Images ``(channels, height, width)``, each scalar given those before it.
+    """Images ``(channels, height, width)``: each scalar is conditional on the preceding scalars.
 
     Args:
-        net: a `PixelCNN` with as many outputs as the likelihood asks for.
-        likelihood: of a scalar, or its name: "bernoulli" for bits, "categorical" or "logistic" for
-            levels 0 to 255.
+        net: a `PixelCNN` with the number of outputs of the likelihood.
+        likelihood: likelihood of a scalar, or its name: "bernoulli" for bits, "categorical" or
+            "logistic" for levels 0 to 255.
 
-    ``log_prob`` costs one pass of the network, ``sample`` about one in all: what the network has
-    computed for a pixel is kept for those after it. No gradient flows through samples.
+    ``log_prob`` costs one pass of the network. ``sample`` costs about one pass in total, as the
+    network's results for a pixel are kept. Samples carry no gradients.
 
     Raises:
-        ArgumentError: the network has another number of outputs.
+        ArgumentError: ``net`` is not a `PixelCNN`, or has another number of outputs.
 
     Reference: van den Oord, Kalchbrenner and Kavukcuoglu, *Pixel recurrent neural networks*, 2016.
 
@@ -45,13 +45,13 @@ class PixelDistribution(Base):
         super().__init__(tuple(net.image), context_features=net.context_features)
         self.likelihood = likelihood_named(likelihood)
         if net.outputs != self.likelihood.outputs:
-            expected = f"a PixelCNN with outputs={self.likelihood.outputs}, as the likelihood asks"
+            expected = f"a PixelCNN with outputs={self.likelihood.outputs} for this likelihood"
             raise ArgumentError("net", expected, f"outputs={net.outputs}")
         self.net = net
         self._like = self._like.to(next(net.parameters()))
 
     def log_prob(self, z: Tensor, context: Tensor | None = None) -> Tensor:
-        """Return the log-probability of images ``(*batch, C, H, W)``, ``(*batch,)``."""
+        """Return the log-probability of images ``(*batch, C, H, W)`` as ``(*batch,)``."""
         check_event("z", z, self.event_shape)
         params = self.net(self.likelihood.features(z), context)
         params = at_least_float32(params.movedim(z.dim() - 3, 0))  # the parameters come first
@@ -67,19 +67,19 @@ class PixelDistribution(Base):
         """Draw images ``(*sample_shape, *context_batch, C, H, W)``, pixel after pixel."""
         shape, context = self._flat(sample_shape, context)
         drawn = self._like.new_zeros(torch.Size(shape).numel(), *self.event_shape)
-        seen = torch.zeros_like(drawn)  # the same, as the network sees it
-        for channel, row, column, params in self.net.sweep(seen, context):
+        inputs = torch.zeros_like(drawn)  # the same images as inputs of the network
+        for channel, row, column, params in self.net.sweep(inputs, context):
             value = self.likelihood.sample(params, generator)
             drawn[:, channel, row, column] = value
-            seen[:, channel, row, column] = self.likelihood.features(value)
+            inputs[:, channel, row, column] = self.likelihood.features(value)
         return drawn.reshape(*shape, *self.event_shape)
 
     def observe(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Return what the likelihood scores: images, or what is drawn by them."""
+        """Return the images that the likelihood scores: ``x``, or draws given ``x``."""
         return self.likelihood.observe(x, generator)
 
     def check_rows(self, x: Tensor, context: Tensor | None = None) -> None:
-        """Raise unless rows are images that can be observed."""
+        """Raise unless rows are images with valid values for the likelihood."""
         check_event("data", x, tuple(self.event_shape))
         check_context(context, self.context_features)
         self.likelihood.check(x)

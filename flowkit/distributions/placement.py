@@ -11,11 +11,11 @@ from flowkit.transforms.standardize import Standardized, leading
 
 
 class StandardizedEmbedding(nn.Module):
-    """The map of a context, and the embedding that follows it, if there is one.
+    """Standardisation of a context, followed by an optional embedding.
 
     Args:
-        standardize: the map.
-        embedding: what the standardised context goes through, or None.
+        standardize: the map of the context.
+        embedding: module for the standardised context, or None.
 
     Example:
         >>> embedding = StandardizedEmbedding(Standardize([5.0], [2.0]))
@@ -44,7 +44,7 @@ def place(flow: Any, data: Standardize | None, context: Standardize | None) -> N
 
 
 def unplace(flow: Any, *, data: bool = True, context: bool = True) -> None:
-    """Remove what `place` put there, if anything."""
+    """Remove the maps of `place`, if there are any."""
     if data and has_data(flow):
         flow.transform = flow.transform.plain
     if context and has_context(flow):
@@ -53,22 +53,22 @@ def unplace(flow: Any, *, data: bool = True, context: bool = True) -> None:
 
 
 def has_data(flow: Any) -> bool:
-    """Whether a map was placed at the start of the transform."""
+    """Return whether a map was placed at the start of the transform."""
     return isinstance(flow.transform, Standardized)
 
 
 def has_context(flow: Any) -> bool:
-    """Whether a map was placed in front of the embedding."""
+    """Return whether a map was placed in front of the embedding."""
     return isinstance(flow.embedding, StandardizedEmbedding)
 
 
 def place_blank(flow: Any, *, data: bool, context: int) -> None:
-    """Place maps that change nothing, for a state that is to be loaded.
+    """Place identity maps, before a state dict is loaded.
 
     Args:
         flow: the flow.
-        data: whether to place one for the rows.
-        context: width of the context to place one for, or 0.
+        data: whether to place a map of the rows.
+        context: width of the context if a map of the context is placed, or else 0.
     """
     like = next(flow.parameters(), torch.empty(0))
 
@@ -79,23 +79,23 @@ def place_blank(flow: Any, *, data: bool, context: int) -> None:
 
 
 def follow_state(flow: Any, state: Mapping[str, Any], prefix: str) -> None:
-    """Give a flow the maps that a state to be loaded has, and none that the state has not."""
+    """Place and remove maps of a flow to match a state dict, before it is loaded."""
     if not any(name.startswith(f"{prefix}transform.") for name in state):
         return  # the state of a part of the flow
     fixed, others = leading(flow.transform.plain if has_data(flow) else flow.transform)
     key = f"transform.transforms.{len(fixed)}.mean"
-    own = not has_data(flow) and others and key in flow.state_dict()
+    is_layer = not has_data(flow) and others and key in flow.state_dict()  # not placed
     data, context = f"{prefix}{key}" in state, state.get(f"{prefix}embedding.standardize.mean")
     unplace(flow, data=not data, context=context is None)
     place_blank(
         flow,
-        data=data and not has_data(flow) and not own,
+        data=data and not has_data(flow) and not is_layer,
         context=0 if context is None or has_context(flow) else len(context),
     )
 
 
 def _describe(flow: Any) -> None:
-    """Write what was placed into the configuration of a named flow."""
+    """Record the placed maps in the configuration of a named flow."""
     config = vars(flow).get("_config")
     if config is not None:
         config.pop("standardized", None)

@@ -1,4 +1,4 @@
-"""What a flow was made by: the name and the arguments of a named architecture or base."""
+"""Registry of named architectures and bases, and configurations of flows made by them."""
 
 import functools
 import inspect
@@ -23,14 +23,14 @@ _DTYPES = {
     str(d).removeprefix("torch."): d
     for d in (torch.bfloat16, torch.float16, torch.float32, torch.float64)
 }
-_ADVICE = "of another, save the state_dict(), and load it into a flow that you make again"
+_REMEDY = "save the state_dict(), and load it into a flow constructed in the same way"
 
 
 def named(make: _Make) -> _Make:
-    """Register a function or class under its name, and let what it makes remember how.
+    """Register a function or class under its name, and record the arguments in each result.
 
-    The arguments are kept as JSON has them, defaults included: a later change of a default does
-    not change what a file means. Where one named function calls another, the outer one counts.
+    Arguments are recorded in JSON form with all defaults. A later change of a default does not
+    change the meaning of a file. If one named function calls another, the outer one is recorded.
 
     Example:
         >>> from flowkit.flows import StudentT, made
@@ -39,12 +39,12 @@ def named(make: _Make) -> _Make:
     """
     signature = inspect.signature(make)
 
-    def remember(module: nn.Module, *args: Any, **kwargs: Any) -> None:
+    def record(module: nn.Module, *args: Any, **kwargs: Any) -> None:
         bound = signature.bind(*args, **kwargs)
         bound.apply_defaults()
         try:
             arguments = {name: _plain(value) for name, value in bound.arguments.items()}
-        except TypeError:  # it works, but cannot be saved
+        except TypeError:  # such a flow is valid, but cannot be saved
             vars(module)["_config"] = None
         else:
             vars(module)["_config"] = {"name": make.__name__, "arguments": arguments}
@@ -56,65 +56,62 @@ def named(make: _Make) -> _Make:
         @functools.wraps(init)
         def __init__(self: nn.Module, *args: Any, **kwargs: Any) -> None:
             init(self, *args, **kwargs)
-            if type(self) is cls:  # a subclass is another thing
-                remember(self, *args, **kwargs)
+            if type(self) is cls:  # not a subclass, which may be another distribution
+                record(self, *args, **kwargs)
 
         cls.__init__ = __init__
         _NAMED[cls.__name__] = cls
         return make
 
     @functools.wraps(make)
-    def making(*args: Any, **kwargs: Any) -> nn.Module:
+    def make_and_record(*args: Any, **kwargs: Any) -> nn.Module:
         module = make(*args, **kwargs)
-        remember(module, *args, **kwargs)
+        record(module, *args, **kwargs)
         return module
 
-    _NAMED[make.__name__] = making
-    return cast(_Make, making)
+    _NAMED[make.__name__] = make_and_record
+    return cast(_Make, make_and_record)
 
 
 def flow_config(flow: nn.Module) -> dict[str, Any]:
-    """Return what makes a flow again, but for its tensors: name, arguments and dtype, as JSON.
+    """Return the configuration of a flow without its tensors: name, arguments and dtype, as JSON.
 
-    A standardised flow has "standardized" too: whether its data and its context are.
+    For a standardised flow the key "standardized" records which of data and context are.
 
     Raises:
-        ArgumentError: the flow was not made by a named architecture, or with a base or an option
-            that has no name, or was edited since, or has an embedding, or several dtypes.
+        ArgumentError: the flow is not from a named architecture, has an unnamed base or option,
+            was edited later, has an embedding, or has several dtypes.
     """
     config = vars(flow).get("_config") if isinstance(flow, nn.Module) else None
     if config is None:
         got = type(flow).__name__
         if isinstance(flow, nn.Module):
             got += f"({', '.join(type(child).__name__ for child in flow.children())})"
-        raise ArgumentError(
-            "flow", f"one of a named architecture, of named bases and plain options; {_ADVICE}", got
-        )
+        expected = "a flow of a named architecture with named bases and plain options"
+        raise ArgumentError("flow", f"expected {expected}, got {got}; {_REMEDY}")
     embedding = getattr(flow, "embedding", None)
     if embedding is not None and not config.get("standardized", {}).get("context"):
-        raise ArgumentError("flow", f"one without an embedding; {_ADVICE}", "one with")
+        raise ArgumentError("flow", f"expected a flow without an embedding; {_REMEDY}")
     tensors = [*flow.parameters(), *flow.buffers()]
     dtypes = {str(t.dtype).removeprefix("torch.") for t in tensors if t.is_floating_point()}
     if len(dtypes) != 1 or not dtypes <= _DTYPES.keys():
-        raise ArgumentError("flow", "one floating-point dtype in all of it", sorted(dtypes))
+        raise ArgumentError("flow", "one floating-point dtype for all tensors", sorted(dtypes))
     config = {**deepcopy(config), "dtype": dtypes.pop()}
     edited = first_difference(_structure(flow), _structure(flow_from_config(config)))
     if edited is not None:
-        raise ArgumentError(
-            "flow", f"one as {config['name']} makes it; {_ADVICE}", f"another {edited!r}"
-        )
+        expected = f"a flow as made by {config['name']}(...), and {edited!r} was changed"
+        raise ArgumentError("flow", f"expected {expected}; {_REMEDY}")
     return config
 
 
 def flow_from_config(config: Any) -> Any:
-    """Make a flow from what `flow_config` returned, on the CPU; its tensors are to be loaded.
+    """Make a flow, on the CPU, from the result of `flow_config`; tensors must be loaded later.
 
-    No name is looked up but among those that are registered, and torch's random state is left as
-    it was.
+    Only registered names are looked up. Torch's random state does not change.
 
     Raises:
-        ArgumentError: the configuration is of another form, or names something unknown, or has
-            arguments too many, too few, or of a wrong type or value.
+        ArgumentError: the configuration has another form or an unknown name, or an argument is
+            unknown, missing, or of a wrong type or value.
     """
     check_keys("config", config, ("name", "arguments", "dtype", *_optional(config)))
     dtype = config["dtype"]
@@ -126,7 +123,7 @@ def flow_from_config(config: Any) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """Return an argument as JSON has it; raise TypeError if there is no way to."""
+    """Return an argument in JSON form, or raise TypeError if there is none."""
     if value is None or isinstance(value, bool | str):
         return value
     if isinstance(value, Integral):
@@ -134,7 +131,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Real):
         return float(value)
     if isinstance(value, nn.Module) and vars(value).get("_config") is not None:
-        return vars(value)["_config"]  # not a copy: a flow may be standardised later
+        return vars(value)["_config"]  # not a copy, as a flow may be standardised later
     if isinstance(value, Iterable) and not isinstance(value, nn.Module):
         return [_plain(item) for item in value]
     raise TypeError(type(value).__name__)
@@ -153,42 +150,42 @@ def _make(where: str, config: Any) -> Any:
         for argument, value in config["arguments"].items()
     }
     try:
-        made = make(**arguments)
+        module = make(**arguments)
     except FlowkitError:
         raise
     except (TypeError, ValueError, ArithmeticError, RuntimeError, MemoryError) as error:
-        raise ArgumentError(where, f"arguments that {name} takes", error) from error
+        raise ArgumentError(where, f"expected valid arguments of {name}: {error}") from error
     if "standardized" in config:
-        _standardize(f"{where.removesuffix('.arguments')}.standardized", made, config)
-    return made
+        _standardize(f"{where.removesuffix('.arguments')}.standardized", module, config)
+    return module
 
 
 def _optional(config: Any) -> tuple[str, ...]:
-    """Return the key that only the configuration of a standardised flow has."""
+    """Return the optional key of the configuration of a standardised flow, if present."""
     return ("standardized",) if isinstance(config, dict) and "standardized" in config else ()
 
 
 def _standardize(where: str, flow: Any, config: dict[str, Any]) -> None:
-    """Place maps in a flow that are still to be loaded."""
+    """Place identity maps in a flow; their tensors are loaded later."""
     placed = config["standardized"]
     check_keys(where, placed, ("data", "context"))
     width = getattr(flow, "context_features", 0)
     if not hasattr(flow, "transform") or not all(isinstance(v, bool) for v in placed.values()):
-        raise ArgumentError(where, "two booleans, of a flow", repr(placed))
+        raise ArgumentError(where, "two booleans in the configuration of a flow", repr(placed))
     if placed["context"] and not width:
-        raise ArgumentError(where, "no context, as the flow takes none", repr(placed))
+        raise ArgumentError(where, "no context for an unconditional flow", repr(placed))
     place_blank(flow, data=placed["data"], context=width if placed["context"] else 0)
 
 
 def _argument(where: str, value: Any, hint: Any) -> Any:
-    made = _parts(where, value)
-    if not _fits(made, hint):
+    argument = _parts(where, value)
+    if not _fits(argument, hint):
         raise ArgumentError(where, f"a {inspect.formatannotation(hint)}", repr(value))
-    return made
+    return argument
 
 
 def _parts(where: str, value: Any) -> Any:
-    """Make the bases and flows among an argument."""
+    """Return an argument with the bases and flows in it made from their configurations."""
     if isinstance(value, dict):
         return _make(where, value)
     if isinstance(value, list):
@@ -197,7 +194,7 @@ def _parts(where: str, value: Any) -> Any:
 
 
 def _fits(value: Any, hint: Any) -> bool:
-    """Tell whether a value, of JSON or made of it, is of an annotated type."""
+    """Return whether a value from JSON has an annotated type."""
     if get_origin(hint) in (Union, types.UnionType):
         return any(_fits(value, part) for part in get_args(hint))
     if get_origin(hint) is Sequence:
@@ -205,13 +202,13 @@ def _fits(value: Any, hint: Any) -> bool:
         return isinstance(value, list) and all(_fits(v, item) for v in value)
     if hint in (int, float):
         return isinstance(value, int | hint) and not isinstance(value, bool)
-    if issubclass(hint, nn.Module):  # a flow may stand where a base may
+    if issubclass(hint, nn.Module):  # a flow may serve as a base
         return isinstance(value, nn.Module)
     return isinstance(value, hint)
 
 
 def _structure(flow: nn.Module) -> dict[str, Any]:
-    """Return all that a flow is, but for what it has learned, by name."""
+    """Return all options, types, shapes and constants of a flow by name, without learned values."""
     structure: dict[str, Any] = {
         f"{name}.{option}": value
         for name, module in flow.named_modules()

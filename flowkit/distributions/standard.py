@@ -17,7 +17,7 @@ from flowkit.errors import ArgumentError, ShapeError
 
 
 class Base(Distribution):
-    """A distribution that draws its own noise, and so can be where the latents of a flow start.
+    """A distribution that draws noise directly, such as the base of a flow.
 
     Args:
         event_shape: shape of one point; an integer for a vector.
@@ -25,31 +25,31 @@ class Base(Distribution):
     """
 
     law: ClassVar[str | None] = None
-    """The name by which a transform may know the law of each latent, if they are independent."""
+    """Name of the law of each latent if all are independent and equal, or else None."""
 
     _like: Tensor
 
     def __init__(self, event_shape: int | Sequence[int], *, context_features: int = 0) -> None:
         super().__init__(event_shape, context_features=context_features)
-        # Follows .to(): says in which dtype and on which device to sample.
+        # Follows .to(), and so holds the dtype and device of samples.
         self.register_buffer("_like", torch.empty(0), persistent=False)
 
     def _noise(self, law: str, shape: Sequence[int], generator: torch.Generator | None) -> Tensor:
-        """Draw "normal" or "uniform" noise, where the generator is, and move it to the base."""
+        """Draw "normal" or "uniform" noise on the generator's device, and move it to the base."""
         draw = _noise.normal if law == "normal" else _noise.uniform
         return draw(shape, self._like, generator)
 
     def _choice(
         self, logits: Tensor, shape: Sequence[int], generator: torch.Generator | None
     ) -> Tensor:
-        """Draw indices of components, of the given shape, by their weights; no gradient."""
+        """Draw indices of components by their weights, in the given shape, without gradient."""
         cumulative = logits.detach().softmax(-1).cumsum(-1)[:-1]
         return (self._noise("uniform", (*shape, 1), generator) > cumulative).sum(-1)
 
     def _flat(
         self, sample_shape: int | Sequence[int], context: Tensor | None
     ) -> tuple[tuple[int, ...], Tensor | None]:
-        """Return the shape of all that is to be drawn, and a context for each of it, flat."""
+        """Return the batch shape of a draw, and the context of each point as flat rows."""
         shape = self.draw_shape(sample_shape, context)
         if context is None:
             return shape, None
@@ -146,7 +146,7 @@ class StudentT(Standard):
 
     def _log_density(self, z: Tensor) -> Tensor:
         df = self.log_df.exp()
-        many = df > 200  # where a difference of two lgammas has no digits left, its series does
+        many = df > 200  # there a series replaces the difference of two lgammas, which cancels
         few_df, many_df = torch.where(many, 1.0, df), torch.where(many, df, 200.0)
         exact = torch.lgamma(0.5 * (few_df + 1)) - torch.lgamma(0.5 * few_df)
         exact = exact - 0.5 * (few_df.log() + math.log(math.pi))
@@ -163,15 +163,15 @@ class StudentT(Standard):
 
 @named
 class BoxUniform(Base):
-    """Uniform on a box, its faces included.
+    """Uniform on a box, including its faces.
 
     Args:
         low: lower ends, one number per feature; a number for a single feature.
         high: upper ends.
 
     Raises:
-        ShapeError: unequal lengths.
-        ArgumentError: a lower end that is not below its upper end, or an infinite one.
+        ShapeError: ``low`` and ``high`` have different lengths.
+        ArgumentError: an end is infinite, or a lower end is not below its upper end.
 
     Example:
         >>> BoxUniform([0.0, 0.0], [1.0, 2.0]).log_prob(torch.tensor([[0.5, 0.5], [0.5, 3.0]]))
@@ -181,10 +181,10 @@ class BoxUniform(Base):
     def __init__(self, low: float | Sequence[float], high: float | Sequence[float]) -> None:
         lows, highs = ([e] if isinstance(e, int | float) else list(e) for e in (low, high))
         if len(lows) != len(highs):
-            raise ShapeError("high", f"{len(lows)} ends, as low has", len(highs))
+            raise ShapeError("high", f"{len(lows)} ends, as many as in low", len(highs))
         for lo, hi in zip(lows, highs, strict=True):
             if not -math.inf < lo < hi < math.inf:
-                raise ArgumentError("high", f"a finite number above low, {lo}", hi)
+                raise ArgumentError("high", f"a finite number above low={lo}", hi)
         super().__init__(len(lows))
         self.low, self.high = lows, highs  # exact in any dtype
 
@@ -210,13 +210,13 @@ class BoxUniform(Base):
 
 
 def base_named(base: Any, features: int) -> Any:
-    """Return the base called ``base``, "normal" or "logistic"; or ``base`` itself, if it fits.
+    """Return the base of the name "normal" or "logistic", or a given base of these features.
 
     Raises:
         ArgumentError: the name is unknown.
-        ShapeError: the base is over events of another shape.
+        ShapeError: the base has another event shape.
     """
-    if isinstance(base, nn.Module):  # a Base, or a Flow, which serves as one
+    if isinstance(base, nn.Module):  # a Base, or a Flow used as a base
         if base.event_shape != (features,):
             raise ShapeError("base", f"event shape ({features},)", base.event_shape)
         return base

@@ -1,4 +1,4 @@
-"""Standardisation of flows: the columns of their rows and contexts, scaled by training rows."""
+"""Standardisation of flows: rows and contexts scaled by the moments of training rows."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -33,12 +33,12 @@ from flowkit.transforms import (
 from flowkit.transforms.standardize import leading, mean_and_scale
 from flowkit.transforms.support import Support
 
-# A column this near to mean 0 and standard deviation 1 is left as it is, to the bit.
+# Columns this near to mean 0 and standard deviation 1 are not scaled at all.
 _NEAR_MEAN, _NEAR_STD = 0.1, (0.9, 1.1)
-_JUDGED = 10_000  # rows, by which a density is judged before and after
+_SCORED_ROWS = 10_000  # most rows in the comparison of the density before and after
 _ROUNDING = 1e-3  # nats
 
-# Layers that move each feature by itself, at its place.
+# Layers that keep each feature in its place.
 _IN_PLACE = (BatchNorm, Coupling, Elementwise, Identity, MaskedAutoregressive, Standardize)
 
 
@@ -50,32 +50,31 @@ def standardize(
     weights: Tensor | None = None,
     force: bool = False,
 ) -> bool:
-    """Put a `Standardize` of rows, and one of their contexts, at the start of a flow.
+    """Put a `Standardize` of the rows, and one of the contexts, at the start of a flow.
 
-    `flowkit.training.fit` does so with the training rows. The map of the rows stands before the
-    first layer that learns, behind maps of supports, and its log-determinant counts. The flow is
-    left as it is
+    `flowkit.training.fit` calls this with the training rows. The map of the rows comes after maps
+    of supports and before the first layer with parameters. The log-determinant includes this map.
+    Nothing changes
 
-    - in columns of mean 0 and standard deviation 1 already, within a tenth,
-    - in columns on a circle, or of a bounded base,
-    - if a `Standardize` stands there already,
-    - and if the maps would make the density of the rows worse: if it has been trained on rows in
-      their own units, for example.
+    - for columns whose mean and standard deviation are within a tenth of 0 and 1,
+    - for columns on a circle, or bounded by the base,
+    - if there is a `Standardize` at the start already,
+    - if the maps decrease the density of the rows, for example after training on unscaled rows.
 
     Args:
-        model: a `Flow`, or a `MixtureOfFlows` (each flow in it is standardised). Any other model
-            is left as it is, and so is a flow of another library's transforms.
+        model: a `Flow`, or a `MixtureOfFlows`, whose flows are standardised. Other models, and
+            flows with transforms of other libraries, are not changed.
         x: training rows, ``(n, features)``; moments are computed in float64.
-        context: ``(n, context_features)`` if the flow asks for it; an embedding that is frozen,
-            and contexts that are no vectors of floats, are left alone.
-        weights: of the rows, ``(n,)``; a row without weight may hold anything.
-        force: whether to place the maps even if they make the density worse.
+        context: ``(n, context_features)`` for a conditional flow. Contexts of a frozen embedding,
+            and contexts other than vectors of floats, are not standardised.
+        weights: weights of the rows, ``(n,)``; rows of weight 0 may contain any values.
+        force: whether to place the maps even if they decrease the density.
 
     Returns:
-        Whether anything was placed.
+        Whether any map was placed.
 
     Raises:
-        DataError: an entry is NaN or infinite; row and column are named.
+        DataError: an entry is NaN or infinite; the message names row and column.
 
     Example:
         >>> from flowkit.flows import maf
@@ -106,7 +105,7 @@ def standardize(
 
 
 def flows_of(model: nn.Module) -> Iterator[Flow]:
-    """Yield the flows that rows go into as they are, in a model that `standardize` knows."""
+    """Yield the flows of a model whose inputs are the rows themselves, for `standardize`."""
     if isinstance(model, MixtureOfFlows):
         for part in model.flows:
             yield from flows_of(part)
@@ -117,11 +116,12 @@ def flows_of(model: nn.Module) -> Iterator[Flow]:
 def _maps(
     flow: Flow, x: Tensor, context: Tensor | None, weights: Tensor | None
 ) -> tuple[Standardize | None, Standardize | None]:
-    """Return the maps that a flow lacks, of its rows and of its context."""
+    """Return the missing maps of a flow: of its rows and of its context."""
     like = next(flow.parameters(), x)
     fixed, others = leading(flow.transform)
     data = None
-    if not _stands(fixed) and x.is_floating_point() and x.shape[1:] == flow.event_shape[:1]:
+    is_new = not _has_standardize(fixed)
+    if is_new and x.is_floating_point() and x.shape[1:] == flow.event_shape[:1]:
         for layer in fixed:
             x, _ = layer(x.to(like.device))
         kept = _kept(others, flow.base, flow.features)
@@ -141,25 +141,26 @@ def _maps(
 
 
 def _map(rows: Tensor, weights: Tensor | None, kept: set[int], like: Tensor) -> Standardize | None:
-    """Return the map of rows, ``(n, D)``, None if it would be the identity."""
-    rows = rows.cpu() if rows.device.type == "mps" else rows  # which has no float64
+    """Return the map of rows ``(n, D)``, or None if this map is the identity."""
+    rows = rows.cpu() if rows.device.type == "mps" else rows  # mps has no float64
     mean, std = mean_and_scale(rows, None if weights is None else weights.to(rows.device))
     low, high = _NEAR_STD
-    left = (mean.abs() <= _NEAR_MEAN) & (std >= low) & (std <= high)
-    left[list(kept)] = True
-    if left.all():
+    unchanged = (mean.abs() <= _NEAR_MEAN) & (std >= low) & (std <= high)
+    unchanged[list(kept)] = True
+    if unchanged.all():
         return None
-    mean, std = torch.where(left, 0.0, mean).to(like), torch.where(left, 1.0, std).to(like)
+    mean = torch.where(unchanged, 0.0, mean).to(like)
+    std = torch.where(unchanged, 1.0, std).to(like)
     return Standardize(mean, torch.where((std > 0) & std.isfinite(), std, 1.0))
 
 
-def _stands(fixed: Sequence[Transform]) -> bool:
-    """Whether there is a `Standardize` among the maps at the start."""
+def _has_standardize(fixed: Sequence[Transform]) -> bool:
+    """Return whether there is a `Standardize` among the maps at the start."""
     return any(isinstance(module, Standardize) for layer in fixed for module in layer.modules())
 
 
 def _is_frozen(embedding: nn.Module | None) -> bool:
-    """Whether an embedding was trained elsewhere, on contexts as they are."""
+    """Return whether an embedding has parameters, none of which is trained."""
     parameters = [] if embedding is None else [*embedding.parameters()]
     return bool(parameters) and not any(p.requires_grad for p in parameters)
 
@@ -167,8 +168,8 @@ def _is_frozen(embedding: nn.Module | None) -> bool:
 def some(
     model: nn.Module, x: Tensor, context: Tensor | None, weights: Tensor | None
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """Return at most 10,000 of the rows, evenly spread, where the model is and in its dtype."""
-    like, every = next(model.parameters(), x), 1 + (len(x) - 1) // _JUDGED
+    """Return at most 10,000 rows, evenly spread, on the model's device and in its dtype."""
+    like, every = next(model.parameters(), x), 1 + (len(x) - 1) // _SCORED_ROWS
 
     def of(rows: Tensor | None) -> Tensor | None:
         if rows is None or not rows.is_floating_point():
@@ -182,8 +183,8 @@ def some(
 def log_prob_of(model: nn.Module, x: Tensor, context: Tensor | None) -> Tensor:
     """Return the log-density of rows in ``eval`` mode, in float64."""
     with evaluating(model):
-        given = () if context is None else (context,)
-        values: Tensor = cast(Any, model).log_prob(x, *given)
+        contexts = () if context is None else (context,)
+        values: Tensor = cast(Any, model).log_prob(x, *contexts)
     return values.double()
 
 
@@ -197,20 +198,20 @@ def _loss(model: nn.Module, x: Tensor, context: Tensor | None, weights: Tensor |
 
 
 def _kept(layers: Sequence[Transform], base: nn.Module, features: int) -> set[int]:
-    """Return the columns that must keep their units: on a circle, in a support, of a box."""
+    """Return the columns that must keep their units: on a circle, in a support, or in a box."""
     kept: set[int | None] = set()
     at: list[int | None] = [*range(features)]
     for layer in layers:
         at = _follow(layer, at, kept)
     _bounded(base, at, kept)
-    # A bound on a mixture of columns is a bound on them all.
+    # If a combination of columns is bounded, every column counts as bounded.
     return set(range(features)) if None in kept else {c for c in kept if c is not None}
 
 
 def _follow(
     layer: nn.Module, at: list[int | None], kept: set[int | None], *, inverse: bool = False
 ) -> list[int | None]:
-    """Return the column that stands at each place after a layer, None where several are mixed."""
+    """Return the column at each place after a layer, or None where several are combined."""
     if isinstance(layer, Inverse):
         return _follow(layer.transform, at, kept, inverse=not inverse)
     if isinstance(layer, Chain):
@@ -234,16 +235,16 @@ def _follow(
         return [None] * len(at)
     univariate = getattr(layer, "univariate", None)
     if isinstance(univariate, RationalQuadraticSpline):
-        moved = layer.transformed.tolist() if isinstance(layer, Coupling) else range(len(at))
+        places = layer.transformed.tolist() if isinstance(layer, Coupling) else range(len(at))
         tails = univariate.tails
-        for i, j in enumerate(moved):
+        for i, j in enumerate(places):
             if (tails if isinstance(tails, str) else tails[i]) == "circular":
                 kept.add(at[j])
     return at
 
 
 def _bounded(base: nn.Module, at: list[int | None], kept: set[int | None]) -> None:
-    """Add the columns that a base bounds."""
+    """Add the columns with a bounded base."""
     if isinstance(base, BoxUniform):
         kept.update(at)
     elif isinstance(base, TorchBase):

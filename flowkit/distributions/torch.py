@@ -1,4 +1,4 @@
-"""torch's own distributions as bases."""
+"""Distributions of `torch.distributions` as bases."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,20 +14,20 @@ from flowkit.errors import ArgumentError
 
 
 class TorchBase(Base):
-    """Any of torch's distributions, given by its class and its parameters.
+    """A distribution of torch, given by its class and its parameters.
 
-    Its batch and event dimensions together are the event. Tensors become buffers, and an
-    `nn.Parameter` stays one: they move with ``.to()`` and are saved. Outside the support the
-    density is 0.
+    Batch and event dimensions together are the event. Tensors become buffers, and an
+    `nn.Parameter` remains a parameter; both follow ``.to()`` and are saved. Outside the support
+    the density is 0.
 
     Args:
         distribution: a class of `torch.distributions`.
-        parameters: its arguments by name.
+        parameters: arguments of the class, by name.
 
     Raises:
-        ArgumentError: the distribution is over no event (give it parameters of shape
-            ``(features,)``), is discrete, has no density on real vectors (a simplex; von Mises,
-            whose mass is one on a circle only), or does not take these parameters.
+        ArgumentError: the class does not accept the parameters, all parameters are scalars, or
+            the distribution is discrete or has no density on real vectors (a simplex; von Mises,
+            which is normalised on a circle only).
 
     Example:
         >>> base = TorchBase(torch.distributions.Gumbel, loc=torch.zeros(2), scale=torch.ones(2))
@@ -43,17 +43,18 @@ class TorchBase(Base):
         ):
             expected = "a class of torch.distributions, such as torch.distributions.Gumbel"
             raise ArgumentError("distribution", expected, kind_of(distribution))
+        arguments: dict[str, Any] = dict(parameters)
         try:
-            d = distribution(**parameters, validate_args=True)  # type: ignore[arg-type]
+            d = distribution(**arguments, validate_args=True)
         except (TypeError, ValueError) as error:
             name = getattr(distribution, "__name__", distribution)
-            raise ArgumentError("parameters", f"those of {name}", error) from error
+            raise ArgumentError("parameters", f"expected those of {name}: {error}") from error
         event_shape = tuple(d.batch_shape) + tuple(d.event_shape)
         if not event_shape:
             raise ArgumentError("parameters", "tensors of shape (features,)", "scalars")
         simplex = d.support is constraints.simplex
         if d.support is None or d.support.is_discrete or simplex or distribution is VonMises:
-            expected = "a continuous one with a density on real vectors"
+            expected = "a continuous distribution with a density on real vectors"
             raise ArgumentError("distribution", expected, distribution.__name__)
         super().__init__(event_shape)
         self.has_rsample = bool(distribution.has_rsample)
@@ -72,7 +73,7 @@ class TorchBase(Base):
 
     @property
     def is_unbounded(self) -> bool:
-        """Whether every vector has a positive density."""
+        """Return whether every vector has a positive density."""
         support: Any = self._distribution().support
         while isinstance(support, constraints.independent):
             support = support.base_constraint
@@ -86,14 +87,14 @@ class TorchBase(Base):
         """Return the log-density of ``z``, ``(*batch, *event_shape)``, as ``(*batch,)``."""
         self.check_input("z", z, context)
         n_batch = z.dim() - len(self.event_shape)
-        if z.numel() == 0:  # some of torch's classes cannot
+        if z.numel() == 0:  # an error in some of torch's classes
             return z.new_zeros(z.shape[:n_batch])
         d = self._distribution()
         support: Any = d.support
         inside = support.check(z)
         within = inside.reshape(*inside.shape, *[1] * (z.dim() - inside.dim()))
         interior = transform_to(support)(torch.zeros_like(z))
-        with torch.no_grad():  # on a boundary that torch counts as inside it may be nan or inf
+        with torch.no_grad():  # on the boundary of torch's support log_prob may be nan or inf
             inside = inside & d.log_prob(torch.where(within, z, interior)).isfinite()
         within = inside.reshape(*inside.shape, *[1] * (z.dim() - inside.dim()))
         log_prob = d.log_prob(torch.where(within, z, interior))
@@ -108,14 +109,14 @@ class TorchBase(Base):
         context: Tensor | None = None,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """Draw ``(*sample_shape, *event_shape)``, reparameterised where torch's class is."""
+        """Draw ``(*sample_shape, *event_shape)``, reparameterised if torch's class is."""
         sample_shape = self.draw_shape(sample_shape, context)
         d = self._distribution()
         draw = d.rsample if d.has_rsample else d.sample
         if generator is None:
             return draw(torch.Size(sample_shape))
         _noise.check_generator(generator)
-        # torch's distributions know only the global generator.
+        # torch's distributions draw from the global generator only.
         seed = torch.randint(2**31, (), generator=generator, device=generator.device)
         with torch.random.fork_rng():
             torch.manual_seed(int(seed))

@@ -1,8 +1,8 @@
-"""The named architectures, each one short function over the same few parts.
+"""Named architectures: one short function each, with common options.
 
-Options mean the same everywhere: ``layers`` how many, ``hidden`` the widths of each conditioner's
-hidden layers, ``residual`` residual blocks in it (one per width), ``base`` "normal", "logistic" or
-a `Base`. Every flow starts as the identity, and works for one feature too.
+``layers`` is the number of layers; ``hidden`` the widths of each conditioner's hidden layers;
+``residual`` gives conditioners one residual block per width; ``base`` is "normal", "logistic" or
+a `Base`. Every flow is initially the identity, and one feature is sufficient.
 """
 
 from collections.abc import Sequence
@@ -43,14 +43,14 @@ def nice(
     residual: bool = False,
     activation: str = "relu",
 ) -> Flow:
-    """NICE: additive couplings of the even and odd features in turn, then a free scale.
+    """NICE: additive couplings of the even and odd features in turn, then a learned scale.
 
     ``log_prob`` and ``sample`` cost ``layers`` passes of a conditioner each.
 
     Args:
         features: number of features.
         context_features: width of the context, 0 for none.
-        layers: number of couplings; at least 3 let every feature move every other.
+        layers: number of couplings; from 3 on, every feature can affect every other.
         hidden: widths of each conditioner's hidden layers.
         base: "normal", "logistic" or a `Base`.
         residual: residual blocks in the conditioners, one per entry of ``hidden``.
@@ -144,7 +144,7 @@ def maf(
     activation: str = "relu",
     batch_norm: bool = False,
 ) -> Flow:
-    """MAF: masked autoregressive affine layers, the order of the features reversed at each.
+    """MAF: masked autoregressive affine layers, with the order of features reversed at each layer.
 
     ``log_prob`` costs ``layers`` passes of a network, ``sample`` about one and a half times that.
     Arguments as for `nice`, and ``batch_norm``: a `BatchNorm` after each layer, as in the paper.
@@ -174,10 +174,10 @@ def iaf(
     residual: bool = False,
     activation: str = "relu",
 ) -> Flow:
-    """IAF: the layers of `maf` in their other direction, for posteriors that are sampled.
+    """IAF: the layers of `maf` in the opposite direction, for posteriors that are sampled.
 
-    ``sample`` and ``sample_and_log_prob`` cost ``layers`` passes of a network, ``log_prob`` of
-    given points about one and a half times that, in small steps. Arguments as for `nice`.
+    ``sample`` and ``sample_and_log_prob`` cost ``layers`` passes of a network. ``log_prob`` of
+    given points costs about one and a half times that. Arguments as for `nice`.
 
     Reference: Kingma, Salimans, Jozefowicz, Chen, Sutskever and Welling, *Improved variational
     inference with inverse autoregressive flow*, 2016.
@@ -209,20 +209,22 @@ def nsf(
     activation: str = "relu",
     coupling: bool = False,
 ) -> Flow:
-    """Neural spline flow: autoregressive rational-quadratic splines, the order reversed at each.
+    """Neural spline flow: autoregressive rational-quadratic splines, in alternating orders.
 
-    ``log_prob`` costs ``layers`` passes of a network; ``sample`` the same with
-    ``coupling=True``, otherwise about one and a half times that.
+    ``log_prob`` costs ``layers`` passes of a network. With ``coupling=True`` ``sample`` costs the
+    same, otherwise about one and a half times that.
 
     Args:
         features: number of features.
         context_features: width of the context, 0 for none.
         layers: number of spline layers.
         hidden: widths of each conditioner's hidden layers.
-        bins: bins of each spline.
+        bins: number of bins of each spline.
         bound: splines act within ``± bound``; one number, or one per feature.
-        tails: beyond the bound "linear" (the identity) or "circular"; one, or one per feature.
-        limit: how steep one layer's spline may be, see `RationalQuadraticSpline`; None: freely.
+        tails: "linear" (the identity beyond the bound) or "circular"; one value, or one per
+            feature.
+        limit: limit of the steepness of one layer's spline, see `RationalQuadraticSpline`; None
+            for no limit.
         base: "normal", "logistic" or a `Base`.
         residual: residual blocks in the conditioners, one per entry of ``hidden``.
         activation: "relu", "tanh", "elu", "silu" or "gelu".
@@ -290,11 +292,11 @@ def maf_mog(
     activation: str = "relu",
     batch_norm: bool = False,
 ) -> Flow:
-    """MAF-MoG: a MAF with a MADE-MoG for its base, trained as one.
+    """MAF-MoG: a MAF whose base is a MADE-MoG, trained jointly.
 
     ``log_prob`` costs ``layers + 1`` passes of a network, ``sample`` about one and a half times
     that, and 60 evaluations of each mixture. Arguments as for `maf`, and ``components`` of each
-    mixture; ``layers`` counts the affine ones.
+    mixture; ``layers`` is the number of affine layers.
 
     Reference: Papamakarios, Pavlakou and Murray, 2017, section 4.
 
@@ -344,10 +346,10 @@ def binary_made(
 def planar(
     features: int, *, context_features: int = 0, layers: int = 8, base: str | Base = "normal"
 ) -> Flow:
-    """Planar maps, closed form from data to latent. As a posterior, invert the transform.
+    """Planar maps, closed form from data to latent. For a posterior, invert the transform.
 
-    ``log_prob`` costs ``layers`` inner products, ``sample`` a root for each. Arguments as for
-    `nice`; a context gives each layer its parameters by a linear map.
+    ``log_prob`` costs ``layers`` inner products, ``sample`` a root for each layer. Arguments as for
+    `nice`; with a context, each layer's parameters are a linear function of the context.
 
     Reference: Rezende and Mohamed, *Variational inference with normalizing flows*, 2015.
 
@@ -382,7 +384,7 @@ def _layers(layers: int) -> range:
 
 
 def _normalized(stack: list[Transform], batch_norm: bool) -> list[Transform]:
-    """Put a batch norm after each layer, if wanted."""
+    """Put a batch norm after each layer if ``batch_norm``."""
     if not batch_norm:
         return stack
     return [t for layer in stack for t in (layer, BatchNorm(layer.features))]
@@ -397,7 +399,7 @@ def _autoregressive(
     residual: bool,
     activation: str,
 ) -> list[Transform]:
-    """Masked autoregressive layers whose orders alternate: no permutation need be moved."""
+    """Return masked autoregressive layers of alternating orders, without permutation layers."""
     check_count("features", features)
     order = range(features)
     return [
@@ -426,8 +428,8 @@ def _couplings(
     residual: bool,
     activation: str,
 ) -> list[Transform]:
-    """Couplings that transform the odd features, then the even ones, and so on."""
-    if features == 1:  # nothing to condition on but the context, which a MADE does as well
+    """Return couplings that transform the odd features, then the even ones, and so on."""
+    if features == 1:  # only the context conditions a single feature, as in a MADE
         return _autoregressive(
             features, univariate, layers, hidden, context_features, residual, activation
         )
@@ -436,11 +438,11 @@ def _couplings(
     couplings: list[Transform] = []
     for layer in layers:
         mask = [(i + layer) % 2 == 1 for i in range(features)]
-        moved = [i for i in range(features) if mask[i]]
-        selected = univariate.select(moved)
+        transformed = [i for i in range(features) if mask[i]]
+        selected = univariate.select(transformed)
         conditioner = net(
-            features - len(moved),
-            len(moved) * selected.parameters,
+            features - len(transformed),
+            len(transformed) * selected.parameters,
             hidden,
             context_features=context_features,
             activation=activation,

@@ -1,6 +1,6 @@
-"""Flows trained with other libraries, turned into flowkit's own: same density, same samples.
+"""Interoperability: flows of nflows and zuko, converted to flowkit with equal densities.
 
-Neither library is imported here: a flow that can be converted brings its own.
+Neither library is imported here.
 """
 
 from flowkit.interop.nflows import from_nflows

@@ -1,4 +1,4 @@
-"""Parts of the networks of nflows and zuko that `flowkit.nets` does not have."""
+"""Networks of nflows and zuko that `flowkit.nets` does not have."""
 
 from collections.abc import Callable, Sequence
 from typing import cast
@@ -16,11 +16,11 @@ Activation = Callable[[Tensor], Tensor]
 
 
 class ActivatedLinear(Linear):
-    """``a(V c + b)``: how the context enters the first layer of an nflows MADE.
+    """``a(V c + b)``: the term of the context in the first layer of an nflows MADE.
 
     Args:
         in_features: width of the context.
-        out_features: width of the layer that it is added to.
+        out_features: width of the first layer.
         activation: ``a``.
     """
 
@@ -56,12 +56,12 @@ class GatedBlock(ResidualBlock):
 class LinearBlocks(nn.Module):
     """zuko's residual network: linear layers and blocks ``h + W2 a(W1 h + b1) + b2`` between them.
 
-    The blocks do not activate what they take. The context enters the first layer, and no other.
+    The input of a block is not activated. The context is an input of the first layer only.
 
     Args:
-        net: where its layers and its activation come from, one hidden layer per kind.
-        kinds: of each hidden layer, "linear"; "activated", the first of a block; or "skip", the
-            second of a block.
+        net: network with the layers and the activation, one hidden layer per kind.
+        kinds: kind of each hidden layer: "linear"; "activated" for the first layer of a block;
+            "skip" for the second layer of a block.
     """
 
     def __init__(self, net: MLP, kinds: Sequence[str]) -> None:
@@ -98,12 +98,12 @@ class LinearBlocks(nn.Module):
         ]
 
     def zero_output_(self) -> None:
-        """Make the output zero whatever the input, until training moves it."""
+        """Set the output layer to zero, so that the initial output is zero for every input."""
         self.output.zero_()
 
 
 class EncodedNormal(ConditionalNormal):
-    """nflows' conditional base: an encoder returns the means, and then the log-scales.
+    """The conditional base of nflows: an encoder returns the means, then the log-scales.
 
     Args:
         features: number of features.
@@ -113,11 +113,11 @@ class EncodedNormal(ConditionalNormal):
 
     def __init__(self, features: int, *, context_features: int, encoder: nn.Module) -> None:
         super().__init__(features, context_features=context_features, hidden=())
-        self.net: nn.Module = encoder  # type: ignore[assignment]
+        self.net = encoder
 
     def parts(self, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Return means and log-scales as the encoder says them."""
-        loc, log_scale = self.net(context).chunk(2, dim=-1)
+        """Return the means and log-scales of the encoder."""
+        loc, log_scale = cast(nn.Module, self.net)(context).chunk(2, dim=-1)
         return loc, log_scale
 
 

@@ -1,4 +1,4 @@
-"""Flows of nflows as flows of flowkit."""
+"""Conversion of flows of nflows."""
 
 import copy
 from functools import partial
@@ -20,23 +20,27 @@ _name = partial(class_name, "nflows")
 def from_nflows(flow: nn.Module) -> Flow:
     """Return an nflows flow as a flowkit flow of the same density.
 
-    Log-densities, samples for the same noise, and gradients agree to rounding, within the range
-    of ±1e4 beyond which our conditioners hold their inputs. Weights are copied, hidden units
-    sorted by degree; dropout is left out, and batch norm becomes a learned scale and shift with
-    the statistics of ``eval()``.
+    Log-densities, samples for the same noise, and gradients agree to rounding for inputs within
+    ±1e4, the limit of inputs of flowkit's conditioners. Weights are copied, with hidden units
+    sorted by degree. Dropout is removed. Batch norm becomes a learned scale and shift with the
+    statistics of ``eval()``.
 
-    Converted are flows of affine and rational-quadratic (linear tails) autoregressive and
-    coupling layers, with a MADE or a ``ResidualNet`` and with or without context; the inverses of
-    such (IAF), permutations, ``LULinear``, batch and act norm, pointwise affine maps; embedding
-    nets; standard, diagonal and conditional diagonal normal bases. So are the flows that sbi
-    trains: give it the estimator's ``net``.
+    Supported parts are
+
+    - affine and rational-quadratic (linear tails) autoregressive and coupling layers, with a MADE
+      or a ``ResidualNet``, with or without context, and their inverses (IAF);
+    - permutations, ``LULinear``, batch and act norm, pointwise affine maps;
+    - embedding nets;
+    - standard, diagonal and conditional diagonal normal bases.
+
+    For a flow trained by sbi, pass the ``net`` of the estimator.
 
     Args:
         flow: an instance of ``nflows.flows.Flow``, or of a subclass.
 
     Raises:
-        ArgumentError: it is no such flow, or has a part that flowkit cannot express exactly; the
-            message says which, and why.
+        ArgumentError: ``flow`` is not such a flow, or a part has no exact equivalent in flowkit;
+            the message names the part and the reason.
 
     Example:
         >>> from nflows.flows import MaskedAutoregressiveFlow
@@ -76,9 +80,9 @@ def _conditional_base(theirs: Any, features: int, context_features: int, place: 
     if not isinstance(encoder, nn.Module):
         probe = torch.zeros(1, 2 * features)
         if encoder(probe) is not probe:
-            raise refusal(place, theirs, "its context encoder is no module")
+            raise refusal(place, theirs, "the context encoder is not a module")
         encoder = nn.Identity()  # nflows' default
-    if not context_features:  # no layer says it: what the encoder's first weight takes
+    if not context_features:  # no layer is conditional: the width of the encoder's first weight
         weight = next(encoder.parameters(), torch.empty(1, 2 * features))
         context_features = weight.shape[-1]
     encoder = copy.deepcopy(encoder)
@@ -86,7 +90,7 @@ def _conditional_base(theirs: Any, features: int, context_features: int, place: 
 
 
 def _transform(theirs: Any, place: str, features: int) -> Transform:
-    """Return our layer for theirs, which stands at ``place`` in the flow."""
+    """Return our layer for theirs, at ``place`` in the flow."""
     match _name(theirs):
         case "CompositeTransform":
             parts = [

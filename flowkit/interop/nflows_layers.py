@@ -1,4 +1,4 @@
-"""The layers of nflows that have a network, as layers of flowkit."""
+"""Conversion of the layers of nflows that have a network."""
 
 from collections.abc import Callable
 from functools import partial
@@ -19,8 +19,8 @@ from flowkit.interop.parts import (
     dense,
     fill,
     plain_made,
-    proven,
     refusal,
+    verified,
 )
 from flowkit.interop.univariates import FlooredSpline, SigmoidAffine, SoftplusAffine
 from flowkit.nets import MADE, ResNet
@@ -37,6 +37,7 @@ from flowkit.transforms import (
 )
 
 _name = partial(class_name, "nflows")
+_LINEAR = "a network without blocks is linear, and flowkit has no such network"
 
 # ------------------------------------------------------------------ univariate maps
 
@@ -54,7 +55,8 @@ def _univariate(theirs: Any, place: str) -> Univariate:
 
 def _spline(theirs: Any, bins: int, place: str) -> FlooredSpline:
     if theirs.tails != "linear":
-        raise refusal(place, theirs, f"tails={theirs.tails!r}, and only linear ones convert")
+        reason = f"tails={theirs.tails!r}, but only linear tails are supported"
+        raise refusal(place, theirs, reason)
     return FlooredSpline(
         bins=bins,
         bound=float(theirs.tail_bound),
@@ -73,7 +75,7 @@ def elementwise_spline(theirs: Any, features: int, place: str) -> Transform:
 
 
 def _output(theirs: Any, net: Any, last: Any, univariate: Univariate) -> Dense:
-    """Return the last layer of a conditioner, its outputs in the order of our univariate map."""
+    """Return the last layer of a conditioner, with outputs in the order of our univariate map."""
     weight, bias = dense(last)
     rows = torch.arange(len(bias))
     if _name(theirs) == "MaskedAffineAutoregressiveTransform":
@@ -83,7 +85,7 @@ def _output(theirs: Any, net: Any, last: Any, univariate: Univariate) -> Dense:
     rows = rows.reshape(-1)
     weight, bias = weight[rows], bias[rows]
     if isinstance(univariate, FlooredSpline) and hasattr(net, "hidden_features"):
-        # Such a network's outputs that become shares are divided by the root of its width.
+        # Outputs for shares are divided by the square root of the width of such a network.
         scale = torch.ones_like(bias).view(-1, univariate.parameters)
         scale[:, : 2 * univariate.bins] /= net.hidden_features**0.5
         scale = scale.flatten()
@@ -107,7 +109,7 @@ def autoregressive_layer(theirs: Any, features: int, place: str) -> Transform:
     made = build(net, features, last, activation, inside)
     if made.context_features:
         _fill_first_context(made, net, ACTIVATIONS[activation])
-    return proven(autoregressive(made, univariate), theirs, theirs, place)
+    return verified(autoregressive(made, univariate), theirs, theirs, place)
 
 
 def _context_features(net: Any) -> int:
@@ -126,7 +128,7 @@ def _feedforward_made(net: Any, features: int, last: Dense, activation: str, pla
 
 
 def _without_batch_norm(block: Any) -> Dense:
-    """Return the linear layer of a block, and in it the batch norm that stands before it."""
+    """Return the linear layer of a block, combined with the batch norm before it."""
     weight, bias = dense(block.linear)
     norm = block.batch_norm
     if norm is None:
@@ -138,7 +140,7 @@ def _without_batch_norm(block: Any) -> Dense:
 
 def _residual_made(net: Any, features: int, last: Dense, activation: str, place: str) -> MADE:
     if len(net.blocks) == 0:
-        raise refusal(place, net, "without blocks it is linear, which no network here is")
+        raise refusal(place, net, _LINEAR)
     degrees = net.initial_layer.degrees
     rows = by_degree(degrees)
     made = MADE(
@@ -173,7 +175,7 @@ def _refuse_batch_norm(block: Any, place: str) -> None:
 
 
 def _fill_first_context(made: MADE, net: Any, activation: Callable[[Tensor], Tensor]) -> None:
-    """Let the context enter the first layer, through an activation of its own."""
+    """Add an activated layer of the context to the first layer."""
     rows = by_degree(net.initial_layer.degrees)
     layer = ActivatedLinear(made.context_features, len(rows), activation)
     fill(layer, net.context_layer.weight[rows], net.context_layer.bias[rows])
@@ -187,37 +189,43 @@ def _fill_first_context(made: MADE, net: Any, activation: Callable[[Tensor], Ten
 def coupling_layer(theirs: Any, features: int, place: str) -> Transform:
     """Return our layer for an affine, additive or rational-quadratic coupling transform."""
     net, inside = theirs.transform_net, f"{place}.transform_net"
-    moved, passed = theirs.transform_features.tolist(), theirs.identity_features.tolist()
+    transformed, passed = theirs.transform_features.tolist(), theirs.identity_features.tolist()
     univariate = _univariate(theirs, place)
     layer: Transform
     if not passed and hasattr(net, "spline_predictor"):
-        # sbi's coupling of a single feature, which the context alone moves.
+        # sbi's coupling of a single feature, with parameters from the context alone.
         made = _context_made(theirs, net, univariate, inside, features)
         layer = autoregressive(made, univariate)
-    elif not passed or not moved:
-        raise refusal(place, theirs, "a coupling in which all features move, or none does")
+    elif not passed or not transformed:
+        raise refusal(place, theirs, "all features are transformed, or none is")
     elif _name(net) != "ResidualNet":
         raise refusal(inside, net, "not a ResidualNet of nflows")
     else:
-        layer = _residual_coupling(theirs, net, univariate, moved, features, inside)
+        layer = _residual_coupling(theirs, net, univariate, transformed, features, inside)
     if theirs.unconditional_transform is not None:
-        # The features that pass are moved too, once they have conditioned the others.
+        # The other features are transformed too, after the coupling.
         marginal = elementwise_spline(
             theirs.unconditional_transform, len(passed), f"{place}.unconditional_transform"
         )
-        layer = Chain(layer, Columns({tuple(passed): marginal, tuple(moved): Identity(len(moved))}))
-    return proven(layer, theirs, theirs, place)
+        rest = Identity(len(transformed))
+        layer = Chain(layer, Columns({tuple(passed): marginal, tuple(transformed): rest}))
+    return verified(layer, theirs, theirs, place)
 
 
 def _residual_coupling(
-    theirs: Any, net: Any, univariate: Univariate, moved: list[int], features: int, place: str
+    theirs: Any,
+    net: Any,
+    univariate: Univariate,
+    transformed: list[int],
+    features: int,
+    place: str,
 ) -> Coupling:
-    """Return a coupling with the network's function; the context, if there is one, gates it."""
+    """Return a coupling with the network's function; a context gates the blocks."""
     last = _output(theirs, net, net.final_layer, univariate)
     if len(net.blocks) == 0:
-        raise refusal(place, net, "without blocks it is linear, which no network here is")
+        raise refusal(place, net, _LINEAR)
     activation = activation_name(f"{place}.blocks.0", net.blocks[0].activation, last[0])
-    passed = features - len(moved)
+    passed = features - len(transformed)
     width, context_features = net.hidden_features, net.context_features or 0
     ours = ResNet(
         passed,
@@ -226,7 +234,7 @@ def _residual_coupling(
         context_features=context_features,
         activation=activation,
     )
-    weight, bias = dense(net.initial_layer)  # the context stands behind the features
+    weight, bias = dense(net.initial_layer)  # the context follows the features
     fill(ours.input, weight[:, :passed], bias)
     if context_features:
         fill(ours.context[0], weight[:, passed:])
@@ -240,7 +248,7 @@ def _residual_coupling(
         fill(ours.blocks[i].first, *dense(block_theirs.linear_layers[0]))
         fill(ours.blocks[i].second, *dense(block_theirs.linear_layers[1]))
     fill(ours.output, *last)
-    mask = [i in moved for i in range(features)]
+    mask = [i in transformed for i in range(features)]
     return coupling(mask, ours, univariate)
 
 

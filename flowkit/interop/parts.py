@@ -1,4 +1,4 @@
-"""What both converters share: to read weights, fill ours with them, prove it, or refuse by name."""
+"""Parts of both converters: reading and copying weights, verification, and errors."""
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
@@ -25,21 +25,21 @@ from flowkit.transforms import (
 Dense = tuple[Tensor, Tensor]
 """The weight ``(out, in)``, masked, and the bias ``(out,)`` of a linear layer."""
 
-# A layer that says something else than its original is off by far more; rounding by far less.
+# Errors of a wrong conversion are far larger, and rounding errors far smaller.
 _TOLERANCE = 1e-2
 
 
 def refusal(place: str, part: object, why: str) -> ArgumentError:
-    """Return the error that says which part of the flow cannot be converted, and why."""
+    """Return the error for a part of a flow that cannot be converted, with the reason."""
     name = getattr(part, "__name__", type(part).__name__)
-    return ArgumentError("flow", "parts that convert exactly", f"{place} ({name}): {why}")
+    return ArgumentError("flow", f"cannot be converted exactly, due to {place} ({name}): {why}")
 
 
 def class_name(library: str, part: object) -> str:
-    """Return the name of a part's class, or of a class, if it is the library's own; else "".
+    """Return the name of a class, or of a part's class, if the library defines the class; else "".
 
-    A copy of the library inside another package (``pyknos.nflows``) counts. A subclass from
-    elsewhere does not: it may do anything.
+    Classes of a copy of the library inside another package (``pyknos.nflows``) count. Subclasses
+    defined elsewhere do not, as their behaviour is unknown.
     """
     kind = part if isinstance(part, type) else type(part)
     return kind.__name__ if library in kind.__module__.split(".") else ""
@@ -48,12 +48,12 @@ def class_name(library: str, part: object) -> str:
 def check_flow(library: str, flow: object) -> None:
     """Raise unless the object is a flow of the library, or of a subclass of its flows."""
     if not any(class_name(library, kind) == "Flow" for kind in type(flow).__mro__):
-        hint = "; it may be in its attribute net" if hasattr(flow, "net") else ""
+        hint = " (perhaps pass its attribute net)" if hasattr(flow, "net") else ""
         raise ArgumentError("flow", f"a Flow of {library}", type(flow).__name__ + hint)
 
 
 def dense(linear: Any) -> Dense:
-    """Return what a linear layer of theirs multiplies by and adds."""
+    """Return the masked weight and the bias of a linear layer of theirs."""
     weight = linear.weight.detach()
     if getattr(linear, "mask", None) is not None:
         weight = weight * linear.mask
@@ -62,7 +62,7 @@ def dense(linear: Any) -> Dense:
 
 
 def fill(ours: Any, weight: Tensor, bias: Tensor | None = None) -> None:
-    """Give a linear layer of ours the weights, in their dtype and on their device."""
+    """Set the weights of a linear layer of ours, in their dtype and on their device."""
     ours.weight = nn.Parameter(weight.detach().clone())
     if bias is not None:
         ours.bias = nn.Parameter(bias.detach().clone())
@@ -84,7 +84,8 @@ def plain_made(
 ) -> MADE:
     """Return a MADE without residual blocks from layers whose units have these degrees.
 
-    The units are sorted by degree, which leaves the function as it is. No context enters as yet.
+    The units are sorted by degree, which does not change the function. Weights of the context are
+    zero.
     """
     made = MADE(
         features,
@@ -112,10 +113,10 @@ def context_made(
 ) -> MADE:
     """Return a MADE whose outputs see the context alone: all hidden units are of degree 0."""
     (weight, bias), *rest = layers
-    deaf = weight.new_zeros(len(weight), features)
+    no_weight = weight.new_zeros(len(weight), features)
     made = plain_made(
         features,
-        [(deaf, bias), *rest],
+        [(no_weight, bias), *rest],
         [torch.zeros(len(b), dtype=torch.long) for _, b in layers[:-1]],
         activation=activation,
         context_features=context_features,
@@ -126,20 +127,20 @@ def context_made(
 
 
 def autoregressive(made: MADE, univariate: Univariate) -> MaskedAutoregressive:
-    """Return the layer with the MADE's weights as they are."""
+    """Return the layer with the MADE's weights unchanged."""
     with _weights_kept(made):
         return MaskedAutoregressive(made, univariate)
 
 
 def coupling(mask: Sequence[bool], conditioner: nn.Module, univariate: Univariate) -> Coupling:
-    """Return the layer with the conditioner's weights as they are."""
+    """Return the layer with the conditioner's weights unchanged."""
     with _weights_kept(conditioner):
         return Coupling(mask, conditioner, univariate)
 
 
 @contextmanager
 def _weights_kept(module: nn.Module) -> Iterator[None]:
-    """Undo what a layer does to its conditioner, to start as the identity."""
+    """Restore the weights of a conditioner that a layer sets to zero when it is made."""
     weights = {name: tensor.clone() for name, tensor in module.state_dict().items()}
     yield
     module.load_state_dict(weights)
@@ -148,7 +149,7 @@ def _weights_kept(module: nn.Module) -> Iterator[None]:
 def affine(scale: Any, shift: Any, features: int, *, trained: bool = False) -> Transform:
     """Return ``z = scale x + shift``, of numbers or tensors that broadcast over the features.
 
-    It is constant, or learned as an `ActNorm`.
+    The map is constant, or learned as an `ActNorm`.
     """
     scale, shift = (
         torch.as_tensor(value, dtype=torch.float64, device="cpu").detach().expand(features)
@@ -162,10 +163,10 @@ def affine(scale: Any, shift: Any, features: int, *, trained: bool = False) -> T
 
 
 def activation_name(place: str, function: Any, like: Tensor) -> str:
-    """Return the name that an activation has in `flowkit.nets`; it is known by what it does.
+    """Return the name in `flowkit.nets` of an activation, identified by its values.
 
     Raises:
-        ArgumentError: it is none of ours.
+        ArgumentError: `flowkit.nets` does not have the activation.
     """
     x = torch.linspace(-4, 4, 33, dtype=like.dtype, device=like.device)
     try:
@@ -181,14 +182,14 @@ def activation_name(place: str, function: Any, like: Tensor) -> str:
 Layer = Callable[[Tensor, Tensor | None], tuple[Tensor, Tensor]]
 
 
-def proven(ours: Transform, theirs: nn.Module, call: Layer, place: str) -> Transform:
-    """Return our layer if it agrees with theirs on random points.
+def verified(ours: Transform, theirs: nn.Module, call: Layer, place: str) -> Transform:
+    """Return our layer after a check that it agrees with theirs on random points.
 
-    A version of the library in which a class of the same name does something else is found out
-    here. Nothing changes: not their mode, nor the global generator.
+    The check detects versions of a library in which a class of the same name computes another
+    function. The mode of their layer and the global generator do not change.
 
     Raises:
-        ArgumentError: it does not agree.
+        ArgumentError: the two layers disagree.
     """
     like = next(theirs.parameters())
     generator = torch.Generator().manual_seed(0)
@@ -208,7 +209,7 @@ def proven(ours: Transform, theirs: nn.Module, call: Layer, place: str) -> Trans
             module.training = mode
     for a, b in zip(got, expected, strict=True):
         if not torch.allclose(a, b, rtol=_TOLERANCE, atol=_TOLERANCE, equal_nan=True):
-            raise refusal(place, theirs, "it is not what the known versions of its class compute")
+            raise refusal(place, theirs, "it differs from the known versions of its class")
     return ours
 
 
@@ -216,7 +217,7 @@ def assemble(
     theirs: nn.Module, transform: Transform, base: Base, embedding: nn.Module | None
 ) -> Flow:
     """Return the flow, in the dtype, on the device and in the mode of theirs."""
-    # An embedding of what nobody asks for, or one that changes nothing, is none.
+    # An identity, or an embedding of an unused context, is omitted.
     if type(embedding) is nn.Identity or not (transform.context_features or base.context_features):
         embedding = None
     flow = Flow(transform, base, embedding=copy.deepcopy(embedding))

@@ -1,7 +1,7 @@
-"""The univariate maps of nflows and zuko, where ours are others.
+"""Univariate maps of nflows and zuko that differ from those of flowkit.
 
-Each is one of ours with another link from raw parameters to scales, shares and derivatives. Zero
-parameters need not mean the identity here: these maps come with trained weights.
+Each map is a map of flowkit with another link from raw parameters to scales, shares and
+derivatives. Zero parameters need not give the identity, as the weights are already trained.
 """
 
 import math
@@ -76,9 +76,9 @@ class FlooredSpline(RationalQuadraticSpline):
     """nflows' rational-quadratic spline: softmax shares and softplus derivatives, with floors.
 
     Args:
-        min_width: the least share of the box that a bin is wide.
-        min_height: the least share that it is high.
-        min_derivative: the least derivative at a knot.
+        min_width: least width of a bin, as a share of the box.
+        min_height: least height of a bin, as a share of the box.
+        min_derivative: least derivative at a knot.
 
     Example:
         >>> y, _ = FlooredSpline(bins=4, bound=3.0)(torch.tensor([0.0, 7.0]), torch.zeros(2, 11))
@@ -107,10 +107,10 @@ class FlooredSpline(RationalQuadraticSpline):
 
 @dataclass(frozen=True)
 class SoftclipSpline(RationalQuadraticSpline):
-    """zuko's rational-quadratic spline: logits and log-derivatives are clipped softly by a slope.
+    """zuko's rational-quadratic spline: a slope softly clips logits and log-derivatives.
 
     Args:
-        slope: the least derivative, and about the least ratio of two shares.
+        slope: least derivative, and about the least ratio of two shares.
 
     Example:
         >>> y, _ = SoftclipSpline(bins=4, bound=3.0)(torch.tensor([1.0, 7.0]), torch.zeros(2, 11))

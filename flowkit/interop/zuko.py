@@ -1,4 +1,4 @@
-"""Flows of zuko as flows of flowkit."""
+"""Conversion of flows of zuko."""
 
 import inspect
 from collections.abc import Mapping, Sequence
@@ -25,8 +25,8 @@ from flowkit.interop.parts import (
     dense,
     fill,
     plain_made,
-    proven,
     refusal,
+    verified,
 )
 from flowkit.interop.univariates import SoftclipAffine, SoftclipSpline
 from flowkit.nets import MLP
@@ -46,24 +46,26 @@ _name = partial(class_name, "zuko")
 def from_zuko(flow: nn.Module, *, embedding: nn.Module | None = None) -> Flow:
     """Return a zuko flow as a flowkit flow of the same density.
 
-    Log-densities, samples for the same noise, and gradients agree to rounding, within the range
-    of ±1e4 beyond which our conditioners hold their inputs. Weights are copied, hidden units
+    Log-densities, samples for the same noise, and gradients agree to rounding for inputs within
+    ±1e4, the limit of inputs of flowkit's conditioners. Weights are copied, with hidden units
     sorted by degree.
 
-    Converted are ``MAF``, ``NSF``, ``NICE`` and flows of such layers: affine, additive and
-    rational-quadratic maps, autoregressive in any order or in groups (``passes``), as couplings
-    or feature by feature, with or without residual blocks and context; their inverses (IAF);
-    unconditional affine maps and permutations; diagonal normal bases.
+    Supported are ``MAF``, ``NSF``, ``NICE``, and other flows of
+
+    - affine, additive and rational-quadratic maps: autoregressive in any order or in groups
+      (``passes``), coupling or elementwise, with or without residual blocks and context;
+    - the inverses of such layers (IAF);
+    - unconditional affine maps and permutations;
+    - diagonal normal bases.
 
     Args:
         flow: an instance of ``zuko.lazy.Flow``, or of a subclass.
-        embedding: the network that the context goes through first, which is no part of zuko's
-            flow; sbi keeps it beside the flow, as ``estimator.embedding_net`` beside
-            ``estimator.net``. It is copied.
+        embedding: a network for the context, which is not part of a flow of zuko. For sbi this is
+            ``estimator.embedding_net`` beside ``estimator.net``. The network is copied.
 
     Raises:
-        ArgumentError: it is no such flow, or has a part that flowkit cannot express exactly; the
-            message says which, and why.
+        ArgumentError: ``flow`` is not such a flow, or a part has no exact equivalent in flowkit;
+            the message names the part and the reason.
 
     Example:
         >>> import zuko
@@ -96,13 +98,13 @@ def _base(theirs: Any, place: str) -> Base:
 
 
 def _arguments(theirs: Any, names: Sequence[str]) -> list[Any]:
-    """Return what an unconditional distribution or transform was given, by these names."""
-    given = dict(zip(names, theirs.args, strict=False)) | theirs.kwargs
-    return [given[name] for name in names]
+    """Return the arguments of an unconditional distribution or transform of these names."""
+    arguments = dict(zip(names, theirs.args, strict=False)) | theirs.kwargs
+    return [arguments[name] for name in names]
 
 
 def _transform(theirs: Any, place: str, features: int) -> Transform:
-    """Return our layer for theirs, which stands at ``place`` in the flow."""
+    """Return our layer for theirs, at ``place`` in the flow."""
     match _name(theirs):
         case "LazyComposedTransform":
             parts = [
@@ -127,7 +129,7 @@ def _transform(theirs: Any, place: str, features: int) -> Transform:
         z, logabsdet = theirs(context).call_and_ladj(x)
         return z, logabsdet
 
-    return proven(layer, theirs, call, place)
+    return verified(layer, theirs, call, place)
 
 
 def _unconditional(theirs: Any, place: str, features: int) -> Transform:
@@ -142,16 +144,16 @@ def _unconditional(theirs: Any, place: str, features: int) -> Transform:
 
 
 def _univariate(theirs: Any, place: str) -> Univariate:
-    """Return our univariate map for what theirs makes of its parameters."""
+    """Return our univariate map for that of their layer."""
     function: Any = theirs.univariate
-    given: dict[str, Any] = {}
+    keywords: dict[str, Any] = {}
     if isinstance(function, partial) and not function.args:
-        function, given = function.func, function.keywords
+        function, keywords = function.func, function.keywords
     name = _name(function) if isinstance(function, type) else ""
     if name not in ("MonotonicAffineTransform", "MonotonicRQSTransform", "AdditiveTransform"):
         raise refusal(f"{place}.univariate", function, "not an affine or rational-quadratic map")
     signature = inspect.signature(function).parameters
-    options = {key: option.default for key, option in signature.items()} | given
+    options = {key: option.default for key, option in signature.items()} | keywords
     match name:
         case "MonotonicAffineTransform":
             return SoftclipAffine(slope=options["slope"])
@@ -173,14 +175,15 @@ def _dense_layers(net: Any, place: str) -> tuple[list[Dense], str]:
         elif _name(part) in ("Linear", "MaskedLinear"):
             layers.append(dense(part))
         else:
-            raise refusal(f"{place}.{i}", part, "not a linear layer, where one should be")
+            raise refusal(f"{place}.{i}", part, "not a linear layer, which is required here")
     if not activations:
-        raise refusal(place, net, "without hidden layers it is linear, which no network here is")
+        reason = "a network without hidden layers is linear, and flowkit has no such network"
+        raise refusal(place, net, reason)
     return layers, _only_activation(activations, layers[0][0])
 
 
 def _only_activation(parts: Mapping[str, Any], like: Tensor) -> str:
-    """Return the name of the activation that stands at all these places."""
+    """Return the name of the activation, which must be the same at all these places."""
     names = {activation_name(place, part, like): (place, part) for place, part in parts.items()}
     if len(names) > 1:
         raise refusal(*names.popitem()[1], f"the others are {', '.join(names)}")
@@ -191,7 +194,7 @@ def _coupling(theirs: Any, place: str) -> Transform:
     univariate = _univariate(theirs, place)
     layers, activation = _dense_layers(theirs.hyper, f"{place}.hyper")
     passed = int(theirs.mask.sum())
-    (weight, bias), *rest = layers  # the context stands behind the features
+    (weight, bias), *rest = layers  # the context follows the features
     net = MLP(
         passed,
         len(layers[-1][1]),
@@ -207,7 +210,7 @@ def _coupling(theirs: Any, place: str) -> Transform:
 
 
 def _fill_context(net: Any, weight: Tensor) -> None:
-    """Let the context enter the first layer, and no other."""
+    """Set the weights of the context in the first layer, and zero weights in all others."""
     for i, layer in enumerate(net.context):
         fill(layer, torch.zeros_like(layer.weight).to(weight) if i else weight)
 
@@ -237,7 +240,7 @@ def _autoregressive(theirs: Any, place: str, features: int) -> Transform:
     else:
         layers, activation = _dense_layers(net, inside)
     order, degrees = _order_and_degrees(net, features, inside)
-    (weight, bias), *rest = layers  # the context stands behind the features
+    (weight, bias), *rest = layers  # the context follows the features
     made = plain_made(
         features,
         [(weight[:, :features], bias), *rest],
@@ -248,12 +251,13 @@ def _autoregressive(theirs: Any, place: str, features: int) -> Transform:
     )
     _fill_context(made.net, weight[by_degree(degrees[0]), features:])
     if residual:
-        made.net = LinearBlocks(cast(MLP, made.net), kinds)  # type: ignore[assignment]
+        ours: Any = made
+        ours.net = LinearBlocks(cast(MLP, made.net), kinds)
     return autoregressive(made, univariate)
 
 
 def _residual_layers(net: Any, place: str) -> tuple[list[Dense], str, list[str]]:
-    """Return the linear layers, inside of blocks too; the activation; the kind of each layer."""
+    """Return the linear layers, also of blocks; the activation; the kind of each layer."""
     layers, kinds = [], []
     for i, part in enumerate(net):
         if _name(part) == "Residual":
@@ -263,17 +267,18 @@ def _residual_layers(net: Any, place: str) -> tuple[list[Dense], str, list[str]]
             layers.append(dense(part))
             kinds.append("linear")
         else:
-            raise refusal(f"{place}.{i}", part, "between residual blocks, a layer of another kind")
+            reason = "a layer of another kind between residual blocks"
+            raise refusal(f"{place}.{i}", part, reason)
     blocks = {i: part for i, part in enumerate(net) if _name(part) == "Residual"}
     activations = {f"{place}.{i}.1": block[1] for i, block in blocks.items()}
     return layers, _only_activation(activations, layers[0][0]), kinds[:-1]
 
 
 def _order_and_degrees(net: Any, features: int, place: str) -> tuple[list[int], list[Tensor]]:
-    """Return the order of the features, and of each hidden unit, how many of them it sees.
+    """Return the order of the features, and for each hidden unit the number of features it sees.
 
-    Both are read off the masks, and exist if the sets of features that units see are nested.
-    Features of one group, which ``passes`` makes, see the same set: any order of them will do.
+    The masks determine both, if the sets of features that units see are nested.
+    Features of one group, as made by ``passes``, see the same set, and may have any order.
     """
     seen: list[Tensor] = []  # per layer: which features each unit sees, (width, D)
     for part in net:
@@ -286,10 +291,10 @@ def _order_and_degrees(net: Any, features: int, place: str) -> tuple[list[int], 
             now = seen[-1] + part[2].mask.float() @ inside
             seen += [inside, (now > 0).float()]
     outputs = seen.pop().unflatten(0, (features, -1)).amax(1)  # (D, D)
-    # What most features see comes first.
+    # In descending order of the number of features that see each feature.
     order = outputs.sum(0).argsort(descending=True, stable=True)
     for sets in (*seen, outputs):
         first = torch.arange(features, device=sets.device) < sets.sum(1, keepdim=True)
         if not torch.equal(sets[:, order] > 0, first):
-            raise refusal(place, net, "the sets of features that its units see are not nested")
+            raise refusal(place, net, "the sets of features that the units see are not nested")
     return order.tolist(), [sets.sum(1).long() for sets in seen]

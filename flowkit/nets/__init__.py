@@ -1,4 +1,4 @@
-"""Conditioners: networks that know nothing of flows."""
+"""Networks: conditioners, encoders and decoders."""
 
 from flowkit.nets.convnet import ConvDecoder, ConvEncoder
 from flowkit.nets.made import MADE

@@ -1,4 +1,4 @@
-"""Convolutional networks of images, down to a vector and up again."""
+"""Convolutional networks: encoders of images to vectors, and decoders."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -13,13 +13,13 @@ class ConvEncoder(nn.Module):
     """Convolutions of stride 2, each halving an image, then linear layers.
 
     Args:
-        image: (channels, height, width) of an image; rows may come flat.
+        image: (channels, height, width) of an image; rows may be flat.
         out_features: width of the output.
-        channels: of each convolution (4 x 4, stride 2).
-        hidden: widths of the linear layers in between.
+        channels: channels of each convolution (4 x 4, stride 2).
+        hidden: widths of the hidden linear layers.
 
     Raises:
-        ArgumentError: an image that cannot be halved so often.
+        ArgumentError: height or width cannot be halved by every convolution.
 
     Example:
         >>> import torch
@@ -54,17 +54,17 @@ class ConvEncoder(nn.Module):
 
 
 class ConvDecoder(nn.Module):
-    """Linear layers, then transposed convolutions that double an image each: the mirror image.
+    """Linear layers, then transposed convolutions, each doubling an image.
 
     Args:
         image: (channels, height, width) of the output.
         in_features: width of the input.
-        outputs: numbers per scalar of the image; the first of all scalars come first.
-        channels: as of the `ConvEncoder` that it mirrors.
+        outputs: numbers per scalar of the image; the first numbers of all scalars come first.
+        channels: channels as for the mirrored `ConvEncoder`.
         hidden: widths of the linear layers, first to last.
 
     Raises:
-        ArgumentError: an image that cannot be halved so often.
+        ArgumentError: height or width cannot be halved once per convolution.
 
     Example:
         >>> import torch
@@ -100,7 +100,7 @@ class ConvDecoder(nn.Module):
 
 
 def check_image(image: Sequence[int], halvings: int) -> tuple[int, int, int]:
-    """Return (channels, height, width) if both sides can be halved so often."""
+    """Return (channels, height, width) if both sides can be halved this number of times."""
     if isinstance(image, int) or len(image) != 3:
         raise ArgumentError("image", "(channels, height, width)", image)
     channels, height, width = (check_count("image", size) for size in image)

@@ -1,4 +1,4 @@
-"""The one linear layer of every conditioner, and the activations they choose from."""
+"""Linear layers with optional masks, and activations."""
 
 from collections.abc import Callable
 
@@ -17,7 +17,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu": F.gelu,
 }
 
-# A mask is multiplied by its runs if they cover less of it than this.
+# A masked product is computed by runs if the runs cover less than this share of the mask.
 _SHARE = 0.8
 
 
@@ -27,7 +27,7 @@ def activation_named(name: str) -> Callable[[Tensor], Tensor]:
 
 
 class Linear(nn.Linear):
-    """A linear layer that may carry a mask: ``y = (mask * W) x + b``.
+    """A linear layer with an optional mask: ``y = (mask * W) x + b``.
 
     Args:
         in_features: width of the input.
@@ -35,8 +35,8 @@ class Linear(nn.Linear):
         bias: whether to add ``b``.
         mask: booleans of shape ``(out_features, in_features)``; False cuts a connection.
 
-    Each row of ``W`` starts uniform within ``1 / sqrt(number of its open connections)``, so that
-    a unit which sees three inputs speaks as loudly as one which sees three hundred.
+    Each row of ``W`` is initially uniform within ``± 1 / sqrt(number of its open connections)``.
+    Thus the scale of an output does not depend on the number of its inputs.
     """
 
     mask: Tensor | None
@@ -54,7 +54,7 @@ class Linear(nn.Linear):
             if share_of(runs, mask.shape) < _SHARE:
                 self._runs = runs
             mask = mask.to(self.weight.dtype)
-        # Not in the state dict: a mask follows from the configuration.
+        # Not in the state dict, as a mask follows from the configuration.
         self.register_buffer("mask", mask, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -69,7 +69,7 @@ class Linear(nn.Linear):
         return F.linear(x, self.masked_weight(), self.bias)
 
     def masked_weight(self) -> Tensor:
-        """Return the weight that inputs are multiplied by."""
+        """Return the weight, multiplied by the mask if there is one."""
         return self.weight if self.mask is None else self.mask * self.weight
 
     def zero_(self) -> None:
@@ -80,7 +80,7 @@ class Linear(nn.Linear):
 
 
 def context_layers(context_features: int, widths: tuple[int, ...]) -> nn.ModuleList:
-    """Return one bias-free layer per width, to add the context in; none without a context."""
+    """Return one bias-free layer of the context per width; no layers without a context."""
     if context_features == 0:
         return nn.ModuleList()
     return nn.ModuleList(Linear(context_features, width, bias=False) for width in widths)

@@ -1,4 +1,4 @@
-"""MADE: a network whose outputs for a feature see only the features before it."""
+"""MADE: a network whose outputs for a feature depend only on the preceding features."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -16,33 +16,31 @@ from flowkit.nets.resnet import ResNet
 class MADE(nn.Module):
     """A masked autoencoder for distribution estimation.
 
-    A feature's *degree* is its place in the order, 1 to ``features``. A hidden unit of degree
+    The *degree* of a feature is its place in the order, 1 to ``features``. A hidden unit of degree
     ``d`` sees the features of degree at most ``d``; the outputs of a feature see the hidden units
-    of a smaller degree than its own. So a feature's outputs depend on the features before it, and
-    on nothing else.
+    of smaller degree. Thus the outputs of a feature depend only on the preceding features.
 
-    Two things differ from the usual recipe (``degree = index % (features - 1)``). Hidden units
-    are sorted by degree and the degrees are spread evenly, which makes every mask a staircase of
-    contiguous blocks. And where a hidden layer is too narrow to hold every degree, the paper's
-    direct connections from input to output, masked, carry the dependencies that would be lost
-    without a word. Context reaches every hidden layer unmasked; units of degree 0, which
-    only a conditional MADE has, carry it to the first feature.
+    Two choices differ from the paper (``degree = index % (features - 1)``). First, hidden units
+    are sorted by evenly spread degrees, so every mask is a staircase of contiguous blocks. Second,
+    if a hidden layer is narrower than the number of degrees, the paper's masked direct connections
+    from input to output carry the missing dependencies. The context reaches every hidden layer
+    unmasked. Units of degree 0, in a conditional MADE only, carry the context to the first feature.
 
     Args:
         features: number of features D.
         parameters: number of outputs per feature P.
         hidden: widths of the hidden layers; with ``residual``, the equal widths of the blocks.
         context_features: width of the context, 0 for none.
-        order: the features in the order in which they are conditioned: ``order[0]`` depends on
-            none, ``order[1]`` on ``order[0]``, ... Default: 0, 1, ..., D - 1.
-        residual: residual blocks instead of plain layers.
+        order: order of conditioning: ``order[0]`` depends on no feature, ``order[1]`` on
+            ``order[0]``, ... Default: 0, 1, ..., D - 1.
+        residual: whether to use residual blocks instead of plain layers.
         activation: "relu", "tanh", "elu", "silu" or "gelu".
-        hidden_degrees: the degrees of each hidden layer's units, sorted, instead of an even
-            spread; for networks that come from elsewhere. There are no direct connections then.
+        hidden_degrees: sorted degrees of each hidden layer's units, instead of an even spread, for
+            networks of other libraries. There are then no direct connections.
 
     Raises:
-        ArgumentError: non-positive sizes, an order that is no permutation, or degrees that are
-            not sorted, not within 0 to ``features``, or not as many as ``hidden`` says.
+        ArgumentError: a size is not positive, ``order`` is not a permutation, or degrees are
+            unsorted, outside 0 to ``features``, or not as many as in ``hidden``.
 
     Reference: Germain, Gregor, Murray and Larochelle, *MADE*, 2015, equations 8 to 13.
 
@@ -85,7 +83,7 @@ class MADE(nn.Module):
 
         layer_degrees = [degrees, *unit_degrees]
         masks = [_sees(a, b) for a, b in pairwise(layer_degrees)]
-        if residual:  # a block keeps its width, so all its layers share one mask
+        if residual:  # all blocks have one width, so all layers share one mask
             masks = [masks[0], *(_sees(d, d) for d in unit_degrees)]
         masks.append(_sees(unit_degrees[-1], output_degrees, strictly=True))
 
@@ -128,7 +126,7 @@ class MADE(nn.Module):
         return list(self._unit_degrees)
 
     def zero_output_(self) -> None:
-        """Make the output zero whatever the input, until training moves it."""
+        """Set the output layer to zero, so that the initial output is zero for every input."""
         self.net.zero_output_()
         for layer in (self.direct, self.direct_context):
             if layer is not None:
@@ -144,7 +142,7 @@ def _spread(lowest: int, highest: int, width: int) -> Tensor:
 def _check_degrees(
     degrees: Sequence[Sequence[int]], widths: Sequence[int], features: int, residual: bool
 ) -> list[Tensor]:
-    """Return the degrees of each hidden layer, or raise if they do not fit."""
+    """Return the degrees of each hidden layer, or raise if these are invalid."""
     good = (
         tuple(map(len, degrees)) == tuple(widths)
         and all(list(d) == sorted(d) for d in degrees)
@@ -162,7 +160,7 @@ def _check_degrees(
 
 
 def _sees(from_degrees: Tensor, to_degrees: Tensor, *, strictly: bool = False) -> Tensor:
-    """Return the mask ``(to, from)``: a unit sees those of at most (strictly: below) its degree."""
+    """Return the mask ``(to, from)``: a unit sees degrees at most (strictly: below) its own."""
     if strictly:
         return to_degrees[:, None] > from_degrees
     return to_degrees[:, None] >= from_degrees

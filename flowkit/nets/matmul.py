@@ -1,10 +1,10 @@
-"""The fastest exact matrix product of this machine, for float32 on the CPU.
+"""Matrix products in float32 on the CPU, by the fastest exact route.
 
-Torch sends float32 products to MKL, which on CPUs not made by Intel runs at half the rate that
-oneDNN, in the same torch, reaches. Torch goes to oneDNN when its matmul precision is "medium", a
-setting which also *allows* products in bfloat16 on CPUs that have them. So it is used only where
-the CPU is of another make *and* a product compared with float64, once per process, shows that
-nothing was rounded; only around our own products; and whatever was set before is set again.
+By default torch computes float32 products by MKL. On CPUs of other makers than Intel, MKL reaches
+half the rate of oneDNN, which torch uses if the matmul precision is "medium". On some CPUs that
+setting also *allows* products in bfloat16. Therefore the setting is used only if the CPU is of
+another maker *and* one product per process agrees with float64. The setting applies to our own
+products only, and is restored afterwards.
 """
 
 import functools
@@ -17,7 +17,7 @@ import torch
 
 @contextmanager
 def fast_matmul() -> Iterator[None]:
-    """Let float32 products within take the fastest route that is exact."""
+    """Compute float32 products in this context by the fastest exact route."""
     if not has_faster_route():
         yield
         return
@@ -31,9 +31,9 @@ def fast_matmul() -> Iterator[None]:
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def has_faster_route() -> bool:
-    """Return whether oneDNN's products are worth taking, and exact. Decided once per process.
+    """Return whether oneDNN's products are faster and exact, decided once per process.
 
-    By the CPU's make and not by a stopwatch: the same program must give the same digits each time.
+    The decision is by the maker of the CPU, not by timing, so that results are reproducible.
     """
     return _onednn_is_better()
 
@@ -46,15 +46,14 @@ def _onednn_is_better() -> bool:
 def _made_by_intel() -> bool:
     try:
         return "GenuineIntel" in Path("/proc/cpuinfo").read_text()
-    except OSError:  # no Linux; then nothing was measured either
+    except OSError:  # not Linux, where no rates were measured
         return True
 
 
 def is_exact(precision: str) -> bool:
-    """Return whether float32 products under a torch matmul precision keep float32's digits."""
+    """Return whether products at a matmul precision of torch are accurate to float32."""
     generator = torch.Generator().manual_seed(0)
-    shape = {"size": (256, 256), "generator": generator, "dtype": torch.float32}
-    a, b = torch.randn(**shape), torch.randn(**shape)  # type: ignore[call-overload]
+    a, b = (torch.randn(256, 256, generator=generator, dtype=torch.float32) for _ in range(2))
     exact = a.double() @ b.double()
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision(precision)

@@ -1,4 +1,4 @@
-"""A multilayer perceptron."""
+"""Multilayer perceptrons."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -12,7 +12,7 @@ from flowkit.nets.stages import Stage, stage
 
 
 class MLP(nn.Module):
-    """A multilayer perceptron whose every hidden layer also sees the context.
+    """A multilayer perceptron; the context is an input of every hidden layer.
 
     Args:
         in_features: width of the input.
@@ -20,7 +20,7 @@ class MLP(nn.Module):
         hidden: widths of the hidden layers, at least one.
         context_features: width of the context, 0 for none.
         activation: "relu", "tanh", "elu", "silu" or "gelu".
-        masks: one boolean mask ``(out, in)`` per linear layer, the output's included, or None.
+        masks: one boolean mask ``(out, in)`` per linear layer, including the output, or None.
 
     Raises:
         ArgumentError: a width is not a positive integer, or the activation is unknown.
@@ -67,7 +67,7 @@ class MLP(nn.Module):
             h = layer(h)
             if context is not None:
                 h = h + self.context[i](context)
-            # In place, as nobody else has h: less memory to pass over.
+            # In place, to save memory: no other variable refers to h.
             h = torch.relu_(h) if self.activation is torch.relu else self.activation(h)
         out: Tensor = self.output(h)
         return out
@@ -78,5 +78,5 @@ class MLP(nn.Module):
         return [stage(h, c, self.activation) for h, c in zip(self.hidden, context, strict=True)]
 
     def zero_output_(self) -> None:
-        """Make the output zero whatever the input, until training moves it."""
+        """Set the output layer to zero, so that the initial output is zero for every input."""
         self.output.zero_()

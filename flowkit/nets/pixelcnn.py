@@ -1,11 +1,12 @@
-"""PixelCNN: a network whose outputs for a pixel see only the pixels before it, row by row.
+"""PixelCNN: a network whose outputs for a pixel depend only on preceding pixels, row by row.
 
-Two stacks of convolutions. The vertical one sees the rows above a pixel, in full width; the
-horizontal one sees what is to the left, and takes in the vertical one. A single stack of masked
-squares would be blind on the right.
+There are two stacks of convolutions. The vertical stack sees the rows above a pixel, in full
+width. The horizontal stack sees the pixels to the left, and the vertical stack. A single stack of
+masked squares would miss pixels to the upper right.
 """
 
 from collections.abc import Iterator, Sequence
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -18,28 +19,28 @@ from flowkit.errors import ArgumentError, ShapeError
 class PixelCNN(nn.Module):
     """A PixelCNN over images ``(channels, height, width)``, masked and gated.
 
-    Pixels come row by row, and within a pixel its channels in turn. The outputs of a channel of a
-    pixel depend on all before it within reach, and on nothing else: the first layer leaves out the
-    pixel's own value (type A), the others do not (type B), and features belong to channels, which
-    see those up to their own.
+    Pixels are ordered row by row, and scalars of a pixel by channel. The outputs of a scalar depend
+    on preceding scalars within the receptive field. The masks of the first layer exclude the scalar
+    itself (type A), those of other layers include it (type B). Each feature belongs to a channel,
+    and depends on features of channels up to that channel.
 
     Args:
         image: (channels, height, width).
         outputs: numbers per scalar: 1 logit of a bit, 256 of a level, 3 per logistic component.
         hidden: features of each stack; a multiple of the channels.
-        layers: of each stack.
-        reach: pixels that each layer looks further, up and to both sides; all of them together
-            see ``layers * reach`` pixels far.
+        layers: layers of each stack.
+        reach: pixels by which each layer extends the receptive field, up and to both sides, to
+            ``layers * reach`` pixels in total.
         gated: whether features are ``tanh(a) * sigmoid(b)`` instead of ``relu(a)``.
         context_features: width of the context, 0 for none.
-        conditioning: "invariant", where a context adds the same to every pixel of a layer, or
-            "dependent", where it may add something else to each.
+        conditioning: "invariant" if the context adds the same term to every pixel of a layer,
+            "dependent" if the term depends on the pixel.
 
-    ``forward`` costs one pass; `sweep` gives the outputs pixel by pixel for the price of about one
-    pass in all.
+    ``forward`` costs one pass. `sweep` returns the outputs pixel by pixel at the cost of about one
+    pass in total.
 
     Raises:
-        ArgumentError: sizes that make no sense, hidden features that the channels do not divide.
+        ArgumentError: a size is not positive, or ``hidden`` is not a multiple of the channels.
 
     Reference: van den Oord et al., *Conditional image generation with PixelCNN decoders*, 2016,
     section 2; van den Oord, Kalchbrenner and Kavukcuoglu, *Pixel recurrent neural networks*, 2016,
@@ -76,11 +77,12 @@ class PixelCNN(nn.Module):
         check_count("reach", reach)
         check_choice("conditioning", conditioning, ("invariant", "dependent"))
         self.place: _Place | None = None
-        given = context_features
+        condition_features = context_features
         if context_features and conditioning == "dependent":
-            self.place, given = _Place(context_features, hidden, self.image[1:]), hidden
+            self.place = _Place(context_features, hidden, self.image[1:])
+            condition_features = hidden
         self.layers = nn.ModuleList(
-            _Layer(hidden, channels, reach, given, first=layer == 0, gated=gated)
+            _Layer(hidden, channels, reach, condition_features, first=layer == 0, gated=gated)
             for layer in range(check_count("layers", layers))
         )
         of, out_of = _owners(hidden, channels), torch.arange(outputs * channels) % channels
@@ -89,11 +91,11 @@ class PixelCNN(nn.Module):
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Map images ``(*batch, C, H, W)`` to outputs ``(*batch, outputs, C, H, W)``."""
-        batch, x, given = self._prepare(x, context)
-        # One row down: then a vertical row sees the rows above only, and may see itself.
+        batch, x, condition = self._prepare(x, context)
+        # Shifted down by one row: each row of the vertical stack then has the image rows above.
         vertical, horizontal = F.pad(x, (0, 0, 1, 0))[:, :, :-1], x
         for layer in self.layers:
-            vertical, horizontal = layer(vertical, horizontal, given)
+            vertical, horizontal = layer(vertical, horizontal, condition)
         out: Tensor = self.last(torch.relu(self.head(torch.relu(horizontal))))
         return out.reshape(*batch, self.outputs, *self.image)
 
@@ -101,27 +103,29 @@ class PixelCNN(nn.Module):
     def sweep(
         self, x: Tensor, context: Tensor | None = None
     ) -> Iterator[tuple[int, int, int, Tensor]]:
-        """Go through the scalars in order, and give the outputs of each from those before it.
+        """Yield the outputs of each scalar in order, computed from the preceding scalars.
 
-        No gradient flows through them.
+        The outputs carry no gradients.
 
         Args:
-            x: images ``(n, C, H, W)``, to be filled in by the caller: a scalar is read once the
-                outputs of the next one are asked for, and is to be zero before.
-            context: ``(n, context_features)``, if the network asks for it.
+            x: images ``(n, C, H, W)``, initially zero. Before the next iteration, the caller must
+                write the value of the current scalar.
+            context: ``(n, context_features)`` for a conditional network.
 
         Yields:
             Channel, row and column, and the outputs ``(outputs, n)`` there.
         """
-        _, x, given = self._prepare(x, context)
+        _, x, condition = self._prepare(x, context)
         channels, height, width = self.image
-        rows = [_Row(layer, x) for layer in self.layers]  # type: ignore[arg-type]
+        rows = [_Row(cast(_Layer, layer), x) for layer in self.layers]
         (bias, weight), (last_bias, last) = self.head.flat(), self.last.flat()
         vertical = torch.zeros_like(x[:, :, :1])
         for i in range(height):
-            told = given if given is None or given.shape[2] == 1 else given[:, :, i : i + 1]
+            of_row = condition
+            if condition is not None and condition.shape[2] > 1:
+                of_row = condition[:, :, i : i + 1]
             for row in rows:
-                vertical = row.start(vertical, told)
+                vertical = row.start(vertical, of_row)
             for j in range(width):
                 for c in range(channels):
                     h = x[:, :, i, j]
@@ -130,15 +134,16 @@ class PixelCNN(nn.Module):
                     h = torch.addmm(bias, torch.relu(h), weight)
                     h = torch.addmm(last_bias, torch.relu(h), last)
                     yield c, i, j, h.view(-1, self.outputs, channels)[:, :, c].t()
-                rows[0].put(x[:, :, i, j], j)  # now that all of its channels are known
+                rows[0].put(x[:, :, i, j], j)  # all channels of the pixel are known now
             vertical = x[:, :, i : i + 1]
 
     def _prepare(
         self, x: Tensor, context: Tensor | None
     ) -> tuple[tuple[int, ...], Tensor, Tensor | None]:
-        """Return the batch's shape, flat images, and what layers are told of the context.
+        """Return the batch shape, images ``(n, C, H, W)``, and the condition of the layers.
 
-        That is ``(n, features, H, W)``, or ``(n, features, 1, 1)`` where it is the same for all.
+        The condition is ``(n, features, H, W)``, or ``(n, features, 1, 1)`` if equal for all
+        pixels, or None without a context.
         """
         check_event("x", x, tuple(self.image))
         check_context(context, self.context_features)
@@ -158,7 +163,7 @@ class PixelCNN(nn.Module):
 
 
 class _Place(nn.Module):
-    """A context spread over the image: features of its own for every pixel."""
+    """A linear map from a context to separate features for every pixel."""
 
     def __init__(self, context_features: int, features: int, size: Sequence[int]) -> None:
         super().__init__()
@@ -172,12 +177,12 @@ class _Place(nn.Module):
 
 
 def _owners(features: int, channels: int) -> Tensor:
-    """Return the channel that each feature belongs to; those of one channel stand together."""
+    """Return the channel of each feature; the features of one channel are contiguous."""
     return torch.arange(features) * channels // features
 
 
 class _MaskedConv2d(nn.Conv2d):
-    """A convolution whose last tap, the pixel itself, goes through a mask ``(out, in)``."""
+    """A convolution with a mask ``(out, in)`` of its last tap, the pixel itself."""
 
     mask: Tensor
 
@@ -188,62 +193,69 @@ class _MaskedConv2d(nn.Conv2d):
         self.register_buffer("mask", whole, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map ``(n, in, H, W)``; nothing is padded."""
+        """Map ``(n, in, H, W)``, without padding."""
         return F.conv2d(x, self.mask * self.weight, self.bias)
 
     def flat(self) -> tuple[Tensor, Tensor]:
-        """Return bias ``(out,)`` and weight ``(width * in, out)`` of a window, flat.
-
-        Only of kernels that are one pixel high.
-        """
+        """Return bias ``(out,)`` and weight ``(width * in, out)`` of a kernel of height one."""
         assert self.bias is not None  # noqa: S101  for the type checker
         taps = (self.mask * self.weight)[:, :, 0].transpose(1, 2).flatten(1)
         return self.bias, taps.t()
 
 
 class _Layer(nn.Module):
-    """One layer of both stacks; the first one's inputs are the channels themselves."""
+    """One layer of both stacks; the inputs of the first layer are the channels."""
 
     def __init__(
-        self, hidden: int, channels: int, reach: int, given: int, *, first: bool, gated: bool
+        self,
+        hidden: int,
+        channels: int,
+        reach: int,
+        condition_features: int,
+        *,
+        first: bool,
+        gated: bool,
     ) -> None:
         super().__init__()
         inputs = channels if first else hidden
         self.reach, self.first, self.gated = reach, first, gated
-        # The vertical stack's first input is already one row down.
+        # The first input of the vertical stack is already shifted down by one row.
         self.height = reach if first else reach + 1
         halves = 2 if gated else 1
         of, to = _owners(inputs, channels), _owners(hidden, channels)
-        own = to[:, None] > of if first else to[:, None] >= of
+        mask = to[:, None] > of if first else to[:, None] >= of
         self.vertical = nn.Conv2d(inputs, halves * hidden, (self.height, 2 * reach + 1))
         self.horizontal = _MaskedConv2d(
-            inputs, halves * hidden, (1, reach + 1), own.repeat(halves, 1)
+            inputs, halves * hidden, (1, reach + 1), mask.repeat(halves, 1)
         )
         self.down = nn.Conv2d(halves * hidden, halves * hidden, 1)
         self.out = _MaskedConv2d(hidden, hidden, (1, 1), to[:, None] >= to)
-        self.given = nn.Conv2d(given, 2 * halves * hidden, 1) if given else None
+        # The attribute's name is that of its tensors in model files.
+        self.given: nn.Conv2d | None = None
+        if condition_features:
+            self.given = nn.Conv2d(condition_features, 2 * halves * hidden, 1)
 
     def forward(
-        self, vertical: Tensor, horizontal: Tensor, given: Tensor | None
+        self, vertical: Tensor, horizontal: Tensor, condition: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         """Map both stacks ``(n, features, H, W)``."""
         r = self.reach
-        v, offset = self.across(F.pad(vertical, (r, r, self.height - 1, 0)), given)
+        v, offset = self.across(F.pad(vertical, (r, r, self.height - 1, 0)), condition)
         h = self.act(self.horizontal(F.pad(horizontal, (r, 0, 0, 0))) + offset)
         out: Tensor = self.out(h)
         return v, out if self.first else horizontal + out
 
-    def across(self, vertical: Tensor, given: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Return the vertical stack, from a padded one, and what it adds to the horizontal one."""
+    def across(self, vertical: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return the vertical stack from a padded one, and its term in the horizontal stack."""
         v = self.vertical(vertical)
         offset = self.down(v)
         if self.given is not None:
-            of_v, of_h = self.given(given).chunk(2, 1)
+            of_v, of_h = self.given(condition).chunk(2, 1)
             v, offset = v + of_v, offset + of_h
         return self.act(v), offset
 
     def act(self, x: Tensor) -> Tensor:
-        """Return features ``(n, hidden, ...)`` of what has been added up for them."""
+        """Return activated features ``(n, hidden, ...)``."""
         if not self.gated:
             return torch.relu(x)
         a, b = x.chunk(2, 1)
@@ -251,36 +263,36 @@ class _Layer(nn.Module):
 
 
 class _Row:
-    """What a layer keeps of the rows above, and of the row that it is in."""
+    """State of a layer in a sweep: the rows above, and the current row."""
 
     def __init__(self, layer: _Layer, x: Tensor) -> None:
         n, r, width = len(x), layer.reach, x.shape[-1]
         inputs = layer.vertical.in_channels
         self._layer = layer
         self._rows = x.new_zeros(n, inputs, layer.height, width)
-        # Of the horizontal stack of the layer before, pixel after pixel, so that what a pixel sees
-        # is a slice. All slices are made once: that takes as long as to multiply one.
+        # The horizontal stack of the previous layer, pixel after pixel, so that the inputs of a
+        # pixel are a slice. All slices are made once, as a slice costs as much as its product.
         line = x.new_zeros(n, (r + width) * inputs)
         self._places = [line.narrow(1, (j + r) * inputs, inputs) for j in range(width)]
         self._windows = [line.narrow(1, j * inputs, (r + 1) * inputs) for j in range(width)]
         (self._bias, self._taps), self._out = layer.horizontal.flat(), layer.out.flat()
         self._offset: tuple[Tensor, ...] = ()
 
-    def start(self, vertical: Tensor, given: Tensor | None) -> Tensor:
-        """Take in a row of the vertical stack below, ``(n, features, 1, W)``; return the next."""
+    def start(self, vertical: Tensor, condition: Tensor | None) -> Tensor:
+        """Return a row of the vertical stack, given one of the previous, ``(n, in, 1, W)``."""
         layer, r = self._layer, self._layer.reach
         self._rows = torch.cat([self._rows[:, :, 1:], vertical], 2)
-        v, offset = layer.across(F.pad(self._rows, (r, r, 0, 0)), given)
+        v, offset = layer.across(F.pad(self._rows, (r, r, 0, 0)), condition)
         offset = offset + self._bias[:, None, None]
         self._offset = offset.squeeze(2).permute(2, 0, 1).contiguous().unbind()  # W x (n, features)
         return v
 
     def put(self, h: Tensor, j: int) -> None:
-        """Keep the horizontal stack below at column j, ``(n, in)``."""
+        """Store the previous horizontal stack at column j, ``(n, in)``."""
         self._places[j].copy_(h)
 
     def pixel(self, h: Tensor, j: int) -> Tensor:
-        """Return the horizontal stack at column j, ``(n, hidden)``, from that below."""
+        """Return the horizontal stack at column j, ``(n, hidden)``, from the previous one."""
         self.put(h, j)
         layer = self._layer
         gated = layer.act(torch.addmm(self._offset[j], self._windows[j], self._taps))

@@ -1,4 +1,4 @@
-"""A residual network on vectors."""
+"""Residual networks on vectors."""
 
 from collections.abc import Callable, Sequence
 
@@ -11,7 +11,7 @@ from flowkit.nets.stages import Stage, stage
 
 
 class ResidualBlock(nn.Module):
-    """``h + W2 a(W1 a(h) + b1 + V c) + b2``: two linear layers around which the input flows."""
+    """``h + W2 a(W1 a(h) + b1 + V c) + b2``: two linear layers with a skip connection."""
 
     def __init__(
         self,
@@ -37,21 +37,21 @@ class ResidualBlock(nn.Module):
 
 
 class ResNet(nn.Module):
-    """A residual network: a linear layer in, one residual block per entry of ``hidden``, one out.
+    """A residual network: an input layer, one residual block per entry of ``hidden``, an output.
 
-    Every linear layer that a nonlinearity follows also sees the context.
+    The context is an input of every linear layer that precedes a nonlinearity.
 
     Args:
         in_features: width of the input.
         out_features: width of the output.
-        hidden: the width of each block; all the same.
+        hidden: width of each block; all widths must be equal.
         context_features: width of the context, 0 for none.
         activation: "relu", "tanh", "elu", "silu" or "gelu".
-        masks: boolean masks ``(out, in)`` of the layer in, of each block and of the layer out,
-            or None.
+        masks: boolean masks ``(out, in)`` of the input layer, of each block and of the output
+            layer, or None.
 
     Raises:
-        ArgumentError: widths that differ or are not positive, an unknown activation.
+        ArgumentError: widths differ or are not positive, or the activation is unknown.
 
     Reference: He, Zhang, Ren and Sun, *Identity mappings in deep residual networks*, 2016.
 
@@ -108,7 +108,7 @@ class ResNet(nn.Module):
         return out
 
     def stages(self) -> list[Stage]:
-        """Return the hidden layers, two to a block; nothing acts on what the output layer reads."""
+        """Return the hidden layers, two per block; the last layer has no activation."""
         stages = [stage(self.input, self.context, self.activation)]
         for block in self.blocks:
             stages.append(stage(block.first, block.context, self.activation))
@@ -117,5 +117,5 @@ class ResNet(nn.Module):
         return stages
 
     def zero_output_(self) -> None:
-        """Make the output zero whatever the input, until training moves it."""
+        """Set the output layer to zero, so that the initial output is zero for every input."""
         self.output.zero_()

@@ -1,4 +1,4 @@
-"""What the hidden layers of a conditioner have in common, told in a way that others can walk."""
+"""Stages: a common form of the hidden layers of conditioners, for incremental evaluation."""
 
 from collections.abc import Callable
 from typing import NamedTuple, cast
@@ -11,9 +11,8 @@ from flowkit.nets.linear import Linear
 class Stage(NamedTuple):
     """One hidden layer, ``post = activation(W before + b + V context [+ the pre of two before])``.
 
-    ``before`` is the ``post`` of the stage before, or the network's input; ``pre`` is what goes
-    into the activation. A network is its stages, and its output layer applied to the last
-    ``post``.
+    ``before`` is the ``post`` of the previous stage, or the input of the network; ``pre`` is the
+    input of the activation. The output layer of a network is applied to the last ``post``.
     """
 
     linear: Linear
@@ -29,7 +28,7 @@ def stage(
     *,
     skip: bool = False,
 ) -> Stage:
-    """Return a stage; ``context`` is its layer, or a list of that layer or of none."""
+    """Return a stage; ``context`` is a layer, or a list of at most one layer."""
     if isinstance(context, nn.ModuleList):
         context = context[0] if len(context) else None
     return Stage(cast(Linear, linear), cast("Linear | None", context), activation, skip)

@@ -1,8 +1,8 @@
-"""Products with a masked weight that skip what the mask makes zero.
+"""Products with masked weights of staircase form, without the zero blocks.
 
-The masks of a MADE are staircases: with units sorted by degree, the rows of a block see one run of
-columns, and about half of the matrix lies outside all runs. Multiplying block by block saves
-that half, and its gradients.
+The masks of a MADE are staircases: with units sorted by degree, a block of rows is non-zero in one
+run of columns. About half of the matrix is outside all runs. Products by blocks omit that half,
+also in gradients.
 """
 
 from collections.abc import Iterator
@@ -14,18 +14,19 @@ from torch import Tensor
 from flowkit._modes import differentiates_by_transforms
 from flowkit.nets.matmul import fast_matmul, has_faster_route
 
-# Rows of a block: fewer skip more, but their products are further from the machine's best rate.
+# Rows of a block: smaller blocks omit more zeros, but their products run at a lower rate.
 _ROWS = 128
-# Products of fewer multiply-adds are done sooner whole: skipping two fifths of them pays by an
-# eighth from here on, and by a quarter at width 2,048. Where our products also take a faster
-# route than torch's, much smaller ones pay.
+# Products of fewer multiply-adds are faster as a whole. From here on, omitting two fifths of the
+# multiply-adds saves an eighth of the time, and a quarter at width 2,048. If our products take a
+# faster route than torch's, much smaller ones gain too.
 _WORTHWHILE = 2**28
 _WORTHWHILE_ON_FASTER_ROUTE = 2**24
 
 
 class Run(NamedTuple):
-    """Rows ``[top, bottom)``, the columns ``[left, right)`` outside of which they are zero, and
-    the columns ``[ragged, until)`` in which they are zero in part.
+    """Rows ``[top, bottom)`` of a mask, zero outside the columns ``[left, right)``.
+
+    Within the columns ``[ragged, until)`` some entries are zero.
     """
 
     top: int
@@ -47,7 +48,7 @@ def runs_of(mask: Tensor) -> list[Run]:
 
 
 def _span(flags: Tensor) -> tuple[int, int]:
-    """Return the shortest range that holds all that is True."""
+    """Return the shortest range that contains all True entries."""
     where = flags.nonzero().flatten().tolist()
     return (where[0], where[-1] + 1) if where else (0, 0)
 
@@ -58,7 +59,7 @@ def share_of(runs: list[Run], shape: torch.Size) -> float:
 
 
 def pays(x: Tensor, weight: Tensor) -> bool:
-    """Return whether the product of ``x`` and a staircase is large enough to go block by block."""
+    """Return whether the product of ``x`` and a staircase is large enough for blocks."""
     size = x.numel() * len(weight)
     return (
         x.device.type == "cpu"
@@ -66,7 +67,7 @@ def pays(x: Tensor, weight: Tensor) -> bool:
         and x.dtype == weight.dtype
         and not torch.is_autocast_enabled("cpu")
         and not differentiates_by_transforms()
-        # Last: at its first call it multiplies, which no transform of torch.func may see.
+        # Last: the first call computes a product, which must not run under torch.func transforms.
         and size >= (_WORTHWHILE_ON_FASTER_ROUTE if has_faster_route() else _WORTHWHILE)
     )
 
@@ -74,12 +75,12 @@ def pays(x: Tensor, weight: Tensor) -> bool:
 def staircase_product(
     x: Tensor, weight: Tensor, bias: Tensor | None, mask: Tensor, runs: list[Run]
 ) -> Tensor:
-    """Return ``x (mask * weight)ᵀ + bias`` for ``x (rows, columns)``, multiplying runs alone."""
+    """Return ``x (mask * weight)ᵀ + bias`` for ``x (rows, columns)``, by products of runs."""
     y: Tensor = _product(x, weight, mask, [bound for run in runs for bound in run])
     return y if bias is None else y + bias
 
 
-# Operators of torch's own registry, as `torch.compile` then calls them as they stand.
+# Operators in torch's registry, which `torch.compile` does not trace.
 @torch.library.custom_op("flowkit::staircase", mutates_args=())
 def _product(x: Tensor, weight: Tensor, mask: Tensor, bounds: list[int]) -> Tensor:
     masked = mask * weight
@@ -124,7 +125,7 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 def _gradient(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     x, weight, mask = ctx.saved_tensors
-    if torch.is_grad_enabled():  # a derivative of this one is wanted
+    if torch.is_grad_enabled():  # for second derivatives
         return grad @ (mask * weight), mask * (grad.t() @ x), None, None
     return *_product_backward(grad, x, weight, mask, ctx.bounds), None, None
 

@@ -1,4 +1,4 @@
-"""Contracts of transforms, distributions, flows and samplers, as tests that run over any of them.
+"""Tests of the contracts of transforms, distributions, flows and samplers.
 
 >>> import torch
 >>> from flowkit.transforms import LULinear

@@ -1,4 +1,4 @@
-"""Masses of cells: draws counted where the density is integrated or summed."""
+"""Cell counts of draws, compared with integrals or sums of the density."""
 
 import itertools
 from collections.abc import Callable
@@ -8,12 +8,12 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-# Cells for each feature, of one and of two; parts of a cell, and nodes in each part.
+# Cells per feature, for one and for two features; parts of a cell, and nodes in each part.
 _CELLS = {1: 32, 2: 8}
 _PARTS, _NODES = 4, 8
 # Share of the draws beyond the outermost cells on each side: far tails need too many nodes.
 _TAIL = 0.01
-# Two quadratures that differ by more than this give no test.
+# If two quadratures differ by more than this, there is no test.
 _UNSETTLED = 0.05
 _FEWEST = 10.0
 _CHUNK = 65_536
@@ -24,9 +24,9 @@ Score = Callable[[Tensor], Tensor]
 def quadrature_test(rows: Tensor, log_prob: Score) -> float | None:
     """Return the p-value of counts in cells against integrals of the density.
 
-    The cells' edges are quantiles of half of the draws; the other half is counted. What lies
-    outside all cells is one more. The difference of two quadratures is not counted as a deviation;
-    None where the two differ too much.
+    The edges of the cells are quantiles of half of the draws; the other half is counted. The
+    outside of all cells is one more cell. The difference of two quadratures is not counted as a
+    deviation; if this difference is too large, the result is None.
 
     Args:
         rows: draws ``(n, D)``, of one or two features.
@@ -75,7 +75,7 @@ def enumeration_test(rows: Tensor, states: Tensor, log_prob: Score) -> float:
 
     Args:
         rows: draws ``(n, D)``.
-        states: states ``(S, D)``; what is none of them is counted as one more.
+        states: states ``(S, D)``; all other vectors are counted as one more state.
         log_prob: from ``(k, D)`` to ``(k,)``.
     """
     with torch.no_grad():
@@ -87,7 +87,7 @@ def enumeration_test(rows: Tensor, states: Tensor, log_prob: Score) -> float:
         counted[index.get(tuple(row), len(states))] += 1
     rest = max(1 - probabilities.sum(), 0.0)
     if probabilities.sum() > 1 + 1e-4:
-        return 0.0  # no probabilities
+        return 0.0  # the values are not probabilities
     return _chi_square(counted, len(rows) * np.append(probabilities, rest), 1e-9)
 
 
@@ -97,14 +97,14 @@ def all_states(features: int, levels: int) -> Tensor:
 
 
 def _chi_square(counted: np.ndarray, expected: np.ndarray, error: np.ndarray | float) -> float:
-    """Return the p-value of Pearson's statistic, cells of few expected draws taken as one."""
+    """Return the p-value of Pearson's statistic; cells of few expected draws are merged."""
     error = np.broadcast_to(error, expected.shape)
     few = expected < _FEWEST
     if few.any():
         counted, expected, error = (
             np.append(part[~few], part[few].sum()) for part in (counted, expected, error)
         )
-    if expected[-1] < _FEWEST and few.any():  # its count is Poisson's
+    if expected[-1] < _FEWEST and few.any():  # the count of the merged cell is Poisson
         p_rest = float(stats.poisson.sf(counted[-1] - 1, max(expected[-1] + error[-1], 1e-300)))
         counted, expected, error = counted[:-1], expected[:-1], error[:-1]
     else:

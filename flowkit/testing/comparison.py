@@ -1,4 +1,4 @@
-"""Comparisons that the tests of contracts share: equality, batch shapes, dtypes."""
+"""Comparisons for the tests of contracts: equality, batch shapes, dtypes."""
 
 import math
 from collections.abc import Callable
@@ -9,18 +9,18 @@ from torch import Tensor
 
 from flowkit.errors import DtypeError
 
-# What "equal" means: relative to max(1, size), by dtype.
+# Tolerance of equality, relative to max(1, size), by dtype.
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}
 
 
 def require(holds: bool, message: str) -> None:
-    """Raise with a message unless something holds."""
+    """Raise an `AssertionError` with a message unless ``holds``."""
     if not holds:
         raise AssertionError(message)
 
 
 def worst_error(got: Tensor, expected: Tensor) -> float:
-    """Return the largest difference relative to ``max(1, size)``; NaN where there is one."""
+    """Return the largest difference relative to ``max(1, size)``; NaN if any difference is NaN."""
     difference = (got.double() - expected.double()).abs() / expected.double().abs().clamp(min=1)
     return float(difference.max()) if difference.numel() else 0.0
 
@@ -31,9 +31,9 @@ def check_batches(
     context: Tensor | None,
     expected: tuple[Tensor, ...],
 ) -> None:
-    """Check that any batch shape gives each row what it got in one batch of them all."""
+    """Check that the result of each row is the same in every batch shape."""
     size = max(float(e.abs().max()) for e in expected)
-    # Other batch sizes take other routes through the matrix products: equal to rounding only.
+    # Matrix products of different batch sizes are equal to rounding only.
     tolerance = 1e3 * torch.finfo(x.dtype).eps * max(1.0, size)
 
     def call(x: Tensor, index: Any) -> tuple[Tensor, ...]:
@@ -55,7 +55,7 @@ def check_batches(
 
 
 def check_dtype(x: Tensor) -> None:
-    """Raise unless there is a tolerance for the dtype of points."""
+    """Raise unless points are of a dtype with a tolerance."""
     if not isinstance(x, Tensor):
         raise DtypeError("x", "a torch.Tensor", type(x).__name__)
     if x.dtype not in TOLERANCE:

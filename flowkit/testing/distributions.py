@@ -1,4 +1,4 @@
-"""The contract of a distribution, and of a flow, as tests."""
+"""Tests of the contracts of distributions and flows."""
 
 import copy
 import math
@@ -14,9 +14,9 @@ from flowkit.testing.comparison import TOLERANCE, check_batches, check_dtype, re
 from flowkit.testing.samples import check_samples
 from flowkit.testing.transforms import check_transform
 
-# Draws that are tested against the density, for each of a few rows of the context.
+# Draws for the comparison with the density, for each of a few rows of the context.
 _DRAWS, _CONTEXTS = 1_500, 2
-_FAR = 1e6  # times the points, where a density must still be no NaN
+_FAR = 1e6  # factor of points far out, where a density must not be NaN either
 
 
 def check_distribution(
@@ -27,30 +27,31 @@ def check_distribution(
     estimate: bool = False,
     **sampling: Any,
 ) -> dict[str, float]:
-    """Verify the promises of a `Distribution` at given points. It is left as it was.
+    """Verify the promises of a `Distribution` at given points, on a copy.
 
-    `log_prob`: its shape for no, one and two batch dimensions and for none in it; its dtype; two
-    calls agree; a row depends neither on its neighbours nor on a NaN among them; no NaN far out.
-    `sample`: its shapes; the same generator gives the same draws and leaves torch's global one
-    alone; gradients exactly if ``has_rsample``; draws follow the density, by `check_samples` in
-    float64. `sample_and_log_prob` and `as_distribution` agree with both. Bad input raises typed
-    errors.
+    - `log_prob`: shapes for zero, one, two and empty batch dimensions; dtype; equality of two
+      calls; independence of rows from other rows, also with a NaN; no NaN far out.
+    - `sample`: shapes; the same state of a generator gives the same draws, without use of torch's
+      global generator; gradients exactly if ``has_rsample``; draws follow the density, by
+      `check_samples` in float64.
+    - `sample_and_log_prob` and `as_distribution` agree with both.
+    - Bad input raises typed errors.
 
     Args:
         distribution: any distribution without an embedding, of the dtype of ``x``.
-        x: at least four points, ``(n, *event_shape)``, that are possible under it.
-        context: ``(n, context_features)`` if it asks for one.
+        x: at least four points of positive density, ``(n, *event_shape)``.
+        context: ``(n, context_features)`` for a conditional distribution.
         estimate: whether `log_prob` is a random estimate, whose values are not compared.
-        **sampling: options of `check_samples`, such as ``levels=2`` of binary vectors.
+        **sampling: options of `check_samples`, such as ``levels=2`` for binary vectors.
 
     Returns:
-        The worst error of `sample_and_log_prob`, "sample_log_prob", and the p-values of
+        "sample_log_prob", the worst error of `sample_and_log_prob`, and the p-values of
         `check_samples`.
 
     Raises:
-        AssertionError: a promise is broken; the message says which.
-        ArgumentError: ``distribution`` is none.
-        DtypeError: ``x`` is of a dtype without a tolerance, as float16.
+        AssertionError: a promise is broken; the message names the promise.
+        ArgumentError: ``distribution`` is not a `Distribution`.
+        DtypeError: ``x`` has a dtype without a tolerance, such as float16.
 
     Example:
         >>> from flowkit.distributions import StudentT
@@ -84,30 +85,30 @@ def check_distribution(
 
 
 def check_flow(flow: Flow, x: Tensor, context: Tensor | None = None) -> dict[str, float]:
-    """Verify the contract of a flow at given points. It is left as it was.
+    """Verify the contract of a flow at given points, on a copy.
 
-    Everything that `check_transform` and `check_distribution` do.
+    The checks are those of `check_transform` and `check_distribution`.
 
     Args:
         flow: any flow without an embedding, of the dtype of ``x``.
         x: at least four points, ``(n, *event_shape)``.
-        context: ``(n, context_features)`` if it asks for one.
+        context: ``(n, context_features)`` for a conditional flow.
 
     Returns:
-        The worst errors measured: those of `check_transform`, and "sample_log_prob".
+        The worst errors: those of `check_transform`, and "sample_log_prob".
 
     Raises:
-        AssertionError: a promise is broken; the message says which.
-        ArgumentError: ``flow`` is none, as a transform, which `check_transform` is for.
-        DtypeError: ``x`` is of a dtype without a tolerance, as float16.
+        AssertionError: a promise is broken; the message names the promise.
+        ArgumentError: ``flow`` is not a `Flow`; for transforms use `check_transform`.
+        DtypeError: ``x`` has a dtype without a tolerance, such as float16.
     """
     if not isinstance(flow, Flow):
-        expected = "a Flow (check_transform is for transforms)"
+        expected = "a Flow (for transforms use check_transform)"
         raise ArgumentError("flow", expected, type(flow).__name__)
     in_transform = context if flow.transform.context_features else None
     errors = check_transform(flow.transform, x, in_transform)
-    found = check_distribution(flow, x, context)
-    return {**errors, "sample_log_prob": found["sample_log_prob"]}
+    sample_errors = check_distribution(flow, x, context)
+    return {**errors, "sample_log_prob": sample_errors["sample_log_prob"]}
 
 
 def total_mass(
@@ -120,12 +121,12 @@ def total_mass(
         low: lower end of the interval, the same for each feature.
         high: upper end.
         points: grid points per feature.
-        context: ``(context_features,)`` if it asks for one.
+        context: ``(context_features,)`` for a conditional flow.
 
     Returns:
-        The mass in the box: 1 if nothing lies outside and every log-determinant is right.
+        The mass in the box: 1 if no mass is outside and every log-determinant is right.
     """
-    require(flow.features <= 2, "a grid serves one or two features")
+    require(flow.features <= 2, "total_mass needs a flow of one or two features")
     parameter = next(flow.parameters(), torch.empty(0))
     step = (high - low) / points
     axis = low + step * (torch.arange(points, dtype=parameter.dtype, device=parameter.device) + 0.5)
@@ -148,19 +149,22 @@ def _check_draws(
 
     before = torch.get_rng_state()
     sample = draw(distribution.sample, 3, 2)
-    require(torch.equal(before, torch.get_rng_state()), "a generator is given, and not used alone")
+    unused = torch.equal(before, torch.get_rng_state())
+    require(unused, "sample uses torch's global generator although a generator is given")
     require(sample.shape == (3, 2, *batch, *event), f"samples have shape {tuple(sample.shape)}")
-    require(torch.equal(sample, draw(distribution.sample, 3, 2)), "the same generator repeats not")
+    same = torch.equal(sample, draw(distribution.sample, 3, 2))
+    require(same, "two generators of the same seed give different draws")
     require(sample.dtype == dtype, f"samples are of {sample.dtype}")
     require(distribution.sample(5, context).shape[0] == 5, "sample_shape cannot be an integer")
     parameters = [p for p in distribution.parameters() if p.requires_grad]
     require(
         sample.requires_grad == (distribution.has_rsample and bool(parameters)),
-        f"samples {'have' if sample.requires_grad else 'lack'} gradients, unlike has_rsample says",
+        f"samples {'have' if sample.requires_grad else 'lack'} gradients, "
+        f"but has_rsample is {distribution.has_rsample}",
     )
     if sample.requires_grad:
-        found = torch.autograd.grad(sample.sum(), parameters, allow_unused=True)
-        reached = [gradient for gradient in found if gradient is not None]
+        gradients = torch.autograd.grad(sample.sum(), parameters, allow_unused=True)
+        reached = [gradient for gradient in gradients if gradient is not None]
         require(len(reached) > 0, "no gradient flows from samples to parameters")
         finite = all(bool(gradient.isfinite().all()) for gradient in reached)
         require(finite, "a gradient from samples to parameters is not finite")
@@ -193,7 +197,7 @@ def _check_refusals(distribution: Distribution, x: Tensor, context: Tensor | Non
         except error:
             continue
         except Exception as raised:
-            message = f"{what} raises {type(raised).__name__}, no {error.__name__}"
+            message = f"{what} raises {type(raised).__name__}, not {error.__name__}"
             raise AssertionError(message) from raised
         raise AssertionError(f"{what} raises no {error.__name__}")
 

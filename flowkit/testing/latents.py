@@ -1,4 +1,4 @@
-"""Latents of drawn rows: independent, and of the base's law, if sampler and density agree."""
+"""Latents of draws, tested for independence and the law of the base."""
 
 import math
 from collections.abc import Callable
@@ -17,10 +17,11 @@ _DISTRIBUTION_FUNCTIONS: dict[type, Callable[[Tensor], Tensor]] = {
 
 
 def latent_tests(flow: object, rows: Tensor, context: Tensor | None) -> list[float]:
-    """Return p-values of the latents of ``rows (n, m, *event_shape)``; none if there are none.
+    """Return p-values of the latents of ``rows (n, m, *event_shape)``; an empty list if no flow.
 
-    Tests are those of Kolmogorov and Smirnov for each latent, and for each pair of latents the
-    correlations of normal scores and of their squares.
+    The tests are Kolmogorov-Smirnov tests of each latent, and for each pair of latents the
+    correlations of normal scores and of their squares. Bases without a distribution function here
+    have no tests.
     """
     if not isinstance(flow, Flow) or type(flow.base) not in (*_DISTRIBUTION_FUNCTIONS, BoxUniform):
         return []

@@ -3,7 +3,7 @@
 A move maps draws ``y`` to ``Sy`` so that ``S`` undoes itself and preserves volume. If ``y`` follows
 ``p``, then of the unordered pair ``{y, Sy}`` the one that was drawn is ``y`` with probability
 ``p(y) / (p(y) + p(Sy))``, the acceptance probability of Barker. Each pair is thus a coin of known
-bias, given the pair. For any ``g`` with ``g(Sy) = -g(y)``, the sum of ``P(Sy | pair) g(y)`` over
+bias. For any ``g`` with ``g(Sy) = -g(y)``, the sum of ``P(Sy | pair) g(y)`` over
 independent pairs has mean 0 and variance ``sum of P(y | pair) P(Sy | pair) g(y)^2``. Bernstein's
 inequality bounds its tail, so the false-alarm rate holds for any number of draws.
 
@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-# Products of features: of all pairs up to so many, of as many pairs by chance beyond.
+# Most pairs of features whose products are used; beyond, as many random pairs.
 _PAIRS = 28
 
 Score = Callable[[Tensor], Tensor]
@@ -26,13 +26,14 @@ Score = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Space:
-    """The space that rows live in.
+    """The space of rows.
 
     Args:
-        groups: features that are exchanged together, a group for each column.
-        levels: number of values 0, 1, ... of each feature; None where there is no such number.
-        whole: which features are whole numbers, ``(D,)``.
-        periods: length of the circle for each circular feature; its values are within half of it.
+        groups: features that are exchanged together, one group per column.
+        levels: number of values 0, 1, ... of each feature; None if the values are not finite sets.
+        whole: which features are integers, ``(D,)``.
+        periods: length of the circle of each circular feature, whose values are within half the
+            length.
     """
 
     groups: Sequence[Sequence[int]]
@@ -49,17 +50,17 @@ def move_tests(
     Args:
         rows: independent draws along the first dimension.
         log_prob: from ``(k, m, D)`` to ``(k, m)``.
-        space: what moves are possible.
+        space: the space of rows, which determines the possible moves.
         generator: source of the moves' noise.
     """
-    features = _Features(rows, generator)
-    found: dict[str, list[float]] = {}
-    for name, pairs in _moves(rows, space, features.scale, generator):
-        before, after = pairs
-        difference = sum(log_prob(a) - log_prob(b) for a, b in zip(after, before, strict=True))
-        change = sum(features(a) - features(b) for a, b in zip(after, before, strict=True))
-        found[name] = _p_values(difference, change)  # type: ignore[arg-type]
-    return found
+    features, zero = _Features(rows, generator), torch.zeros(())
+    p_values: dict[str, list[float]] = {}
+    for name, (before, after) in _moves(rows, space, features.scale, generator):
+        pairs = [*zip(after, before, strict=True)]
+        difference = sum((log_prob(a) - log_prob(b) for a, b in pairs), start=zero)
+        change = sum((features(a) - features(b) for a, b in pairs), start=zero)
+        p_values[name] = _p_values(difference, change)
+    return p_values
 
 
 def _p_values(difference: Tensor, change: Tensor) -> list[float]:
@@ -72,12 +73,13 @@ def _p_values(difference: Tensor, change: Tensor) -> list[float]:
     difference = difference.double().flatten()
     change = change.double().flatten(0, 1)
     change = torch.cat([torch.tanh(difference / 2).unsqueeze(-1), change], -1)
-    moved, stayed = difference.sigmoid().unsqueeze(-1), (-difference).sigmoid().unsqueeze(-1)
-    deviation = (moved * change).sum(0).abs()
-    variance = (moved * stayed * change**2).sum(0)
-    # A pair with one impossible side is no coin.
-    tossed = moved * stayed > 0
-    largest = (torch.maximum(moved, stayed) * change.abs() * tossed).amax(0)
+    # P(Sy | pair) and P(y | pair), (k m, 1)
+    p_image, p_draw = difference.sigmoid().unsqueeze(-1), (-difference).sigmoid().unsqueeze(-1)
+    deviation = (p_image * change).sum(0).abs()
+    variance = (p_image * p_draw * change**2).sum(0)
+    # A pair with one side of density 0 is not random.
+    is_random = p_image * p_draw > 0
+    largest = (torch.maximum(p_image, p_draw) * change.abs() * is_random).amax(0)
     exponent = 0.5 * deviation**2 / (variance + largest * deviation / 3).clamp(min=1e-300)
     p_values = (2 * torch.exp(-exponent)).clamp(max=1.0)
     return p_values[variance > 0].tolist()
@@ -86,8 +88,8 @@ def _p_values(difference: Tensor, change: Tensor) -> list[float]:
 class _Features:
     """Bounded functions of a row: each feature, its square, and products of features.
 
-    Places and scales are medians and quartiles of the draws. They are the same for both sides of a
-    pair, which is all that the test needs.
+    Places and scales are medians and quartiles of the draws. The test needs only that both are the
+    same for the two sides of a pair.
     """
 
     def __init__(self, rows: Tensor, generator: torch.Generator) -> None:
@@ -119,7 +121,7 @@ Pairs = tuple[tuple[Tensor, ...], tuple[Tensor, ...]]
 def _moves(
     rows: Tensor, space: Space, scale: Tensor, generator: torch.Generator
 ) -> Iterator[tuple[str, Pairs]]:
-    """Yield the name of each move, and what it maps to what."""
+    """Yield the name of each move, rows, and the images of the rows."""
     half = len(rows) // 2
     a, b = rows[:half], rows[half : 2 * half]
     if len(space.groups) > 1:
@@ -129,27 +131,27 @@ def _moves(
             yield name, ((a, b), swapped)
     if space.levels is not None:
         step = _noise(rows, generator).mul(space.levels - 1).floor() + 1
-        turned = torch.remainder(rows + step, space.levels)
-        yield "another level", ((rows,), (_in_one(rows, turned, generator),))
+        image = torch.remainder(rows + step, space.levels)
+        yield "another level", ((rows,), (_in_one(rows, image, generator),))
         return
     if space.whole.any():
         step = torch.where(_noise(rows, generator) < 0.5, -1.0, 1.0).to(rows.dtype)
-        moved = torch.where(space.whole, rows + step, rows)
-        yield "a step of one", ((rows,), (_in_one(rows, moved, generator),))
+        image = torch.where(space.whole, rows + step, rows)
+        yield "a step of one", ((rows,), (_in_one(rows, image, generator),))
     third = len(rows) // 3
     x, y, z = rows[:third], rows[third : 2 * third], rows[2 * third : 3 * third]
     step = torch.where((y - z).isnan(), 0.0, y - z)
-    jumped = _wrapped(x + step, space)
-    yield "a step from one draw to another", ((x,), (jumped,))
-    yield "the same in one feature", ((x,), (_in_one(x, jumped, generator),))
+    image = _wrapped(x + step, space)
+    yield "a step from one draw to another", ((x,), (image,))
+    yield "the same in one feature", ((x,), (_in_one(x, image, generator),))
     if space.whole.all():
         return
     widths = torch.where(space.whole, 0.0, scale).to(rows.dtype)
     for size in (0.3, 1.5):
-        moved = _wrapped(rows + size * widths * _normal(rows, generator), space)
-        yield f"noise of {size} in one feature", ((rows,), (_in_one(rows, moved, generator),))
-    moved = _wrapped(rows + widths / rows.shape[-1] ** 0.5 * _normal(rows, generator), space)
-    yield "noise in all features", ((rows,), (moved,))
+        image = _wrapped(rows + size * widths * _normal(rows, generator), space)
+        yield f"noise of {size} in one feature", ((rows,), (_in_one(rows, image, generator),))
+    image = _wrapped(rows + widths / rows.shape[-1] ** 0.5 * _normal(rows, generator), space)
+    yield "noise in all features", ((rows,), (image,))
 
 
 def _normal(rows: Tensor, generator: torch.Generator) -> Tensor:
@@ -160,10 +162,10 @@ def _noise(rows: Tensor, generator: torch.Generator) -> Tensor:
     return torch.rand(rows.shape, generator=generator, dtype=rows.dtype)
 
 
-def _in_one(rows: Tensor, moved: Tensor, generator: torch.Generator) -> Tensor:
-    """Return rows that have moved in one feature each."""
+def _in_one(rows: Tensor, image: Tensor, generator: torch.Generator) -> Tensor:
+    """Return rows in which one random feature is replaced by that of the image."""
     feature = torch.randint(rows.shape[-1], (*rows.shape[:-1], 1), generator=generator)
-    return torch.where(torch.arange(rows.shape[-1]) == feature, moved, rows)
+    return torch.where(torch.arange(rows.shape[-1]) == feature, image, rows)
 
 
 def _chosen_groups(

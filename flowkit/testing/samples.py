@@ -1,4 +1,4 @@
-"""Samplers against the density beside them."""
+"""Tests of samplers against their own log-densities."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -17,9 +17,9 @@ from flowkit.testing.moves import Space, move_tests
 
 _STATES = 5_000
 _CONTEXTS = 4
-# Importance weights serve where this many of them count.
+# Least effective number of importance weights.
 _EFFECTIVE = 500.0
-_WIDER = 2.0  # than the draws is the proposal
+_WIDER = 2.0  # covariance of the proposal, relative to that of the draws
 _DEGREES = 4.0
 _IMPORTANCE_FEATURES = 6
 
@@ -38,36 +38,35 @@ def check_samples(
 ) -> dict[str, float]:
     """Test draws of a distribution against its own log-density.
 
-    Every test that is exact for the case is made:
+    The applicable tests among these are made:
 
-    - "latents": those of drawn rows follow the base of a flow and are independent;
+    - "latents": latents of draws follow the base of a flow and are independent;
     - "cells": counts in cells against integrals, for one and two real features;
-    - "states": counts against probabilities, where all states can be listed;
+    - "states": counts against probabilities, if all states can be listed;
     - "importance": moments of draws against those of a wider proposal, for few real features;
-    - "moves": reversible moves (`flowkit.testing.moves`), in any dimension, with holes too.
+    - "moves": reversible moves (`flowkit.testing.moves`), in any dimension, also with missing
+      entries.
 
-    Beyond two features, mass far from all draws is seen only through the latents of a flow.
+    For more than two features, only the latents of a flow detect mass far from all draws.
 
     Args:
-        distribution: has ``sample(sample_shape, context, generator)`` and
-            ``log_prob(x, context)``, as flows and bases have, or is one of torch's. NaN stands for
-            an absent entry.
-        context: ``(m, context_features)``, if the distribution takes one; tests use each row.
+        distribution: an object with ``sample(sample_shape, context, generator)`` and
+            ``log_prob(x, context)``, or a distribution of torch. NaN is a missing entry.
+        context: ``(m, context_features)`` for a conditional distribution; tests use each row.
         draws: number of draws for each row of the context.
-        levels: number of values 0, 1, ... of each feature, if the distribution is discrete.
+        levels: number of values 0, 1, ... of each feature, for a discrete distribution.
         support: ``(S, *event_shape)``, the states of a discrete distribution that are counted.
-        groups: features that are one column, each exchanged as a whole; by default each is one.
+        groups: groups of features that form one column; by default each feature is a column.
         periods: lengths of the circles of circular features, by index.
-        false_alarm: most probability of a failure if sampler and density agree. It is divided
-            among the tests; those of cells, latents and importance hold it to the accuracy of
-            their asymptotic laws.
+        false_alarm: upper bound of the probability of a failure if sampler and density agree,
+            divided among the tests. For cells, latents and importance the bound is asymptotic.
         seed: random seed of draws and moves.
 
     Returns:
         The least p-value of each kind of test, times the number of all tests.
 
     Raises:
-        AssertionError: a draw has density zero, or a test fails; the message names it.
+        AssertionError: a draw has density zero, or a test fails; the message names the test.
 
     Example:
         >>> from flowkit.flows import StandardNormal
@@ -82,43 +81,43 @@ def check_samples(
     listed = levels is not None or support is not None
     whole = ((rows == rows.round()) | rows.isnan()).flatten(0, 1).all(0) | listed
     space = Space(groups or [[j] for j in range(d)], levels, whole, dict(periods or {}))
-    found: dict[str, list[float]] = {"moves": []}
-    tests = move_tests(rows, sampler.log_prob, space, sampler.generator)
-    found |= {f"moves: {name}": p_values for name, p_values in tests.items()}
-    found["latents"] = latent_tests(distribution, sampler.shaped(rows), context)
+    p_values: dict[str, list[float]] = {"moves": []}
+    of_moves = move_tests(rows, sampler.log_prob, space, sampler.generator)
+    p_values |= {f"moves: {name}": of_move for name, of_move in of_moves.items()}
+    p_values["latents"] = latent_tests(distribution, sampler.shaped(rows), context)
     states = support
     if states is None and levels is not None and levels**d <= _STATES:
         states = all_states(d, levels)
     if states is not None:
-        found["states"] = [
+        p_values["states"] = [
             enumeration_test(rows[:, i], states.flatten(1).to(rows), sampler.of_context(i))
             for i in sampler.contexts()
         ]
     elif not whole.any() and present.all():
         if d <= 2:
             cells = [quadrature_test(rows[:, i], sampler.of_context(i)) for i in sampler.contexts()]
-            found["cells"] = [p for p in cells if p is not None]
+            p_values["cells"] = [p for p in cells if p is not None]
         if d <= _IMPORTANCE_FEATURES and not periods:
-            found["importance"] = [
+            p_values["importance"] = [
                 p
                 for i in sampler.contexts()
                 for p in _importance_tests(rows[:, i], sampler.of_context(i), sampler.generator)
             ]
-    return _judged(found, false_alarm)
+    return _adjusted(p_values, false_alarm)
 
 
-def _judged(found: Mapping[str, list[float]], false_alarm: float) -> dict[str, float]:
+def _adjusted(p_values: Mapping[str, list[float]], false_alarm: float) -> dict[str, float]:
     """Return adjusted p-values by kind of test, and raise if one is too small."""
-    number = sum(map(len, found.values()))
-    adjusted = {name: min(min(p) * number, 1.0) for name, p in found.items() if p}
+    number = sum(map(len, p_values.values()))
+    adjusted = {name: min(min(p) * number, 1.0) for name, p in p_values.items() if p}
     if not adjusted:
-        raise AssertionError("no test can tell these draws from others: they are all the same")
+        raise AssertionError("no test is possible, as all draws are the same")
     for name, p_value in adjusted.items():
         if not p_value >= false_alarm:
             raise AssertionError(
                 f"draws do not follow the density: the test of {name} has p-value {p_value:.2g}, "
-                f"adjusted for {number} tests; draws that do would go below {false_alarm:g} with "
-                "that probability"
+                f"adjusted for {number} tests; for correct draws, a p-value below {false_alarm:g} "
+                "has at most that probability"
             )
     result: dict[str, float] = {}
     for name, p_value in adjusted.items():
@@ -128,7 +127,7 @@ def _judged(found: Mapping[str, list[float]], false_alarm: float) -> dict[str, f
 
 
 class _Sampler:
-    """A distribution at contexts, its events laid out as vectors."""
+    """A distribution at contexts, with events flattened to vectors."""
 
     def __init__(self, distribution: Any, context: Tensor | None, seed: int) -> None:
         if context is not None and context.dim() != 2:
@@ -161,7 +160,7 @@ class _Sampler:
         return lambda rows: self._log_prob(rows.unsqueeze(1), context).squeeze(1)
 
     def contexts(self) -> range:
-        """Return the rows of the context that are looked at one by one."""
+        """Return the indices of the context's rows for tests of single rows."""
         return range(1 if self.context is None else min(len(self.context), _CONTEXTS))
 
     def shaped(self, rows: Tensor) -> Tensor:
@@ -199,7 +198,8 @@ def _require_possible(rows: Tensor, sampler: _Sampler) -> None:
 def _importance_tests(rows: Tensor, log_prob: Any, generator: torch.Generator) -> list[float]:
     """Return p-values of the mass, and of moments of draws against weighted ones.
 
-    The proposal is a Student t law, wider than the draws. Too few effective weights give no test.
+    The proposal is a Student t, wider than the draws. With too few effective weights the list is
+    empty.
     """
     n, d = rows.shape
     x = rows.double()
@@ -231,6 +231,6 @@ def _importance_tests(rows: Tensor, log_prob: Any, generator: torch.Generator) -
             error = ((weight * (there - mean)).square().sum()).sqrt() / weight.sum()
             spread = torch.hypot(error, here.std() / math.sqrt(n))
             z_scores.append(float((here.mean() - mean) / spread))
-    # Weights have heavier tails than the normal law counts with.
+    # A Student t, as weights have heavier tails than the normal.
     p_values: list[float] = (2 * stats.t.sf(np.abs(z_scores), df=50)).tolist()
     return p_values

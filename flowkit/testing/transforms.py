@@ -1,4 +1,4 @@
-"""The contract of a transform, as a test."""
+"""Tests of the contract of transforms."""
 
 import copy
 import math
@@ -18,32 +18,33 @@ _SLOPE = 1e-4  # tolerance of directional derivatives, relative to the rows' siz
 def check_transform(
     transform: Transform, x: Tensor, context: Tensor | None = None
 ) -> dict[str, float]:
-    """Verify the contract of a transform at given points. It is left as it was.
+    """Verify the contract of a transform at given points, on a copy.
 
-    At every row: both log-determinants against the float64 autograd Jacobian; both round trips;
-    that the two log-determinants are each other's negative. Beyond that: shapes for no, one and
-    two batch dimensions and for none at all in it; dtypes; that a row depends neither on its
-    neighbours nor on a NaN among them; that two calls agree; gradients of the value and of the
-    log-determinant by parameters, input and context, against finite differences in float64; typed
-    errors for bad input; one graph under ``torch.compile``; finite results under autocast.
+    - Both log-determinants against the float64 autograd Jacobian, and against each other.
+    - Both round trips.
+    - Shapes for zero, one, two and empty batch dimensions; dtypes.
+    - Independence of rows from other rows, also with a NaN; equality of two calls.
+    - Gradients of the value and of the log-determinant by parameters, input and context, against
+      finite differences in float64.
+    - Typed errors for bad input; one graph under ``torch.compile``; finite results under autocast.
 
     Args:
         transform: any transform, of the dtype of ``x``.
-        x: at least four points, ``(n, *event_shape)``, float32 or float64. Choose them to hurt:
-            knots, bounds, tails.
-        context: ``(n, context_features)`` if it asks for one.
+        x: at least four points, ``(n, *event_shape)``, float32 or float64. Include difficult
+            points: knots, bounds, tails.
+        context: ``(n, context_features)`` for a conditional transform.
 
     Returns:
-        The worst errors measured, relative to ``max(1, size)``: "logabsdet",
-        "inverse_logabsdet", "round_trip", "inverse_round_trip".
+        The worst errors, relative to ``max(1, size)``: "logabsdet", "inverse_logabsdet",
+        "round_trip", "inverse_round_trip".
 
     Raises:
-        AssertionError: a promise is broken; the message says which, and by how much.
-        ArgumentError: ``transform`` is none, as a flow, which `check_flow` is for.
-        DtypeError: ``x`` is of a dtype without a tolerance, as float16.
+        AssertionError: a promise is broken; the message names the promise and the error.
+        ArgumentError: ``transform`` is not a `Transform`; for flows use `check_flow`.
+        DtypeError: ``x`` has a dtype without a tolerance, such as float16.
     """
     if not isinstance(transform, Transform):
-        expected = "a flowkit Transform (check_flow is for flows, and wraps other modules)"
+        expected = "a flowkit Transform (for flows, also of other modules, use check_flow)"
         raise ArgumentError("transform", expected, type(transform).__name__)
     check_dtype(x)
     transform = copy.deepcopy(transform).eval()
@@ -104,7 +105,7 @@ def _logabsdet_by_autograd(
         return result
 
     rows = (x.double(),) if context is None else (x.double(), context.double())
-    # Noise too small for `_check_repeats` to see is no reason to fail here.
+    # "same": noise below the tolerance of `_check_repeats` must not raise here.
     mapped = torch.func.vmap(torch.func.jacrev(value), chunk_size=256, randomness="same")
     jacobian = mapped(*rows)
     d = transform.features
@@ -128,13 +129,13 @@ def _check_gradients(
         where = direction.__name__
         wrong = (math.inf, math.inf)
         for seed in range(3):  # a kink may lie between the two points of a difference, not thrice
-            found = _slopes(where, transform, leaf, x, context, seed)
-            wrong = (min(wrong[0], found[0]), min(wrong[1], found[1]))
+            errors = _slopes(where, transform, leaf, x, context, seed)
+            wrong = (min(wrong[0], errors[0]), min(wrong[1], errors[1]))
             if max(wrong) <= _SLOPE:
                 break
         for what, error in zip(("value", "logabsdet"), wrong, strict=True):
             name = f"the gradient of {where}'s {what} by {leaf}"
-            require(error <= _SLOPE, f"{name} is wrong by {error:.2g} of it: is it detached?")
+            require(error <= _SLOPE, f"{name} is wrong by {error:.2g} of its size: detached?")
 
 
 def _slopes(
@@ -147,15 +148,16 @@ def _slopes(
 ) -> tuple[float, float]:
     """Return the errors of directional derivatives of the value and of the log-determinant.
 
-    Autograd's against central differences in float64, relative to the sum of the rows' sizes.
+    Autograd is compared with central differences in float64. Errors are relative to the sum of the
+    sizes of the rows.
 
     Args:
         direction: "forward" or "inverse".
         transform: any transform.
-        leaf: what is moved, in a random direction: "x", "context" or "parameters".
-        x: points; they are moved off whatever knots they lie on.
-        context: as the transform asks.
-        seed: of all that is random.
+        leaf: the differentiated argument: "x", "context" or "parameters".
+        x: points; noise moves them off any knots.
+        context: context of the transform.
+        seed: random seed.
     """
     exact = copy.deepcopy(transform).double()
     generator = torch.Generator().manual_seed(seed)
@@ -166,36 +168,36 @@ def _slopes(
 
     x = x.double() + 1e-3 * noise(x)
     c = None if context is None else context.detach().double().clone()
-    moved: list[Tensor] = [p for p in exact.parameters() if p.requires_grad]
+    leaves: list[Tensor] = [p for p in exact.parameters() if p.requires_grad]
     if leaf != "parameters":
-        moved = [tensor for tensor in (x if leaf == "x" else c,) if tensor is not None]
-    if not moved:
+        leaves = [tensor for tensor in (x if leaf == "x" else c,) if tensor is not None]
+    if not leaves:
         return 0.0, 0.0
-    steps = [noise(tensor) for tensor in moved]
+    steps = [noise(tensor) for tensor in leaves]
 
     def results(size: float) -> tuple[Tensor, Tensor]:
         with torch.no_grad():
-            for tensor, step in zip(moved, steps, strict=True):
+            for tensor, step in zip(leaves, steps, strict=True):
                 tensor.add_(step, alpha=size)
         value, logabsdet = getattr(exact, direction)(x, c)
-        # A copy, as the identity returns its input, which moves on.
+        # A copy, as the identity returns its input, which changes later.
         return value.flatten(1).clone(), logabsdet.unsqueeze(1)
 
     with torch.no_grad():
         above, below = results(_STEP), results(-2 * _STEP)
-    for tensor in moved:
+    for tensor in leaves:
         tensor.requires_grad_()
     errors = []
     for up, down, here in zip(above, below, results(_STEP), strict=True):
         weights = noise(here)
-        # Outside of a support a log-determinant has no differences.
+        # Outside a support the log-determinant is infinite, without differences.
         usable = up.isfinite() & down.isfinite() & here.isfinite()
         expected = torch.where(usable, weights * (up - down) / (2 * _STEP), 0.0)
         total = torch.where(usable, weights * here, 0.0).sum()
         slope = 0.0
         if total.requires_grad:
-            found = torch.autograd.grad(total, moved, retain_graph=True, allow_unused=True)
-            parts = zip(found, steps, strict=True)
+            gradients = torch.autograd.grad(total, leaves, retain_graph=True, allow_unused=True)
+            parts = zip(gradients, steps, strict=True)
             slope = sum(float((g * step).sum()) for g, step in parts if g is not None)
         errors.append(abs(slope - float(expected.sum())) / max(1.0, float(expected.abs().sum())))
     return errors[0], errors[1]
@@ -207,11 +209,11 @@ def _check_repeats(
     context: Tensor | None,
     expected: tuple[Tensor, Tensor],
 ) -> None:
-    """Check that another call at the same points gives the same."""
+    """Check that another call at the same points gives the same result."""
     error = max(worst_error(g, e) for g, e in zip(function(x, context), expected, strict=True))
     message = f"two calls of {function.__name__} at the same points differ by {error:.2g}"
     same = error <= 1e3 * torch.finfo(x.dtype).eps or math.isnan(error)
-    require(same, f"{message}: a transform in eval() has no noise of its own")
+    require(same, f"{message}: a transform in eval() must not be random")
 
 
 def _check_refusals(transform: Transform, x: Tensor, context: Tensor | None) -> None:
@@ -233,7 +235,7 @@ def _check_refusals(transform: Transform, x: Tensor, context: Tensor | None) -> 
             except Exception as other:
                 got = type(other).__name__
                 name = direction.__name__
-                message = f"bad input to {name} raises {got}, no {error.__name__}"
+                message = f"bad input to {name} raises {got}, not {error.__name__}"
                 raise AssertionError(message) from other
             raise AssertionError(f"bad input to {direction.__name__} raises no {error.__name__}")
 

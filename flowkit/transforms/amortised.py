@@ -1,4 +1,4 @@
-"""Parameters that are free, or that a linear layer reads off the context as well."""
+"""Amortised parameters: a learned vector, plus a linear function of the context."""
 
 from torch import Tensor, nn
 
@@ -6,10 +6,10 @@ from flowkit.nets.linear import Linear
 
 
 class Amortised(nn.Module):
-    """A vector of parameters, plus a linear function of the context where there is one.
+    """A learned vector of parameters, plus a linear function of the context if there is one.
 
     Args:
-        start: where the parameters start, ``(n,)``, whatever the context.
+        start: initial parameters ``(n,)``, for every context.
         context_features: width of the context, 0 for none.
     """
 

@@ -1,4 +1,4 @@
-"""The contract of a transform, and the three that need nothing else: Identity, Inverse, Chain."""
+"""Transforms: the contract `Transform`, and `Identity`, `Inverse` and `Chain`."""
 
 import math
 from abc import ABC, abstractmethod
@@ -16,18 +16,18 @@ class Transform(nn.Module, ABC):
     ``forward`` goes from data to latent, the direction of densities; ``inverse`` from latent to
     data, the direction of sampling. A subclass writes both and promises that
 
-    - ``x`` is ``(*batch, *event_shape)`` with any number of batch dimensions, none included; the
-      value has the same shape, ``logabsdet`` is ``(*batch,)``;
-    - ``context`` is ``(*batch, context_features)`` or broadcasts with it; it is given exactly when
-      ``context_features`` is not zero, and ignored by layers that need none;
-    - the ``logabsdet`` of ``inverse`` is the inverse map's own: the negative of ``forward``'s;
+    - ``x`` is ``(*batch, *event_shape)`` with zero or more batch dimensions; the value has the same
+      shape, ``logabsdet`` is ``(*batch,)``;
+    - ``context`` is ``(*batch, context_features)`` or broadcasts to that shape; a context is given
+      exactly when ``context_features`` is positive, and unconditional layers ignore it;
+    - the ``logabsdet`` of ``inverse`` is that of the inverse map, the negative of ``forward``'s;
     - dtype and device follow the input and the parameters;
-    - checks read shapes, dtypes and devices, never values, and nothing depends on values in
-      shape or in number of steps, so that ``torch.compile(fullgraph=True)`` works;
-    - a row with a NaN gives NaN in that row only; in ``eval()`` a row's result does not depend on
-      the rows beside it.
+    - checks read shapes, dtypes and devices, but no values; shapes and numbers of steps do not
+      depend on values, so that ``torch.compile(fullgraph=True)`` works;
+    - a row with a NaN gives NaN in that row only; in ``eval()`` the result of a row does not depend
+      on other rows.
 
-    `flowkit.testing.check_transform` verifies these promises, for your transforms too.
+    `flowkit.testing.check_transform` verifies these promises.
 
     Args:
         event_shape: shape of one point; an integer for a vector.
@@ -63,7 +63,7 @@ class Transform(nn.Module, ABC):
 
     @property
     def law(self) -> str | None:
-        """The law of independent latents, by name, from which `log_density` pulls back, if any."""
+        """Name of the law of independent latents that `log_density` assumes, or None."""
         return None
 
     def matches(self, base: object) -> bool:
@@ -73,46 +73,46 @@ class Transform(nn.Module, ABC):
     def log_density(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Return the log-density of ``x`` if its image follows `law`, ``(*batch,)``.
 
-        What `forward` and the law's density give together, by a shorter way. `Flow` takes it.
+        The result equals that of `forward` and the density of the law, at a lower cost. `Flow`
+        calls this method if the base has the same law.
         """
         raise NotImplementedError
 
     def check_input(self, argument: str, x: Tensor, context: Tensor | None) -> None:
-        """Raise unless ``x``, which the caller knows as ``argument``, and ``context`` fit.
+        """Raise unless ``x``, called ``argument`` in errors, and ``context`` fit.
 
         Raises:
             ShapeError, DtypeError: ``x`` or ``context`` is not a floating-point tensor of the
                 right last dimensions.
-            ContextError: context is missing, or given to a layer with a conditioner that
-                asked for none.
+            ContextError: a context is missing, or given although ``context_features`` is 0.
         """
         check_event(argument, x, self.event_shape)
         check_context(context, self.context_features)
 
-    def _own(self, context: Tensor | None) -> Tensor | None:
-        """Return the context if it is asked for; a transform made of others ignores any other."""
+    def _needed(self, context: Tensor | None) -> Tensor | None:
+        """Return the context if the transform is conditional, or else None."""
         return context if self.context_features else None
 
     def zero_logabsdet(self, x: Tensor) -> Tensor:
-        """Return the log-determinant of a map that keeps volume: zeros of shape ``(*batch,)``."""
+        """Return the log-determinant of a volume-preserving map: zeros of shape ``(*batch,)``."""
         return x.new_zeros(x.shape[: x.dim() - len(self.event_shape)])
 
 
 def check_transform_type(argument: str, value: object, hint: str = "") -> None:
-    """Raise unless ``value`` is a `Transform`; of a flow, its transform is meant.
+    """Raise unless ``value`` is a `Transform`.
 
     Raises:
-        ArgumentError: it is none.
+        ArgumentError: ``value`` is not a `Transform`.
     """
     if isinstance(value, Transform):
         return
     if isinstance(getattr(value, "transform", None), Transform):
-        hint = "; give the transform of a flow as flow.transform"
+        hint = "; pass the transform of a flow as flow.transform"
     check_type(argument, value, Transform, f"a Transform{hint}")
 
 
 class Identity(Transform):
-    """The map that changes nothing.
+    """The identity map.
 
     Args:
         features: number of features.
@@ -141,11 +141,11 @@ class Inverse(Transform):
     """A transform with its two directions swapped: IAF is ``Inverse(MaskedAutoregressive(...))``.
 
     Args:
-        transform: the transform to swap. Its weights are shared, not copied, and what one
-            direction costs is swapped too.
+        transform: the transform to swap. Weights are shared, not copied. The costs of the two
+            directions are swapped too.
 
     Raises:
-        ArgumentError: it is no transform.
+        ArgumentError: ``transform`` is not a transform.
 
     Reference: Kingma et al., *Improved variational inference with inverse autoregressive flow*,
     2016.
@@ -169,30 +169,30 @@ class Inverse(Transform):
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Map ``x`` through the inverse of the transform."""
-        context = self._own(context)
+        context = self._needed(context)
         self.check_input("x", x, context)
         return self.transform.inverse(x, context)
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Map ``z`` through the transform."""
-        context = self._own(context)
+        context = self._needed(context)
         self.check_input("z", z, context)
         z, logabsdet = self.transform(z, context)
         return z, logabsdet
 
 
 class Chain(Transform):
-    """Transforms one after the other, the first one nearest to the data.
+    """A composition of transforms; the first one is nearest to the data.
 
     Args:
-        transforms: at least one transform; all of one event shape, and those that are
-            conditional of one context width. The context goes to these only.
+        transforms: at least one transform. All have one event shape, and the conditional ones have
+            one context width. Only the conditional ones get the context.
 
-    Either direction costs the sum of its members' costs.
+    The cost of a direction is the sum of the costs of its members.
 
     Raises:
-        ArgumentError: no transforms, or something else among them, or event shapes or context
-            widths that differ.
+        ArgumentError: there are no transforms, an argument has another type, or event shapes or
+            context widths differ.
 
     Example:
         >>> from flowkit.transforms import LULinear, Reverse
@@ -205,7 +205,7 @@ class Chain(Transform):
         if not transforms:
             raise ArgumentError("transforms", "at least one transform", "none")
         for i, transform in enumerate(transforms):
-            hint = "; Chain(*layers) takes a list apart" * isinstance(transform, list | tuple)
+            hint = "; unpack a list as Chain(*layers)" * isinstance(transform, list | tuple)
             check_transform_type(f"transforms[{i}]", transform, hint)
         shapes = {tuple(t.event_shape) for t in transforms}
         if len(shapes) > 1:
@@ -219,7 +219,7 @@ class Chain(Transform):
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Map ``x`` through the transforms, first to last."""
-        context = self._own(context)
+        context = self._needed(context)
         self.check_input("x", x, context)
         logabsdet = self.zero_logabsdet(x)
         for transform in self._members():
@@ -229,7 +229,7 @@ class Chain(Transform):
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Map ``z`` through the inverses of the transforms, last to first."""
-        context = self._own(context)
+        context = self._needed(context)
         self.check_input("z", z, context)
         logabsdet = self.zero_logabsdet(z)
         for transform in reversed(self._members()):
@@ -239,12 +239,12 @@ class Chain(Transform):
 
     @property
     def law(self) -> str | None:
-        """That of the last transform."""
+        """The law of the last transform."""
         return self._members()[-1].law
 
     def log_density(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """Map ``x`` through all transforms but the last, whose density is asked for."""
-        context = self._own(context)
+        """Map ``x`` through all transforms but the last, and evaluate the density of the last."""
+        context = self._needed(context)
         self.check_input("x", x, context)
         *others, last = self._members()
         log_density: Tensor | float = 0.0

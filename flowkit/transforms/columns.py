@@ -1,4 +1,4 @@
-"""Different transforms for different columns."""
+"""Columns: a separate transform for each group of columns."""
 
 from collections.abc import Mapping, Sequence
 
@@ -13,14 +13,14 @@ Key = int | Sequence[int]
 
 
 def read_columns(sizes: Mapping[Key, int]) -> list[tuple[int, ...]]:
-    """Return the columns of each key, checked: every column once, as many as its part has.
+    """Return the columns of each key, after a check that every column occurs exactly once.
 
     Args:
-        sizes: the number of features of the part that each key stands for.
+        sizes: number of features of the part at each key.
 
     Raises:
-        ArgumentError: a column is named twice, or left out.
-        ShapeError: a part has another number of features than its key has columns.
+        ArgumentError: a column is named twice, or missing.
+        ShapeError: the columns of a key are not as many as the features of the part.
     """
     for key in sizes:
         parts = (key,) if isinstance(key, int) else key
@@ -30,12 +30,11 @@ def read_columns(sizes: Mapping[Key, int]) -> list[tuple[int, ...]]:
     flat = [column for group in groups for column in group]
     twice = sorted({c for c in flat if flat.count(c) > 1})
     if twice:
-        raise ArgumentError("columns", "each column once", f"twice: {twice}")
+        raise ArgumentError("columns", f"expected each column once, and {twice} are named twice")
     missing = sorted(set(range(len(flat))) - set(flat))
     if not flat or missing:
-        raise ArgumentError(
-            "columns", f"every column from 0 to {max([*flat, 0])}", f"left out: {missing}"
-        )
+        expected = f"every column from 0 to {max([*flat, 0])}"
+        raise ArgumentError("columns", f"expected {expected}, and {missing or 'all'} are missing")
     for group, size in zip(groups, sizes.values(), strict=True):
         if len(group) != size:
             raise ShapeError("columns", f"{size} columns for a part of {size} features", group)
@@ -49,9 +48,9 @@ class Columns(Transform):
         transforms: ``{column: transform}`` or ``{(column, ...): transform}``; every column once.
 
     Raises:
-        ArgumentError: no mapping to transforms, a column named twice or left out, or context
-            widths that differ.
-        ShapeError: a transform with another number of features than columns.
+        ArgumentError: ``transforms`` is not a mapping to transforms, a column is named twice or
+            missing, or context widths differ.
+        ShapeError: the features of a transform are not as many as its columns.
 
     Example:
         >>> from flowkit.transforms import Identity, Interval, Log
@@ -84,13 +83,13 @@ class Columns(Transform):
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Map each group of columns to latent."""
-        context = self._own(context)
+        context = self._needed(context)
         self.check_input("x", x, context)
         return self._apply_each("forward", x, context)
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Map each group of columns to data."""
-        context = self._own(context)
+        context = self._needed(context)
         self.check_input("z", z, context)
         return self._apply_each("inverse", z, context)
 
@@ -100,8 +99,8 @@ class Columns(Transform):
         parts, logabsdet = [], self.zero_logabsdet(x)
         columns = x.index_select(-1, self.split).split([len(g) for g in self.groups], dim=-1)
         for part, transform in zip(columns, self.transforms, strict=True):
-            move = getattr(transform, direction)
-            part, term = move(part, context if transform.context_features else None)
+            function = getattr(transform, direction)
+            part, term = function(part, context if transform.context_features else None)
             parts.append(part)
             logabsdet = logabsdet + term
         batch = logabsdet.shape  # context may have added batch dimensions to some parts

@@ -1,4 +1,4 @@
-"""What layers have in common: how they ask a conditioner, and fit a univariate map."""
+"""Conditioners and univariate maps in layers: evaluation and checks."""
 
 from typing import Protocol, cast
 
@@ -8,39 +8,43 @@ from flowkit._checks import check_type
 from flowkit.errors import ArgumentError
 from flowkit.transforms.univariate import Univariate
 
-# Beyond this an input tells a conditioner nothing more. Networks extrapolate linearly, and an
-# autoregressive inverse feeds what they say back to them: without a limit one gross outlier grows
-# by a factor with every feature until it overflows. Far outside any standardised table.
+# Inputs of conditioners are clamped to this, far outside any standardised table. Networks
+# extrapolate linearly, and an autoregressive inverse feeds their outputs back as inputs. Without a
+# limit one gross outlier grows by a factor with every feature until it overflows.
 INPUT_LIMIT = 1e4
 
 
 class HasZeroOutput(Protocol):
-    """A conditioner that can be told to start with an output of zero."""
+    """A conditioner whose initial output can be set to zero."""
 
     def zero_output_(self) -> None:
         """Set the output layer to zero."""
 
 
 def condition(conditioner: nn.Module, x: Tensor, context: Tensor | None) -> Tensor:
-    """Return what the conditioner says of ``x``, in the dtype of ``x`` (also under autocast)."""
+    """Return the conditioner's output for ``x``, in the dtype of ``x`` (also under autocast)."""
     params: Tensor = conditioner(x.clamp(-INPUT_LIMIT, INPUT_LIMIT), context)
     return params.to(x.dtype)
 
 
 def zero_output_(conditioner: nn.Module) -> None:
-    """Let a conditioner that can, start with an output of zero: the layer is the identity then."""
+    """Set the output of a conditioner to zero, if supported, so that its layer is the identity."""
     if hasattr(conditioner, "zero_output_"):
         cast(HasZeroOutput, conditioner).zero_output_()
 
 
 def check_map(univariate: object) -> None:
-    """Raise unless a univariate map is one."""
+    """Raise unless ``univariate`` is a univariate map."""
     check_type("univariate", univariate, Univariate, "a univariate map, such as Affine()")
 
 
 def check_univariate(univariate: Univariate, features: int) -> None:
-    """Raise unless the map, if it has options per feature, has them for ``features`` of them."""
-    if univariate.features not in (None, features):
-        raise ArgumentError(
-            "univariate", f"options for {features} features", f"for {univariate.features}"
-        )
+    """Raise unless options per feature, if the map has any, are for this number of features."""
+    if univariate.features in (None, features):
+        return
+    for option, value in vars(univariate).items():
+        if isinstance(value, tuple) and len(value) != features:
+            expected = f"1 or {features} values for {features} features"
+            raise ArgumentError(option, expected, len(value))
+    expected = f"a map for {features} features"
+    raise ArgumentError("univariate", expected, f"one for {univariate.features}")

@@ -1,4 +1,4 @@
-"""Coupling: some features pass through, and tell the others how to move."""
+"""Coupling layers: some features are unchanged, and determine the parameters of the others."""
 
 from collections.abc import Sequence
 
@@ -15,22 +15,22 @@ from flowkit.transforms.univariate import Univariate
 class Coupling(Transform):
     """Transform the features under the mask, with parameters computed from the other features.
 
-    With `Shift` it is NICE, with `Affine` Real NVP, with `RationalQuadraticSpline` the coupling
-    form of neural spline flows.
+    The layer of NICE with `Shift`, of Real NVP with `Affine`, and of neural spline flows with
+    `RationalQuadraticSpline`.
 
     Args:
-        mask: one boolean per feature, True where it is transformed. At least one of each.
-        conditioner: a module that maps the features which pass through, ``(*batch, passed)``, and
-            the context to ``(*batch, transformed * parameters)``. A net of `flowkit.nets` has
-            its output layer set to zero, so that the layer starts as the identity.
+        mask: one boolean per feature, True for transformed features; at least one True and False.
+        conditioner: a module that maps the other features, ``(*batch, passed)``, and the context
+            to ``(*batch, transformed * parameters)``. For a net of `flowkit.nets` the output layer
+            is set to zero, so that the layer is initially the identity.
         univariate: the map. Options per feature refer to the transformed features in order.
 
     Both directions cost one pass of the conditioner.
 
     Raises:
-        ArgumentError: the mask leaves nothing to transform or nothing to condition on; a
-            conditioner that does not take ``(x, context)``; no univariate map.
-        ShapeError: the conditioner returns another number of parameters.
+        ArgumentError: the mask is all True or all False, the conditioner does not take
+            ``(x, context)``, or ``univariate`` is not a univariate map.
+        ShapeError: the conditioner returns a wrong number of parameters.
 
     References: Dinh, Krueger and Bengio, *NICE*, 2014; Dinh, Sohl-Dickstein and Bengio, *Density
     estimation using Real NVP*, 2016, equations 7 and 8.
@@ -68,7 +68,7 @@ class Coupling(Transform):
         check_univariate(univariate, len(transformed))
         self.register_buffer("transformed", torch.tensor(transformed), persistent=False)
         self.register_buffer("passed", torch.tensor(passed), persistent=False)
-        # Where each feature stands once the two groups are laid side by side.
+        # Position of each feature in the concatenation of the two groups.
         unsplit = torch.tensor([*transformed, *passed]).argsort()
         self.register_buffer("unsplit", unsplit, persistent=False)
         zero_output_(conditioner)
@@ -100,6 +100,6 @@ class Coupling(Transform):
             )
         return torch.unflatten(params, -1, shape)  # (*batch, transformed, parameters)
 
-    def _join(self, moved: Tensor, passed: Tensor) -> Tensor:
-        passed = passed.expand(*moved.shape[:-1], -1)  # context may have added batch dimensions
-        return torch.cat([moved, passed], dim=-1).index_select(-1, self.unsplit)
+    def _join(self, transformed: Tensor, passed: Tensor) -> Tensor:
+        passed = passed.expand(*transformed.shape[:-1], -1)  # context may add batch dimensions
+        return torch.cat([transformed, passed], dim=-1).index_select(-1, self.unsplit)

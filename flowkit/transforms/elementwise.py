@@ -1,4 +1,4 @@
-"""Maps of one feature at a time: their contract, and univariate maps with free parameters."""
+"""Elementwise transforms: the contract, and univariate maps with learned parameters."""
 
 from abc import abstractmethod
 
@@ -11,10 +11,10 @@ from flowkit.transforms.univariate import Univariate
 
 
 class ElementwiseTransform(Transform):
-    """A transform that maps each feature by itself, so that its Jacobian is diagonal.
+    """A transform that maps each feature separately, so that its Jacobian is diagonal.
 
-    A subclass writes `map` and `unmap`, which keep the log-derivatives of the features apart;
-    `forward` and `inverse` sum them; `map_present` takes rows with holes.
+    A subclass writes `map` and `unmap`, which return one log-derivative per feature. `forward` and
+    `inverse` sum the log-derivatives; `map_present` takes rows with missing entries.
     """
 
     @abstractmethod
@@ -26,7 +26,7 @@ class ElementwiseTransform(Transform):
         """Map latent to data: return ``x`` and ``log dx/dz`` of each feature, shaped as ``z``."""
 
     def map_present(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Map rows whose absent entries are NaN: these stay absent, and add 0 to the sum."""
+        """Map rows whose missing entries are NaN; these remain NaN, and add 0 to the sum."""
         z, log_derivative = self.map(x)
         return z, torch.where(x.isnan(), 0.0, log_derivative).sum(-1)
 
@@ -44,10 +44,10 @@ class ElementwiseTransform(Transform):
 
 
 class Elementwise(ElementwiseTransform):
-    """Apply a univariate map to each feature, with parameters of its own that are learned.
+    """Apply a univariate map to each feature, with learned parameters per feature.
 
-    With `Shift` it is a bias, with `Affine` the free scale at the end of NICE, with
-    `RationalQuadraticSpline` a marginal spline. It starts as the identity.
+    A bias with `Shift`, the learned scale at the end of NICE with `Affine`, and a marginal spline
+    with `RationalQuadraticSpline`. Initially the identity.
 
     Args:
         features: number of features.
@@ -56,7 +56,7 @@ class Elementwise(ElementwiseTransform):
     Both directions cost one evaluation of the map.
 
     Raises:
-        ArgumentError: the number of features is none, or the map is none.
+        ArgumentError: ``features`` is not a positive integer, or ``univariate`` not such a map.
 
     Example:
         >>> from flowkit.transforms import Affine
@@ -83,10 +83,10 @@ class Elementwise(ElementwiseTransform):
 
     @property
     def law(self) -> str | None:
-        """That of the univariate map."""
+        """The law of the univariate map."""
         return self.univariate.law
 
     def log_density(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """Evaluate each feature's own density."""
+        """Sum the log-densities of the features."""
         self.check_input("x", x, None)
         return self.univariate.log_density(x, self.params).sum(-1)

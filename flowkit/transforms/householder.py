@@ -1,4 +1,4 @@
-"""Householder reflections, and the Sylvester map that they make invertible."""
+"""Householder reflections, and the Sylvester map based on them."""
 
 import torch
 from torch import Tensor, nn
@@ -17,14 +17,14 @@ def reflect(x: Tensor, v: Tensor) -> Tensor:
 
 
 class Householder(Transform):
-    """An orthogonal map, as a product of reflections; D of them reach every one but for a sign.
+    """An orthogonal map: a product of reflections. D reflections give any such map up to sign.
 
     Args:
         features: number of features D.
         reflections: number of reflections, D by default.
 
-    Both directions cost ``reflections`` inner products per row. It starts as a random orthogonal
-    map, and keeps volume.
+    Both directions cost ``reflections`` inner products per row. The map preserves volume, and is
+    initially random.
 
     Reference: Tomczak and Welling, *Improving variational auto-encoders using Householder flow*,
     2016, equation 8.
@@ -57,7 +57,7 @@ class Householder(Transform):
 
 
 class Sylvester(Transform):
-    """``z = x + Q R tanh(S Qᵀ x + b)``: as many bends at once as Q has columns.
+    """``z = x + Q R tanh(S Qᵀ x + b)``: a planar map of rank M, the number of columns of Q.
 
     Q has orthonormal columns (Householder reflections), R and S are upper triangular with
     diagonals within ±1, so that ``r_ii s_ii > -1`` and the map can be inverted.
@@ -65,13 +65,14 @@ class Sylvester(Transform):
     Args:
         features: number of features D.
         rank: number of columns M of Q, at most D.
-        context_features: width of the context from which all of it is read; 0: it is free.
+        context_features: width of the context that determines Q, R, S and b; 0 for learned
+            parameters.
 
-    ``forward`` is closed form; ``inverse`` finds M roots per row, one after the other. As a
+    ``forward`` is closed form; ``inverse`` finds M roots per row, one after the other. For a
     posterior that is sampled, use ``Inverse(Sylvester(...))``.
 
     Raises:
-        ArgumentError: a rank that is not between 1 and the number of features.
+        ArgumentError: ``rank`` is not between 1 and ``features``.
 
     Reference: van den Berg, Hasenclever, Tomczak and Welling, *Sylvester normalizing flows for
     variational inference*, 2018, equations 13 to 17.
@@ -92,7 +93,7 @@ class Sylvester(Transform):
         self.params = Amortised(start, context_features)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Bend ``x``."""
+        """Evaluate in closed form."""
         self.check_input("x", x, context)
         q, r, s, b = self._parts(context)
         y = (q * x.unsqueeze(-2)).sum(-1)  # Qᵀ x, (*batch, M)
@@ -101,7 +102,7 @@ class Sylvester(Transform):
         return z, self._logabsdet(h, r, s)
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Unbend ``z``: solve for ``Qᵀ x``, from its last entry to the first."""
+        """Solve for ``Qᵀ x``, from its last entry to the first."""
         self.check_input("z", z, context)
         q, r, s, b = self._parts(context)
         target = (q * z.unsqueeze(-2)).sum(-1)  # Qᵀ z = y + R tanh(S y + b)
@@ -145,11 +146,11 @@ class Sylvester(Transform):
 
 
 def _triangle(matrix: Tensor) -> Tensor:
-    """Return the upper triangle, its diagonal held within ±0.999."""
+    """Return the upper triangle, with the diagonal softly within ±0.999."""
     diagonal = 0.999 * torch.tanh(matrix.diagonal(dim1=-2, dim2=-1))
     return matrix.triu(1) + torch.diag_embed(diagonal)
 
 
 def _apply(matrix: Tensor, vector: Tensor) -> Tensor:
-    """Multiply ``(*batch, M, M)`` by ``(*batch, M)``; in full precision, autocast or not."""
+    """Multiply ``(*batch, M, M)`` by ``(*batch, M)``, in full precision also under autocast."""
     return (matrix * vector.unsqueeze(-2)).sum(-1)

@@ -12,7 +12,7 @@ from flowkit.transforms.base import Transform
 class LULinear(Transform):
     """``z = L U x + b``, L unit lower triangular, U upper triangular with a positive diagonal.
 
-    The log-determinant is the sum of U's log-diagonal. It starts as the identity.
+    The log-determinant is the sum of the log-diagonal of U. The map is initially the identity.
 
     Args:
         features: number of features D.
@@ -36,7 +36,7 @@ class LULinear(Transform):
         self.bias = nn.Parameter(torch.zeros(features))
 
     def factors(self) -> tuple[Tensor, Tensor]:
-        """Return L and U, each ``(D, D)``; the entries on a factor's wrong side are not read."""
+        """Return L and U, each ``(D, D)``; entries outside the triangles are not read."""
         ones = torch.ones_like(self.log_diagonal)
         lower = self.lower.tril(-1) + torch.diag_embed(ones)
         upper = self.upper.triu(1) + torch.diag_embed(self.log_diagonal.exp())
@@ -46,7 +46,7 @@ class LULinear(Transform):
         """Multiply by L U and add the bias."""
         self.check_input("x", x, None)
         lower, upper = self.factors()
-        # Reduced precision would make a map that its inverse does not undo.
+        # In reduced precision the inverse would not undo the map.
         with torch.autocast(x.device.type, enabled=False):
             z = F.linear(x, lower @ upper, self.bias)
         return z, self.zero_logabsdet(x) + self.log_diagonal.sum()
@@ -64,14 +64,14 @@ class LULinear(Transform):
 
 
 class UnitTriangular(Transform):
-    """``z = L x``, L unit lower triangular and read off the context where there is one.
+    """``z = L x``, L unit lower triangular, learned or a linear function of the context.
 
-    It keeps volume. Behind a Gaussian of independent features it makes any Gaussian at all, in
-    its cheap direction, `forward`. It starts as the identity.
+    The map preserves volume. Applied to a Gaussian of independent features, `forward` gives any
+    Gaussian. The map is initially the identity.
 
     Args:
         features: number of features D.
-        context_features: width of the context from which L is read; 0: it is free.
+        context_features: width of the context that determines L; 0 for a learned L.
 
     ``forward`` costs a matrix product per row; ``inverse`` a triangular solve, about the same.
 
@@ -99,7 +99,7 @@ class UnitTriangular(Transform):
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Multiply by L."""
         self.check_input("x", x, context)
-        # A product and a sum: autocast would multiply matrices in less precision.
+        # A product and a sum: autocast would reduce the precision of a matrix product.
         mixed = (self._lower(context) * x.unsqueeze(-2)).sum(-1)
         return x + mixed, self.zero_logabsdet(x)
 
@@ -112,7 +112,7 @@ class UnitTriangular(Transform):
         return x.squeeze(-1), self.zero_logabsdet(z)
 
     def _lower(self, context: Tensor | None) -> Tensor:
-        """Return what of L is below the diagonal, ``(*batch, D, D)``."""
+        """Return the part of L below the diagonal, ``(*batch, D, D)``."""
         d, entries = self.features, self.params(context)
         flat = entries.new_zeros(*entries.shape[:-1], d * d).index_copy(-1, self.below, entries)
         return torch.unflatten(flat, -1, (d, d))

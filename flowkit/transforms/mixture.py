@@ -1,4 +1,4 @@
-"""Mixtures as univariate maps: the mixture's distribution function, then a quantile function."""
+"""Mixtures as univariate maps: the distribution function, then a quantile function."""
 
 from abc import abstractmethod
 from dataclasses import dataclass
@@ -20,12 +20,12 @@ from flowkit.transforms.univariate import Univariate
 
 
 class _Tails(NamedTuple):
-    """The mixture at each point, told from the side on which it has the smaller mass.
+    """Masses and hazard of the mixture at each point, on the side of the smaller mass.
 
-    That mass holds the digits. The hazard is the density over it.
+    The smaller mass is the accurate one. The hazard is the density divided by the smaller mass.
     """
 
-    below: Tensor  # whether the smaller mass is the one below the point
+    below: Tensor  # whether the smaller mass is below the point
     log_small: Tensor
     log_large: Tensor
     log_hazard: Tensor
@@ -36,16 +36,16 @@ class Mixture(Univariate):
     """``y = Q(sum_k w_k F((x - m_k) / s_k))`` with F a distribution function, Q its quantile.
 
     If x follows the mixture, y follows F. The parameters of a feature are ``components`` logits,
-    means and log-scales. Zero parameters give no identity, since equal components would stay
-    equal under training: they stand at distinct fixed places around zero.
+    means and log-scales. Zero parameters do not give the identity: the components then have
+    distinct fixed means around zero, as equal components would remain equal in training.
 
-    Everything is computed from the logarithms of the masses below *and* above x, so that both
-    tails stay exact and increasing. ``inverse`` has no closed form: 60 safeguarded steps between
-    the components' own solutions, then one differentiable Newton step.
+    The map is computed from the logarithms of the masses below *and* above x, so that both tails
+    are accurate and increasing. ``inverse`` has no closed form: 60 safeguarded steps between the
+    solutions of the components, then one differentiable Newton step.
 
     Args:
         components: number of components, at least one.
-        bound: log-scales are held softly within ``± bound``.
+        bound: log-scales are softly within ``± bound``.
     """
 
     components: int = 8
@@ -68,11 +68,11 @@ class Mixture(Univariate):
         """Solve by safeguarded Newton steps."""
         components = self._components(params)
         _, means, log_scales = components
-        # Each component alone would put x here; the mixture puts it in between.
+        # The solutions of the single components; that of the mixture is in between.
         solutions = means + log_scales.exp() * y.unsqueeze(-1)
         low, high = solutions.amin(-1), solutions.amax(-1)
 
-        # In the logit of the mass, which costs no quantile and is as good in both tails.
+        # For the logit of the mass, which needs no quantile and is accurate in both tails.
         def function(x: Tensor) -> tuple[Tensor, Tensor]:
             logit, log_derivative = _logit(self._tails(x, components))
             return logit, log_derivative.exp()
@@ -83,7 +83,7 @@ class Mixture(Univariate):
         return x, -log_derivative
 
     def log_density(self, x: Tensor, params: Tensor) -> Tensor:
-        """Evaluate the mixture's own density, which needs neither masses nor quantiles."""
+        """Evaluate the density of the mixture, which needs neither masses nor quantiles."""
         log_weights, means, log_scales = self._components(params)
         u = self._standardised(x, means, log_scales)
         return (log_weights + self._log_pdf(u) - log_scales).logsumexp(-1)
@@ -107,8 +107,8 @@ class Mixture(Univariate):
         below = log_below.logsumexp(-1) < log_above.logsumexp(-1)
         log_small = torch.where(below.unsqueeze(-1), log_below, log_above)
         log_large = torch.where(below.unsqueeze(-1), log_above, log_below)
-        # Far out the density and the mass are both huge negative logarithms. Their ratio is the
-        # mean of the components' own, weighted by what each has of the mass.
+        # Far out the logarithms of density and mass are both huge and negative. Their ratio is the
+        # mean of the components' hazards, weighted by their shares of the mass.
         hazards = self._log_hazard(torch.where(below.unsqueeze(-1), u, -u)) - log_scales
         log_hazard = (log_small.log_softmax(-1) + hazards).logsumexp(-1)
         return _Tails(below, log_small.logsumexp(-1), log_large.logsumexp(-1), log_hazard)
@@ -124,7 +124,7 @@ class Mixture(Univariate):
 
     @abstractmethod
     def _log_cdf(self, u: Tensor) -> Tensor:
-        """Return ``log F(u)``, of a law that is symmetric about zero."""
+        """Return ``log F(u)``, for a law that is symmetric about zero."""
 
     @abstractmethod
     def _log_hazard(self, u: Tensor) -> Tensor:
@@ -167,8 +167,8 @@ class LogisticMixture(Mixture):
 class GaussianMixture(Mixture):
     """A mixture of Gaussians, then the normal quantile.
 
-    Under a MADE and over a standard normal it is MADE-MoG: a mixture of Gaussians for each
-    conditional.
+    With a MADE and a standard normal base, the flow is MADE-MoG: each conditional distribution is
+    a mixture of Gaussians.
 
     Reference: Papamakarios, Pavlakou and Murray, *Masked autoregressive flow for density
     estimation*, 2017, section 4.

@@ -1,6 +1,6 @@
-"""The normal distribution in log space: exact values *and gradients* however far out.
+"""Normal distribution in log space, with accurate values *and gradients* in the far tails.
 
-torch's ``log_ndtr`` is right in value, but its derivative loses all digits in the deep tail (in
+The values of torch's ``log_ndtr`` are accurate, but the derivative is not in the deep tail (in
 float32, 0 instead of 10^6 at -10^6).
 """
 
@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 _LOG_SQRT_2PI = 0.5 * math.log(2 * math.pi)
-# Coefficients of the asymptotic series of Mills' ratio in 1/u², from the highest power down:
-# (-1)^n (2n - 1)!!; beyond u = -20 eight terms are exact to 1e-15.
+# Coefficients (-1)^n (2n - 1)!! of the asymptotic series of Mills' ratio in 1/u², from the highest
+# power down. For u < -20 eight terms are accurate to 1e-15.
 _SERIES = (2027025.0, -135135.0, 10395.0, -945.0, 105.0, -15.0, 3.0, -1.0)
 _FAR = -20.0
 
@@ -41,11 +41,11 @@ def normal_log_hazard(u: Tensor) -> Tensor:
 def normal_quantile(log_mass: Tensor) -> Tensor:
     """Return the ``z`` with ``log Phi(z) = log_mass``, for masses of at most a half.
 
-    Newton's method in log space from the best guess at hand. Of the last two steps, which are
-    differentiable, the first makes first derivatives right, and the second the second ones.
+    Newton's method in log space from an initial approximation. The last two steps are
+    differentiable: the first gives first derivatives, and the second gives second derivatives.
     """
     with torch.no_grad():
-        # Down to here exp(log_mass) is a normal number; beyond, Mills' ratio gives a guess.
+        # Down to here exp(log_mass) is a normal number; beyond, Mills' ratio is the approximation.
         deep = log_mass < -80.0
         deep_mass = torch.where(deep, log_mass, -80.0)
         z = torch.where(

@@ -1,4 +1,4 @@
-"""Normalisation layers: batch norm as a bijection, and act norm."""
+"""Normalisation layers: invertible batch norm, and act norm."""
 
 import torch
 from torch import Tensor, nn
@@ -12,23 +12,23 @@ from flowkit.transforms.univariate import Affine
 
 
 class BatchNorm(Transform):
-    """``z = exp(γ) (x - m) / sqrt(v + ε) + β``, with the mean and variance of the batch or the set.
+    """``z = exp(γ) (x - m) / sqrt(v + ε) + β``, with mean m and variance v of a batch or data set.
 
-    While training, m and v are those of the batch (v biased, the one that the log-determinant is
-    exact for) and gradients flow through them; running averages are kept. In ``eval()``, they are
-    the running averages, until `calibrate` has set them to the exact ones of a data set.
+    In training mode, m and v are those of the batch, and carry gradients. The variance is biased,
+    for which the log-determinant is exact. In ``eval()``, m and v are running averages of batches,
+    unless `calibrate` has replaced these by the exact values of a data set.
 
     Args:
         features: number of features.
         momentum: weight of the newest batch in the running averages.
         eps: ε.
 
-    Both directions are elementwise; ``inverse`` needs ``eval()``, as only there the map does not
-    depend on the data that it would have to find.
+    Both directions are elementwise. ``inverse`` needs ``eval()``: in training mode the map depends
+    on the unknown data.
 
     Raises:
-        ShapeError: a batch of a single row, while training.
-        DirectionError: ``inverse`` while training.
+        ShapeError: in training mode, the batch has a single row.
+        DirectionError: ``inverse`` is called in training mode.
 
     Reference: Papamakarios, Pavlakou and Murray, *Masked autoregressive flow for density
     estimation*, 2017, appendix B.
@@ -76,8 +76,8 @@ class BatchNorm(Transform):
         self.check_input("z", z, None)
         if self.training or self._calibrating:
             raise DirectionError(
-                "BatchNorm has no inverse while training: its statistics are those of the data "
-                "to be found; call eval() first"
+                "BatchNorm has no inverse while training, as the statistics are those of the "
+                "unknown data; call eval() first"
             )
         log_scale = self.log_gamma - 0.5 * torch.log(self.running_var + self.eps)
         x = (z - self.beta) * (-log_scale).exp() + self.running_mean
@@ -96,18 +96,18 @@ class BatchNorm(Transform):
 def calibrate(module: nn.Module, x: Tensor, context: Tensor | None = None) -> None:
     """Set every `BatchNorm` in a flow or transform to the exact statistics of a data set.
 
-    One pass: each layer takes the statistics of what reaches it, and passes on what it makes of
-    it, so that later layers see earlier ones calibrated. Afterwards ``eval()`` gives the mean
-    log-likelihood of the set that training mode gives it as one batch.
+    One pass of the data: each layer takes the statistics of its input, and normalises with them.
+    Afterwards, the mean log-likelihood of the data in ``eval()`` is that in training mode with all
+    data as one batch.
 
     Args:
         module: a flow or a transform.
         x: at least two rows of data, ``(n, *event_shape)``.
-        context: ``(n, context_features)`` if it asks for one.
+        context: ``(n, context_features)`` for a conditional module.
 
     Raises:
         ShapeError: ``x`` has fewer than two rows.
-        DirectionError: a batch norm stands under an `Inverse`.
+        DirectionError: a batch norm is inside an `Inverse`.
 
     Example:
         >>> from flowkit.flows import maf
@@ -133,7 +133,7 @@ class ActNorm(Elementwise):
     Args:
         features: number of features.
 
-    Both directions are elementwise. Until `initialize` is called it is the identity.
+    Both directions are elementwise. Before `initialize`, the layer is the identity.
 
     Reference: Kingma and Dhariwal, *Glow*, 2018, section 3.1.
 
@@ -150,7 +150,7 @@ class ActNorm(Elementwise):
 
     @torch.no_grad()
     def initialize(self, x: Tensor) -> None:
-        """Set scale and shift so that ``x``, ``(*batch, features)``, comes out standardised.
+        """Set scale and shift so that the image of ``x (*batch, features)`` is standardised.
 
         A constant column is shifted to zero and not scaled.
 

@@ -18,7 +18,7 @@ class Permutation(Transform):
     Both directions cost one copy.
 
     Raises:
-        ArgumentError: ``order`` is no permutation.
+        ArgumentError: ``order`` is not a permutation.
 
     Example:
         >>> Permutation([2, 0, 1])(torch.tensor([10.0, 11.0, 12.0]))[0]
@@ -31,7 +31,7 @@ class Permutation(Transform):
     def __init__(self, order: Sequence[int] | Tensor) -> None:
         indices = check_permutation("order", order)
         super().__init__(len(indices), constant_logabsdet=True)
-        # In the state dict: a random order is known from nowhere else.
+        # In the state dict, as a random order is stored nowhere else.
         self.register_buffer("order", torch.tensor(indices))
         self.register_buffer("inverse_order", torch.tensor(indices).argsort())
 
@@ -62,11 +62,11 @@ class Reverse(Permutation):
 
 
 class RandomPermutation(Permutation):
-    """The features in an order drawn once; it is saved with the weights.
+    """The features in a random order, drawn once and saved with the weights.
 
     Args:
         features: number of features.
-        generator: where to draw from; torch's global one by default.
+        generator: source of randomness; torch's global generator by default.
 
     Example:
         >>> layer = RandomPermutation(5, generator=torch.Generator().manual_seed(0))

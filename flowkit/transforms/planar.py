@@ -1,4 +1,4 @@
-"""Planar and radial maps: one bend each, cheap, and made for posteriors."""
+"""Planar and radial maps, mainly for variational posteriors."""
 
 import torch
 import torch.nn.functional as F
@@ -8,7 +8,7 @@ from flowkit.transforms.amortised import Amortised
 from flowkit.transforms.base import Transform
 from flowkit.transforms.root import solve_increasing
 
-# What keeps a map from folding is held above this, where the papers allow zero.
+# Lower limit of the quantities that must be positive for an invertible map.
 _FLOOR = 1e-3
 
 
@@ -17,9 +17,9 @@ class Planar(Transform):
 
     Args:
         features: number of features.
-        context_features: width of the context from which u, w and b are read; 0: they are free.
+        context_features: width of the context that determines u, w and b; 0 for learned ones.
 
-    ``forward`` is closed form; ``inverse`` finds one root per row in 60 safeguarded steps. As a
+    ``forward`` is closed form; ``inverse`` finds one root per row in 60 safeguarded steps. For a
     posterior that is sampled, use ``Inverse(Planar(...))``.
 
     Reference: Rezende and Mohamed, *Variational inference with normalizing flows*, 2015,
@@ -38,14 +38,14 @@ class Planar(Transform):
         self.params = Amortised(start, context_features)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Bend ``x``."""
+        """Evaluate in closed form."""
         self.check_input("x", x, context)
         u, w, b, wu = self._parts(context)
         h = torch.tanh((w * x).sum(-1) + b)
         return x + u * h.unsqueeze(-1), torch.log1p(wu * (1 - h * h))
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Unbend ``z``: find ``a = w·x`` from ``a + w·u tanh(a + b) = w·z``."""
+        """Solve ``a + w·u tanh(a + b) = w·z`` for ``a = w·x``."""
         self.check_input("z", z, context)
         u, w, b, wu = self._parts(context)
 
@@ -59,7 +59,7 @@ class Planar(Transform):
         return z - u * h.unsqueeze(-1), -torch.log1p(wu * (1 - h * h))
 
     def _parts(self, context: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return u as it is used, w, b and w·u."""
+        """Return the constrained u, then w, b and w·u."""
         sizes = [self.features, self.features, 1]
         u, w, b = self.params(context).split(sizes, dim=-1)
         raw = (w * u).sum(-1, keepdim=True)
@@ -74,7 +74,7 @@ class Radial(Transform):
 
     Args:
         features: number of features.
-        context_features: width of the context from which c, α and β are read; 0: they are free.
+        context_features: width of the context that determines c, α and β; 0 for learned ones.
 
     Both directions are closed form.
 
@@ -93,7 +93,7 @@ class Radial(Transform):
         self.params = Amortised(start, context_features)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Push ``x`` from the centre, or pull it there."""
+        """Move ``x`` away from the centre or towards the centre."""
         self.check_input("x", x, context)
         centre, alpha, total = self._parts(context)
         offset = x - centre
@@ -102,7 +102,7 @@ class Radial(Transform):
         return centre + offset * stretch.unsqueeze(-1), self._logabsdet(r, alpha, total)
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Undo it: ``|x - c|`` is the positive root of a quadratic in ``|z - c|``."""
+        """Solve a quadratic equation, whose positive root is ``|x - c|``."""
         self.check_input("z", z, context)
         centre, alpha, total = self._parts(context)
         offset = z - centre
@@ -116,7 +116,7 @@ class Radial(Transform):
         return centre + offset * shrink.unsqueeze(-1), -self._logabsdet(r, alpha, total)
 
     def _parts(self, context: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the centre, α, and α + β, which must be positive."""
+        """Return the centre, α > 0, and α + β > 0."""
         centre, raw = self.params(context).split([self.features, 2], dim=-1)
         alpha, total = (F.softplus(raw) + _FLOOR).unbind(-1)
         return centre, alpha, total

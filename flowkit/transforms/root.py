@@ -1,4 +1,4 @@
-"""Inverting an increasing function of one variable, elementwise and differentiably."""
+"""Root finding: the inverse of an increasing scalar function, elementwise and differentiable."""
 
 from collections.abc import Callable
 
@@ -16,15 +16,14 @@ def solve_increasing(
 ) -> Tensor:
     """Return the ``x`` in ``[low, high]`` with ``function(x) = target``, elementwise.
 
-    A fixed number of steps, so that shapes and graph do not depend on values. Each is Newton's
-    where that stays inside the bracket and is at most half as long as the step before it, and
-    otherwise goes to the bracket's middle. Two more are differentiable: they carry first and
-    second derivatives of the inverse function to ``target`` and to whatever ``function`` depends
-    on (the implicit function theorem).
+    The number of steps is fixed, so that shapes and graph do not depend on values. If a Newton
+    step stays inside the bracket and is at most half as long as the previous step, it is taken;
+    otherwise the bracket is bisected. Two more steps are differentiable: by the implicit function
+    theorem, first and second derivatives reach ``target`` and the parameters of ``function``.
 
     Args:
-        function: maps ``x`` to its value, increasing, and the derivative, positive.
-        target: where the value should be; NaN gives NaN.
+        function: maps ``x`` to the value, increasing, and the derivative, positive.
+        target: the required value; NaN gives NaN.
         low: a lower bound of the solution.
         high: an upper bound.
         steps: number of steps.
@@ -38,16 +37,16 @@ def solve_increasing(
             low, high = torch.where(below, x, low), torch.where(below, high, x)
             newton = x - (value - target) / derivative
             good = (newton >= low) & (newton <= high) & ((newton - x).abs() <= 0.5 * last)
-            moved = torch.where(good, newton, 0.5 * (low + high))
-            x, last = moved, (moved - x).abs()
+            new = torch.where(good, newton, 0.5 * (low + high))
+            x, last = new, (new - x).abs()
     value, derivative = function(x)
     slope = derivative.detach()
     step = (value - target) / slope
-    # Where the function is flat, rounding of its value makes a long step: of that, take only the
-    # gradient. Elsewhere it is a matter of the last digits.
+    # Where the function is flat, rounding of the value causes a long step, of which only the
+    # gradient is used. Elsewhere the step changes the last digits only.
     digits = 16 * torch.finfo(x.dtype).eps * (1 + x.abs())
     unwanted = torch.where(step.abs() <= digits, 0.0, step).detach()
     x = x - step + unwanted
-    # This one changes no value and no first derivative; it makes the second derivatives right.
+    # This step changes neither value nor first derivative, and gives the second derivatives.
     step = (function(x)[0] - target) / slope
     return torch.where(target.isnan(), target, x - (step - step.detach()))

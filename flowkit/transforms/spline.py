@@ -1,4 +1,4 @@
-"""The monotone rational-quadratic spline."""
+"""Monotone rational-quadratic splines."""
 
 import math
 from collections.abc import Sequence
@@ -13,16 +13,16 @@ from flowkit._checks import check_choice, check_count, check_positive
 from flowkit.errors import ArgumentError
 from flowkit.transforms.univariate import Univariate
 
-# Without a limit, the least share of the box that a bin takes, and the least derivative;
-# one over it is the largest.
+# Without a limit, the least share of a bin in the box, and the least derivative. The largest
+# derivative is the inverse.
 _FLOOR = 1e-3
 
 
 class _Bin(NamedTuple):
-    """The bin that each point is in, seen from the knot nearer to it.
+    """The bin of each point, relative to the nearer knot.
 
-    ``direction`` is +1 where that is the left knot, -1 where it is the right one: seen from there,
-    the spline is a spline again, with the two derivatives exchanged.
+    ``direction`` is +1 if the left knot is nearer, and -1 if the right knot is nearer. In the
+    second case the bin is mirrored, and the two derivatives are exchanged.
     """
 
     x: Tensor
@@ -31,7 +31,7 @@ class _Bin(NamedTuple):
     height: Tensor
     slope: Tensor  # height / width
     near: Tensor  # derivative at the nearer knot
-    far: Tensor  # derivative at the other one
+    far: Tensor  # derivative at the other knot
     direction: Tensor
 
 
@@ -40,23 +40,22 @@ class RationalQuadraticSpline(Univariate):
     """A monotone spline of rational quadratics within a box, the identity outside.
 
     The parameters of a feature are ``bins`` logits of widths, ``bins`` logits of heights, and the
-    logarithms of the derivatives at the knots: the ``bins - 1`` inner ones with linear tails,
-    ``bins`` with circular tails, where the two ends share one.
+    log-derivatives at the knots. With linear tails only the ``bins - 1`` inner knots have one.
+    With circular tails there are ``bins``, as the two ends share a derivative.
 
     Args:
         bins: number of bins K, at least 2.
         bound: the box is ``[-bound, bound]²``; one number, or one per feature.
-        tails: "linear", which joins the identity with derivative 1, or "circular", for an angle
-            that has been scaled to the box; one, or one per feature.
-        limit: logits and log-derivatives are held softly within ``± limit``. The default keeps
-            slopes below about ten, so that float32 inverts the map to its last digits, and
-            layers stacked make what is steeper. None leaves them free but for floors of 1e-3
-            and a ceiling of 1e3 on derivatives, which fits sharp edges with fewer layers and loses
-            digits there.
+        tails: "linear", with derivative 1 at the ends, or "circular", for an angle scaled to the
+            box; one value, or one per feature.
+        limit: logits and log-derivatives are softly within ``± limit``. The default keeps slopes
+            below about ten, so that the inverse is accurate in float32; several layers together
+            can be steeper. With None only floors of 1e-3 and a ceiling of 1e3 on derivatives
+            remain: fewer layers fit sharp edges, with a loss of precision there.
 
     Raises:
-        ArgumentError: fewer than two bins, a bound or limit that is not positive, an unknown
-            tail, or bounds and tails for different numbers of features.
+        ArgumentError: ``bins`` is less than 2, a bound or limit is not positive, a tail is
+            unknown, or ``bound`` and ``tails`` have different lengths.
 
     Reference: Durkan, Bekasov, Murray and Papamakarios, *Neural spline flows*, 2019, equations 4
     to 8; the spline is Gregory and Delbourgo's, 1982.
@@ -95,17 +94,19 @@ class RationalQuadraticSpline(Univariate):
             tails = tuple(check_choice("tails", t, choices) for t in self.tails)
             object.__setattr__(self, "tails", tails)
         if self.features == 0:
-            raise ArgumentError("bound" if self.bound == () else "tails", "at least one", "none")
+            option = "bound" if self.bound == () else "tails"
+            raise ArgumentError(option, "at least one value", "none")
         if (
             isinstance(self.bound, tuple)
             and isinstance(self.tails, tuple)
             and len(self.bound) != len(self.tails)
         ):
-            raise ArgumentError("tails", f"{len(self.bound)}, one per bound", len(self.tails))
+            expected = f"{len(self.bound)} values, one per bound"
+            raise ArgumentError("tails", expected, len(self.tails))
 
     @property
     def features(self) -> int | None:
-        """Number of features that it has options for; None: it serves any number."""
+        """Number of features that the options are for; None for any number."""
         for option in (self.bound, self.tails):
             if isinstance(option, tuple):
                 return len(option)
@@ -153,13 +154,13 @@ class RationalQuadraticSpline(Univariate):
         return like.new_tensor(self.bound)
 
     def _clip(self, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Return which points are in the box, and the points with the others moved to 0.
+        """Return which points are in the box, and the points, with 0 for those outside.
 
-        What `torch.where` throws away must be finite all the same, or its gradient is not.
+        Values that `torch.where` discards must be finite too, or gradients are not finite.
         """
         bound = self._bound(v)
         inside = (v >= -bound) & (v <= bound)
-        # NaN counts as inside, so that it comes out again.
+        # NaN counts as inside, so that the result is NaN.
         inside = inside | v.isnan()
         return inside, torch.where(inside, v, 0.0)
 
@@ -177,7 +178,7 @@ class RationalQuadraticSpline(Univariate):
         """Return x, y and derivative at the left and at the right end of the bins."""
         knots = self._knots(params)  # (3, K + 1, *batch, D)
         shape = torch.broadcast_shapes(v.shape, knots.shape[2:])
-        new = (1,) * (len(shape) - knots.dim() + 2)  # batch dimensions that only v has
+        new = (1,) * (len(shape) - knots.dim() + 2)  # batch dimensions of v alone
         knots = knots.view(3, self.bins + 1, *new, *knots.shape[2:])
         knots = knots.expand(3, self.bins + 1, *shape)
         index = (v >= knots[axis, 1:-1]).sum(0).expand(3, 1, *shape)  # 0 .. K - 1
@@ -187,40 +188,40 @@ class RationalQuadraticSpline(Univariate):
     def _knots(self, params: Tensor) -> Tensor:
         """Return x, y and derivative at the K + 1 knots, ``(3, K + 1, *batch, D)``.
 
-        Knots come first: sums over a handful of knots are then sums of long vectors, many times
-        faster than as many short sums.
+        Knots are the first dimension: a few sums of long vectors are much faster than many short
+        sums.
         """
         k = self.bins
         params = params.movedim(-1, 0).contiguous()
         shares = self._shares(params[: 2 * k].unflatten(0, (2, k)))
         bound = self._bound(params)
-        edge = torch.ones_like(params[:2]).unsqueeze(1) * bound  # pinned: sums are not quite 1
+        edge = torch.ones_like(params[:2]).unsqueeze(1) * bound  # exact, unlike sums of shares
         inner = shares.cumsum(1)[:, :-1] * (2 * bound) - bound
         positions = torch.cat([-edge, inner, edge], dim=1)
         derivatives = self._with_ends(self._derivatives(params[2 * k :]))
         return torch.cat([positions, derivatives.unsqueeze(0)])
 
     def _shares(self, logits: Tensor) -> Tensor:
-        """Return the share of the box that each bin takes, ``(2, K, *batch, D)``."""
+        """Return the share of each bin in the box, ``(2, K, *batch, D)``."""
         if self.limit is None:
             return _FLOOR + (1 - self.bins * _FLOOR) * logits.softmax(1)
         weights = torch.exp(self.limit * torch.tanh(logits / self.limit))  # cannot overflow
         return weights / weights.sum(1, keepdim=True)
 
     def _derivatives(self, raw: Tensor) -> Tensor:
-        """Return the derivatives at the knots that have one of their own, all positive."""
+        """Return the derivatives at the knots with a parameter, all positive."""
         if self.limit is None:
             one_at_zero = math.log(math.expm1(1 - _FLOOR))
             return (_FLOOR + F.softplus(raw + one_at_zero)).clamp(max=1 / _FLOOR)
         return torch.exp(self.limit * torch.tanh(raw / self.limit))
 
     def _with_ends(self, derivatives: Tensor) -> Tensor:
-        """Add the derivatives at the two ends: 1, or on a circle one and the same."""
+        """Add the derivatives at the two ends: 1, or on a circle the same at both."""
         end = torch.ones_like(derivatives[:1])
         if "circular" in self._tails:
             circular = torch.tensor([t == "circular" for t in self._tails], device=end.device)
             end = torch.where(circular, derivatives[:1], end)
-        if len(derivatives) == self.bins:  # the first is the circular ends'
+        if len(derivatives) == self.bins:  # the first is that of circular ends
             derivatives = derivatives[1:]
         return torch.cat([end, derivatives, end])
 
@@ -241,10 +242,9 @@ def _evaluate(t: Tensor, b: _Bin) -> tuple[Tensor, Tensor]:
 def _solve(r: Tensor, b: _Bin) -> Tensor:
     """Return the ``t`` at which the rise is the share ``r`` of the bin's height.
 
-    It is the root in [0, 1] of ``(s - p) t² + p t - r s = 0`` with ``p = q + 2 r s`` and
-    ``q = near (1 - r) - far r``. Written in q, the discriminant is a sum of two terms that are
-    never negative; and of the two forms of the root, one is free of cancellation for either sign
-    of p.
+    ``t`` is the root in [0, 1] of ``(s - p) t² + p t - r s = 0`` with ``p = q + 2 r s`` and
+    ``q = near (1 - r) - far r``. In terms of q, the discriminant is a sum of two non-negative
+    terms. For either sign of p, one of the two forms of the root has no cancellation.
     """
     q = b.near * (1 - r) - b.far * r
     p = q + 2 * r * b.slope

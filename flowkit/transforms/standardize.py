@@ -22,9 +22,9 @@ def mean_and_scale(rows: Tensor, weights: Tensor | None = None) -> tuple[Tensor,
     Sums accumulate in float64; the results have the dtype of the rows.
 
     Args:
-        rows: at least one.
-        weights: of the rows, ``(n,)``, non-negative and not all zero. A row without weight may
-            hold anything.
+        rows: at least one row.
+        weights: weights of the rows, ``(n,)``, non-negative and not all zero. Rows of weight 0 may
+            contain any values.
     """
     if weights is not None:
         rows, weights = rows[weights > 0], weights[weights > 0].double()
@@ -42,25 +42,25 @@ def mean_and_scale(rows: Tensor, weights: Tensor | None = None) -> tuple[Tensor,
 
     mean = mean_of(1, 0.0)
     std = mean_of(2, mean).sqrt()
-    # Rounding leaves a constant column a spread of an ulp or so.
+    # By rounding, a constant column may have a standard deviation of about an ulp.
     constant = std <= 10 * torch.finfo(torch.float64).eps * mean.abs()
     std = torch.where(constant, 1.0, std).to(rows.dtype)
     return mean.to(rows.dtype), torch.where(std > 0, std, 1.0)
 
 
 class Standardize(ElementwiseTransform):
-    """``z = (x - mean) / std``, with numbers that are given once and not trained.
+    """``z = (x - mean) / std``, with constants that are not trained.
 
     Args:
         mean: one number per feature.
         std: one positive number per feature.
 
-    Rows in float64 are standardised in float64, even if the numbers are of a lower precision;
-    the result then has the dtype of the numbers. So large shifts cost no digits.
+    Float64 rows are standardised in float64, even if the constants have a lower precision. The
+    result then has the dtype of the constants. Thus large shifts lose no digits.
 
     Raises:
-        ArgumentError: a std that is not positive and finite.
-        ShapeError: unequal lengths.
+        ArgumentError: a std is not positive and finite.
+        ShapeError: ``mean`` and ``std`` have different lengths.
 
     Example:
         >>> x = 5 + 2 * torch.randn(100, 3)
@@ -76,7 +76,9 @@ class Standardize(ElementwiseTransform):
         m, s = torch.as_tensor(mean).clone().detach(), torch.as_tensor(std).clone().detach()
         if m.dim() != 1 or m.shape != s.shape:
             raise ShapeError(
-                "std", f"one number per feature, as mean {tuple(m.shape)}", tuple(s.shape)
+                "std",
+                f"one number per feature, as mean of shape {tuple(m.shape)}",
+                f"shape {tuple(s.shape)}",
             )
         if not bool(((s > 0) & s.isfinite()).all()):
             raise ArgumentError("std", "positive finite numbers", s.tolist())
@@ -86,11 +88,11 @@ class Standardize(ElementwiseTransform):
 
     @classmethod
     def of(cls, x: Tensor, weights: Tensor | None = None) -> "Standardize":
-        """Return the map that standardises rows ``(n, features)``; it does not scale constants.
+        """Return the map that standardises rows ``(n, features)``; constants are not scaled.
 
         Args:
             x: the rows.
-            weights: of the rows, ``(n,)``; none are negative, not all are zero.
+            weights: weights of the rows, ``(n,)``; non-negative and not all zero.
         """
         if x.dim() != 2 or len(x) == 0:
             raise ShapeError("x", "a tensor of shape (rows, features)", tuple(x.shape))
@@ -116,9 +118,10 @@ class Standardize(ElementwiseTransform):
 
 
 def leading(transform: Transform) -> tuple[list[Transform], list[Transform]]:
-    """Split a transform into the maps at its start that have no parameters, and the others.
+    """Split a transform into the maps without parameters at its start, and the others.
 
-    Maps of supports, of circles and permutations have none: rows come in their own units.
+    Maps of supports and circles, and permutations, have no parameters: their inputs must keep
+    their units.
     """
     members = [transform]
     if isinstance(transform, Chain):
@@ -128,10 +131,10 @@ def leading(transform: Transform) -> tuple[list[Transform], list[Transform]]:
 
 
 class Standardized(Chain):
-    """A transform with a `Standardize` before the first of its layers that learn.
+    """A transform with a `Standardize` before its first layer with parameters.
 
     Args:
-        transform: what follows; maps without parameters at its start stay in front.
+        transform: the transform; maps without parameters at its start precede the `Standardize`.
         standardize: the map.
 
     Attributes:
@@ -143,7 +146,7 @@ class Standardized(Chain):
         fixed, others = leading(transform)
         super().__init__(*fixed, standardize, *others)
         self._place = len(fixed)
-        # In a tuple, so that it is no part of this module: its layers are already.
+        # In a tuple, and so not a submodule: its layers already are submodules.
         self._plain = (transform,)
 
     @property

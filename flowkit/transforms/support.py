@@ -1,8 +1,8 @@
 """Maps from the support of a column to the whole line, and back.
 
-A support is an open interval. A point outside it, or on its boundary, gets ``logabsdet = -inf``,
-so that its density is exactly 0, never NaN; an interior constant stands in for it before any
-logarithm is taken, so that its gradient is 0.
+A support is an open interval. For a point outside or on the boundary ``logabsdet`` is ``-inf``, and
+so the density is exactly 0, never NaN. An interior constant replaces such points before any
+logarithm, so that their gradient is 0.
 """
 
 import math
@@ -21,8 +21,7 @@ from flowkit.transforms.elementwise import ElementwiseTransform
 class Support(ElementwiseTransform):
     """The same map from an open interval to the line for each feature.
 
-    A subclass says what the interval is, and gives map and inverse with their log-derivatives
-    inside it.
+    A subclass defines the interval, and the map and its inverse with log-derivatives.
     """
 
     @abstractmethod
@@ -31,7 +30,7 @@ class Support(ElementwiseTransform):
 
     @abstractmethod
     def _interior(self, x: Tensor) -> Tensor:
-        """Return some point inside the interval, to broadcast with ``x``."""
+        """Return a point inside the interval that broadcasts with ``x``."""
 
     @abstractmethod
     def _to_line(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -54,7 +53,7 @@ class Support(ElementwiseTransform):
 
 
 class Log(Support):
-    """``z = log x``, for what is positive and may range over orders of magnitude.
+    """``z = log x``, for positive quantities that range over orders of magnitude.
 
     Args:
         features: number of features.
@@ -106,19 +105,19 @@ class Softplus(Support):
 
 
 class Interval(Support):
-    """From an interval with one or two ends to the line.
+    """A map from an interval with at most two ends to the line.
 
-    With two ends it is the logit of the share of the interval; with one, the logarithm of the
-    distance from it; with none, the identity.
+    With two ends, the logit of the relative position; with one end, the logarithm of the distance
+    from it; with no end, the identity.
 
     Args:
         features: number of features.
-        low: the lower end, one number or one per feature; None or -inf where there is none.
-        high: the upper end; None or inf where there is none.
+        low: lower end, one number or one per feature; None or -inf for no end.
+        high: upper end, one number or one per feature; None or inf for no end.
 
     Raises:
-        ArgumentError: an end that is NaN, or ends in the wrong order.
-        ShapeError: ends for another number of features.
+        ArgumentError: an end is NaN, or a lower end is not below its upper end.
+        ShapeError: the number of ends is not ``features``.
 
     Example:
         >>> z, _ = Interval(3, low=[0.0, 0.0, -math.inf], high=[1.0, None, 5.0])(
@@ -141,11 +140,11 @@ class Interval(Support):
         )
         for lo, hi in zip(lows, highs, strict=True):
             if not lo < hi:
-                raise ArgumentError("high", f"more than low, {lo}", hi)
+                raise ArgumentError("high", f"a number above low={lo}", hi)
         self.low, self.high = lows, highs  # exact in any dtype
 
     def _finite(self, like: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return the ends, 0 where there is none, and where there is one."""
+        """Return lower and upper ends, with 0 for missing ones, and which ends exist."""
         low, high = like.new_tensor(self.low), like.new_tensor(self.high)
         has_low, has_high = low > -math.inf, high < math.inf
         return torch.where(has_low, low, 0.0), torch.where(has_high, high, 0.0), has_low, has_high
@@ -160,7 +159,7 @@ class Interval(Support):
 
     def _to_line(self, x: Tensor) -> tuple[Tensor, Tensor]:
         low, high, has_low, has_high = self._finite(x)
-        # log of the distance from each end; 0 where there is none
+        # log of the distance from each end; 0 for a missing end
         below = torch.where(has_low, x - low, 1.0).log()
         above = torch.where(has_high, high - x, 1.0).log()
         z = torch.where(has_low | has_high, below - above, x)
@@ -171,7 +170,7 @@ class Interval(Support):
         low, high, has_low, has_high = self._finite(z)
         both = has_low & has_high
         width = torch.where(both, high - low, 1.0)
-        # From the nearer end, where the digits are.
+        # From the nearer end, for precision.
         in_both = torch.where(
             z < 0, low + width * torch.sigmoid(z), high - width * torch.sigmoid(-z)
         )
@@ -179,7 +178,7 @@ class Interval(Support):
         up = torch.where(has_low & ~both, z, 0.0)
         down = torch.where(has_high & ~both, z, 0.0)
         x = torch.where(has_low, low + up.exp(), torch.where(has_high, high - (-down).exp(), z))
-        # Rounding may reach an end, and is kept inside.
+        # Rounding may reach an end; such points are moved inside.
         x = torch.where(both, in_both, x)
         lowest = torch.nextafter(z.new_tensor(self.low), z.new_tensor(math.inf))
         highest = torch.nextafter(z.new_tensor(self.high), z.new_tensor(-math.inf))
@@ -188,14 +187,14 @@ class Interval(Support):
 
 
 class Logit(Support):
-    """``z = logit(α + (1 - 2 α) x)``: images scaled to [0, 1], kept off the ends by α.
+    """``z = logit(α + (1 - 2 α) x)``, for images scaled to [0, 1].
 
     Args:
         features: number of features.
-        alpha: α, from 0 to less than 1/2. With α above 0 the ends themselves are inside.
+        alpha: α, from 0 to less than 1/2. With α above 0 the support includes 0 and 1.
 
     Raises:
-        ArgumentError: an α outside of that.
+        ArgumentError: α is outside that range.
 
     Reference: Dinh, Sohl-Dickstein and Bengio, *Density estimation using Real NVP*, 2016,
     section 4.1; Papamakarios, Pavlakou and Murray, 2017, appendix D (α = 1e-6 for MNIST, 0.05 for
@@ -236,20 +235,20 @@ class Logit(Support):
 
 
 class Circular(ElementwiseTransform):
-    """An angle of any unit, to the box ``[-bound, bound)`` of splines with circular tails.
+    """A map from angles in any unit to the box ``[-bound, bound)`` of splines with circular tails.
 
-    ``x`` and ``x + period`` are the same point and have the same density; the density is with
-    respect to one period, and samples lie in ``[start, start + period)``. Use it with a base that
-    is uniform on the box.
+    ``x`` and ``x + period`` are the same point and have the same density. The density is with
+    respect to one period, and samples are in ``[start, start + period)``. The base must be uniform
+    on the box.
 
     Args:
         features: number of features.
         period: length of the circle.
-        start: where the period that samples lie in starts.
+        start: start of the period that contains samples.
         bound: half the width of the box.
 
     Raises:
-        ArgumentError: a period or bound that is not positive.
+        ArgumentError: ``period`` or ``bound`` is not positive.
 
     Example:
         >>> z, _ = Circular(1, period=360.0)(torch.tensor([[90.0], [450.0]]))
@@ -266,7 +265,7 @@ class Circular(ElementwiseTransform):
         self.bound = check_positive("bound", bound)
 
     def map(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Wrap ``x`` into one period, and scale that to the box."""
+        """Wrap ``x`` into one period, and scale the period to the box."""
         turns = (x - self.start) / self.period
         z = (2 * (turns - turns.floor()) - 1) * self.bound
         return z, torch.full_like(x, self._log_scale())
@@ -281,7 +280,7 @@ class Circular(ElementwiseTransform):
 
 
 def _positive(x: Tensor) -> Tensor:
-    """Keep what rounding sent to zero, or to infinity, inside."""
+    """Clamp numbers that rounding made zero or infinite to positive finite numbers."""
     limits = torch.finfo(x.dtype)
     return x.clamp(limits.tiny, limits.max)
 
@@ -289,7 +288,7 @@ def _positive(x: Tensor) -> Tensor:
 def _ends(
     argument: str, ends: float | Sequence[float | None] | None, none: float, features: int
 ) -> list[float]:
-    """Return one end per feature, infinite where there is none."""
+    """Return one end per feature, infinite for missing ends."""
     listed = [ends] * features if ends is None or isinstance(ends, int | float) else list(ends)
     if len(listed) != features:
         raise ShapeError(argument, f"{features} ends, one per feature", len(listed))

@@ -1,7 +1,7 @@
-"""Univariate maps: monotone scalar families that are told what to do by a vector of parameters.
+"""Univariate maps: families of increasing scalar functions with a vector of parameters.
 
-A univariate map owns no weights. A layer (`Elementwise`, `Coupling`, `MaskedAutoregressive`) hands
-it the parameters, which are free, or come from a network.
+A univariate map has no weights. A layer (`Elementwise`, `Coupling`, `MaskedAutoregressive`)
+supplies the parameters, which are learned, or computed by a network.
 """
 
 from abc import ABC, abstractmethod
@@ -17,12 +17,11 @@ from flowkit._checks import check_positive
 
 
 class Univariate(ABC):
-    """An increasing map of each feature, given ``parameters`` numbers per feature.
+    """An increasing map of each feature, with ``parameters`` numbers per feature.
 
     ``x`` is ``(*batch, features)`` and ``params`` is ``(*batch, features, parameters)``, or they
-    broadcast; both results are ``(*batch, features)``. Parameters of zero mean the identity, so
-    that a layer which starts with zeros starts as the identity. (A mixture cannot be the
-    identity: it starts with its components at distinct fixed places.)
+    broadcast; both results are ``(*batch, features)``. Zero parameters give the identity, so a
+    layer with zero initial parameters is initially the identity. Mixtures are an exception.
     """
 
     parameters: int
@@ -30,14 +29,14 @@ class Univariate(ABC):
 
     @property
     def features(self) -> int | None:
-        """Number of features that it has options for; None: it serves any number."""
+        """Number of features that the options are for; None for any number."""
         return None
 
     constant_derivative: ClassVar[bool] = False
-    """Whether the derivative is one and the same for every ``x``, whatever the context."""
+    """Whether the derivative is the same for every ``x``, for every context."""
 
     law: ClassVar[str | None] = None
-    """The law, "normal" or "logistic", from which `log_density` pulls back; None: it cannot."""
+    """The law that `log_density` assumes, "normal" or "logistic"; None without `log_density`."""
 
     @abstractmethod
     def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
@@ -50,12 +49,12 @@ class Univariate(ABC):
     def log_density(self, x: Tensor, params: Tensor) -> Tensor:
         """Return the log-density of ``x``, per feature, if ``f(x)`` follows `law`.
 
-        The same as that of ``f(x)`` plus ``log f'(x)``, where there is a shorter way than by them.
+        The result equals the log-density of ``f(x)`` plus ``log f'(x)``, at a lower cost.
         """
         raise NotImplementedError
 
     def select(self, features: Sequence[int]) -> "Univariate":
-        """Return the map for some of the features, where it has options for each."""
+        """Return the map with the options of some of the features."""
         del features
         return self
 
@@ -66,7 +65,7 @@ class Univariate(ABC):
 
 @dataclass(frozen=True)
 class Shift(Univariate):
-    """``y = x + t``: keeps volume. In a `Coupling` it gives NICE's additive coupling.
+    """``y = x + t``, which preserves volume: with `Coupling`, the additive coupling of NICE.
 
     Example:
         >>> y, log_derivative = Shift()(torch.zeros(2, 1), torch.full((2, 1, 1), 3.0))
@@ -90,14 +89,14 @@ class Shift(Univariate):
 
 @dataclass(frozen=True)
 class Affine(Univariate):
-    """``y = x exp(s) + t`` with parameters ``(t, s)``: MAF, IAF and Real NVP, by its layer.
+    """``y = x exp(s) + t`` with parameters ``(t, s)``, the map of MAF, IAF and Real NVP.
 
     Args:
-        bound: the log-scale is held softly within ``± bound``, as ``bound tanh(s / bound)``:
-            an unbounded one overflows on the first outlier. None leaves it free.
+        bound: the log-scale is ``bound tanh(s / bound)``, softly within ``± bound``, as a large
+            log-scale overflows for outliers. None for no bound.
 
     Raises:
-        ArgumentError: a bound that is not positive.
+        ArgumentError: ``bound`` is not positive.
 
     Example:
         >>> y, log_derivative = Affine()(torch.ones(1), torch.tensor([[2.0, 0.0]]))
@@ -116,7 +115,7 @@ class Affine(Univariate):
         """Scale, then shift."""
         shift, raw = params.unbind(-1)
         log_scale = self._log_scale(raw)
-        # Fused where the machine can: no rounding of the product, which may be large beside y.
+        # Fused if supported: without rounding of the product, which may be much larger than y.
         y = torch.addcmul(shift, x, log_scale.exp())
         return y, log_scale.expand_as(y)
 
@@ -126,15 +125,15 @@ class Affine(Univariate):
         log_scale = self._log_scale(raw)
         scale = log_scale.exp()
         x = (y - shift) / scale
-        # Nor may the rounding of y - shift, where the shift is large, stay in x: a Newton step.
-        # (Infinity less infinity is no step.)
+        # A Newton step removes the rounding error of y - shift for large shifts. The difference of
+        # two infinities is NaN, and then there is no step.
         x = x - ((torch.addcmul(shift, x, scale) - y) / scale).nan_to_num(0.0)
         return x, -log_scale.expand_as(x)
 
     def solve(self, y: Tensor, params: Tensor) -> Tensor:
-        """Return ``x = f⁻¹(y)`` without the digits and the derivative that `inverse` adds.
+        """Return ``x = f⁻¹(y)`` without the Newton step and the derivative of `inverse`.
 
-        For a single feature and with its parameters first: ``y (batch,)``, ``params (2, batch)``.
+        For a single feature, with parameters first: ``y (batch,)``, ``params (2, batch)``.
         """
         shift, raw = params.unbind()
         return (y - shift) / self._log_scale(raw).exp()
@@ -149,12 +148,11 @@ class Affine(Univariate):
 class Gate(Univariate):
     """``y = g x + (1 - g) m`` with ``g = sigmoid(s + bias)`` and parameters ``(m, s)``.
 
-    The update of the IAF paper: it keeps most of x at first, and shrinks what it does not keep, so
-    that it cannot blow up however deep the stack. With parameters of zero it scales by
-    ``sigmoid(bias)``: it does not start as the identity.
+    The update of the IAF paper: y is a weighted mean of x and m, and so stays bounded in deep
+    stacks. Zero parameters give a scale of ``sigmoid(bias)``, not the identity.
 
     Args:
-        bias: of the gate; positive, so that it starts open. The paper takes 1 to 2.
+        bias: bias of the gate; if positive, the gate is initially open. The paper uses 1 to 2.
 
     Reference: Kingma et al., *Improved variational inference with inverse autoregressive flow*,
     2016, equations 10 to 14.
