@@ -134,7 +134,7 @@ def test_bad_weights_of_the_kl():
         (name,) = options
         with pytest.raises(ArgumentError, match=f"^{name}: expected"):
             kl(**options)
-    with pytest.raises(ArgumentError, match="^capacity: expected None beside free bits"):
+    with pytest.raises(ArgumentError, match="^capacity: expected None if free_bits is positive"):
         kl(free_bits=1.0, capacity=(5.0, 10))
 
 
