@@ -258,7 +258,7 @@ def test_a_mixed_table_comes_back_and_its_noise_bounds_its_mass():
     kinds = table[["kind"]]
     rows = DequantizedTable(Schema.infer(kinds), kinds)
     x, log_slope = rows.encode(kinds)
-    width = 3 / rows._scale[0]
+    width = 3 / rows._statistics.scale[0]
     assert (log_slope - math.log(width)).exp().mean().item() == pytest.approx(1 / 3, abs=1e-6)
     with pytest.raises(ShapeError, match="x"):
         rows.decode(x[:, :0])
@@ -269,7 +269,7 @@ def test_the_noise_in_place_of_what_is_missing_has_no_say():
     table = mixed_table()[["amount"]]
     rows = DequantizedTable(Schema.infer(table), table)
     x, log_slope = rows.encode(table)
-    width = 2 / rows._scale[0]  # of a uniform law over both values of the flag
+    width = 2 / rows._statistics.scale[0]  # of a uniform law over both values of the flag
     nats = StandardNormal(1).log_prob(x[:, 1:]).double() - math.log(width) + log_slope
     missing = torch.tensor(table["amount"].isna().tolist())
     assert 0 < missing.sum() < len(missing)
