@@ -1,4 +1,4 @@
-"""CIFAR-10: small colour photographs, from the binary version, which needs no pickle."""
+"""CIFAR-10: small colour photographs, read from the binary version without pickle."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""MINIBOONE: light in a tank of oil where a neutrino was, or was not."""
+"""MINIBOONE: particle identification in a neutrino experiment."""
 
 from pathlib import Path
 
@@ -25,14 +25,14 @@ def read(root: Path) -> DataSet:
 
 
 def prepare(rows: np.ndarray) -> DataSet:
-    """Do what MAF did to rows ``(n, 43)``."""
+    """Preprocess rows ``(n, 43)`` as in MAF."""
     train, val, test = split_tail(rows)
     train, val, test = standardised((train, val, test), np.concatenate([train, val]))
     return DataSet("miniboone", train, val, test, _columns(rows), STEPS)
 
 
 def read_small(root: Path) -> DataSet:
-    """Read the validation and test splits alone: never to be set beside published numbers."""
+    """Read the validation and test splits only; scores are not comparable with published ones."""
     parts = []
     for name in ("val", "test"):
         path = root / "miniboone" / f"{name}.npy"

@@ -1,4 +1,4 @@
-"""Nine regression tables of UCI with their published splits; for densities, target and all."""
+"""Regression tables of UCI with published splits; the target is a column of the density."""
 
 import re
 from functools import partial
