@@ -1,7 +1,7 @@
 """Time of `fit` until the final score of a plain training loop.
 
-The plain loop is that of zuko's users: zuko's MAF, Adam at 1e-3, batches of 512, validation after
-each epoch, and a patience of 15 epochs. `fit` trains a MAF of the same layers and widths until the
+The plain loop is common with zuko: MAF, Adam at 1e-3, batches of 512, validation after each epoch,
+and a patience of 15 epochs. `fit` trains a MAF of the same layers and widths until the
 same score on the same rows. Times include validation; both alternate, with several seeds.
 
     TABULAR_DATA_HOME=... python benchmarks/fit.py [--bf16] [--repeats 3]

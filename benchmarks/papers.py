@@ -2,10 +2,10 @@
 
     python benchmarks/papers.py [--rows SUBSTRING ...] [--budget-minutes 8] [--work DIR] [--list]
 
-Each row is a declaration in `recipes/rows.py`. Training of a row ends with the budget, writes a
-checkpoint to the work folder, and is resumed if the row is run again with a larger budget. A minute
-of the budget is two minutes of processor time. Rows may therefore run at the same time, each on one
-core (`OMP_NUM_THREADS=1`), and other processes do not shorten the budget. Data come from
+Each row is a declaration in `recipes/rows.py`. Training of a row ends with the budget, and writes a
+checkpoint to the work folder. A larger budget resumes from the checkpoint. A minute of the
+budget is two minutes of processor time. Rows may therefore run at the same time, each on one core
+(`OMP_NUM_THREADS=1`), and other processes do not shorten the budget. Data are below
 `TABULAR_DATA_HOME`. Writes benchmarks/results/papers.{json,md}, and for each row a file with
 settings and curve, and possibly a picture, in benchmarks/results/papers/.
 """

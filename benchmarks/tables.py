@@ -2,8 +2,8 @@
 
     python benchmarks/tables.py [--bank DIR] [--only TABLE ...] [--methods NAME ...] [--quick]
 
-Methods are fitted to the same four fifths of a table, and scored on the last fifth, in nats per row
-and the units of the table. Baselines are tuned (see `densities/methods.py`); flowkit has default
+Methods are fitted to four fifths of a table, and scored on the last fifth. Scores are nats per row,
+in the units of the table. Baselines are tuned (see `densities/methods.py`); flowkit has default
 arguments. Writes benchmarks/results/tables.{json,md,png}. Results in the JSON file are not measured
 again, unless a table or method is named.
 """

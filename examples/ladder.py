@@ -1,6 +1,6 @@
 """Variational ladder autoencoder of digits: features of each ladder.
 
-Fits a model with ladders of three depths, prints the KL of each ladder in nats, and draws rows with
+Fits a model with ladders of three depths, and prints the KL of each ladder in nats. Draws rows with
 varied latents of one ladder and fixed latents of the others.
 
     python examples/ladder.py [--quick] [--out DIR]

@@ -1,8 +1,8 @@
 """Wasserstein GANs in the plane: coverage of modes, contour lines and slopes of critics.
 
 Trains a GAN and a WGAN with gradient penalty on 25 Gaussians, eight Gaussians and a swiss roll.
-Prints the number of covered modes, and draws samples over contour lines of the critic. A last
-figure has two parallel lines as data and samples: with their distance, the generator's gradient
+Prints the number of covered modes, and draws samples over contour lines of the critic. In the last
+figure, data and samples are two parallel lines. With their distance, the generator's gradient
 vanishes for the GAN critic, but not for the Wasserstein critic.
 
     python examples/wgan_toy.py [--quick] [--out DIR]

@@ -21,9 +21,9 @@ def reinforce(
     Args:
         log_p: ``log p(x, h)``, ``(samples, *batch)``.
         log_q: ``log q(h | x)``, ``(samples, *batch)``; the samples carry no gradient.
-        baseline: b_k, independent of sample k: a number; a tensor that broadcasts with the batch,
-            such as the ``mean`` of `RunningMoments`; or "leave_one_out", the mean ``log f`` of the
-            other samples, which needs at least two samples.
+        baseline: b_k, independent of sample k: a number, or a tensor that broadcasts with the
+            batch, such as the ``mean`` of `RunningMoments`. With "leave_one_out", b_k is the mean
+            ``log f`` of the other samples; at least two samples are needed.
 
     Raises:
         ShapeError: too few samples, or shapes that differ.

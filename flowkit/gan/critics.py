@@ -161,8 +161,8 @@ class CriticEstimate(NamedTuple):
     """A critic's estimate of the distance between two distributions.
 
     Attributes:
-        difference: mean score of real rows minus mean score of fake rows: a distance in units of
-            the critic's slope, which is unknown with clipping, and near 1 with a penalty.
+        difference: mean score of real rows minus mean score of fake rows. The unit is the critic's
+            slope, which is unknown with clipping, and near 1 with a penalty.
         slope: the largest slope at points between real and fake rows.
     """
 

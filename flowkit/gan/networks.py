@@ -42,7 +42,7 @@ def networks(
 
     Args:
         name: "mlp" (ReLU, 3 x 512, as for the toy data of WGAN-GP), "dcgan" (convolutions of stride
-            2) or "resnet" (residual blocks); batch norm is in convolutional generators only.
+            2) or "resnet" (residual blocks). Only convolutional generators have batch norm.
         row: shape of a row; (channels, height, width) for "dcgan" and "resnet".
         latents: number of latents.
         activation: output activation of the generator: "none", "sigmoid" or "tanh".

@@ -14,7 +14,7 @@ def ranks(values: np.ndarray, sample: np.ndarray, seed: int = 0) -> np.ndarray:
     """Return the rank of each value among a sample, ``(n,)``, scaled to [0, 1].
 
     If values and sample have the same distribution, each rank is exactly uniform. A value has each
-    of the m + 1 places with equal probability, ties are broken at random, and the rank is uniform
+    of the m + 1 places with equal probability. Ties are broken at random, and the rank is uniform
     within the place.
 
     Args:

@@ -83,9 +83,9 @@ def sap(
 ) -> SAP:
     """Return the SAP score: the gap between the two latents that predict each factor best.
 
-    The prediction score of a discrete factor is the accuracy on *test* rows of a linear support
-    vector machine (C = 0.01, balanced classes) with one latent. The score of a continuous factor is
-    the squared correlation.
+    A discrete factor is predicted from one latent by a linear support vector machine (C = 0.01,
+    balanced classes). The prediction score is the accuracy on *test* rows. The score of a
+    continuous factor is the squared correlation.
 
     Args:
         codes: ``(n, latents)``, at least two latents.

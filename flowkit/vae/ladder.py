@@ -127,12 +127,13 @@ class LadderVAE(VAE):
         if len(channels) + len(hidden) != len(sizes):
             expected = f"{len(sizes)} levels in channels and hidden together, one for each group"
             raise ArgumentError("hidden", expected, len(channels) + len(hidden))
-        law = likelihood_named(likelihood)
+        likelihood = likelihood_named(likelihood)
         row = check_row(row)
-        encoder, decoder = _ladders(row, sizes, tuple(channels), tuple(hidden), law.outputs)
+        outputs = likelihood.outputs
+        encoder, decoder = _ladders(row, sizes, tuple(channels), tuple(hidden), outputs)
         latents = sum(sizes)
         q = ConditionalNormal(latents, context_features=2 * latents, hidden=None)
-        super().__init__(encoder, decoder, q, likelihood=law, groups=sizes, row=row)
+        super().__init__(encoder, decoder, q, likelihood=likelihood, groups=sizes, row=row)
 
     def ladder(self, group: int) -> slice:
         """Return the slice of a ladder's latents; ladders are counted from the data on, from 0."""

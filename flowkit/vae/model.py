@@ -93,7 +93,7 @@ class VAE(nn.Module):
     Raises:
         ArgumentError: a part has the wrong type.
         ContextError: a posterior without context, or a prior with context.
-        ShapeError: posterior and prior have different sizes, or the groups do not add up to it.
+        ShapeError: posterior and prior have different sizes, or groups do not add up to that size.
 
     Reference: Kingma and Welling, *Auto-encoding variational Bayes*, 2013; Rezende and Mohamed,
     *Variational inference with normalizing flows*, 2015.
@@ -252,8 +252,8 @@ class VAE(nn.Module):
             optimizer: makes the optimiser from parameters and learning rate.
 
         Raises:
-            ArgumentError: an unknown objective, or fewer samples than the objective needs; a term
-                of the wrong type, unfit for the model, or with the name of another.
+            ArgumentError: an unknown objective, too few samples for the objective, or a term of
+                the wrong type, unfit for the model, or with the name of another.
         """
         check_count("samples", samples)
         estimate = estimate_of(objective, samples)

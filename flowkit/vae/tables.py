@@ -26,9 +26,9 @@ class TableLikelihood(Likelihood):
     """Likelihood of the rows of a table; columns are independent given the latents.
 
     Flags and categories are categorical. Integers have the mass of a logistic distribution within
-    1/2; a bound has all mass beyond it. Continuous columns, mapped to the line by the schema and
-    standardised, are normal. Values that are missing or at an atom contribute only their flag.
-    Log-probabilities are in the units of the table, as those of `FlowDensity` are.
+    1/2; a bound has the mass of the whole tail. Continuous columns, mapped to the line by the
+    schema and standardised, are normal. Values that are missing or at an atom contribute only their
+    flag. Log-probabilities are in the units of the table, as those of `FlowDensity` are.
 
     Args:
         schema: schema of the table, such as ``FlowDensity.schema_`` or ``Schema.infer(table)``.

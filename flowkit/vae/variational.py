@@ -69,7 +69,7 @@ class Posterior:
         Args:
             n: number of draws.
             wide: share of draws from two Student t distributions around the flow, which detect
-                density that the flow misses; 0 for draws of the flow alone.
+                missed density; 0 for draws of the flow alone.
             generator: random number generator.
 
         Raises:
