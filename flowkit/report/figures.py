@@ -22,7 +22,7 @@ def _figure(width: float, height: float, rows: int = 1) -> tuple[Any, Any]:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise ArgumentError(
-            "report", "matplotlib, as in `pip install 'flowkit-density[report]'`", "none"
+            "report", "an installed matplotlib (pip install 'flowkit-density[report]')", "none"
         ) from error
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, figure.subplots(rows)

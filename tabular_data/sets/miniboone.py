@@ -37,7 +37,9 @@ def read_small(root: Path) -> DataSet:
     for name in ("val", "test"):
         path = root / "miniboone" / f"{name}.npy"
         if not path.exists():
-            raise MissingDataError(f"{path} is not there: the benchmark's {name} split, (n, 43)")
+            raise MissingDataError(
+                f"{path} is not there. Place the {name} split of the benchmark, (n, 43), there."
+            )
         parts.append(np.load(path, allow_pickle=False).astype(np.float64))
     rows, test = parts
     n_val = len(rows) // 10

@@ -106,7 +106,7 @@ def _table(path: Path, form: _Format) -> Any:
     from pyarrow import csv
 
     if not path.exists():
-        raise MissingDataError(f"{path} is not there: place the table of {form.source} by hand")
+        raise MissingDataError(f"{path} is not there. Place the table of {form.source} by hand.")
     lines = path.read_bytes()
     if path.suffix == ".gz":
         lines = gzip.decompress(lines)

@@ -65,7 +65,9 @@ def read_part(root: Path) -> DataSet:
     """Read UCI's raw file, or the beginning of that file, and preprocess as in MAF."""
     path = root / "power" / "household_power_consumption.txt"
     if not path.exists():
-        raise MissingDataError(f"{path} is not there: UCI's raw file, or its beginning")
+        raise MissingDataError(
+            f"{path} is not there. Place UCI's raw file, or its beginning, there."
+        )
     rows = read_raw(path)
     whole = len(rows) == 2_049_280
     return prepare(rows, "" if whole else f"the first {len(rows):,} of 2,049,280 rows")
