@@ -1,15 +1,14 @@
-"""How long `fit` takes to reach the score at which a plain training loop ends.
+"""Time of `fit` until the final score of a plain training loop.
 
-The plain loop is the one that zuko's users write: its MAF, Adam at 1e-3, batches of 512, a look at
-the validation rows after each epoch, an end after 15 epochs without a better one. `fit` trains a
-MAF of the same layers and widths until it has scored as well on the same rows. Both clocks hold
-everything that their user waits for, validation included; the two take turns, with other seeds.
+The plain loop is common with zuko: MAF, Adam at 1e-3, batches of 512, validation after each epoch,
+and a patience of 15 epochs. `fit` trains a MAF of the same layers and widths until the
+same score on the same rows. Times include validation; both alternate, with several seeds.
 
     TABULAR_DATA_HOME=... python benchmarks/fit.py [--bf16] [--repeats 3]
 
-Writes `benchmarks/results/fit.md`. The tables: MINIBOONE-small (the published validation split to
-train on, the test split to score; not the benchmark's MINIBOONE), magic and protein, split 80 : 20
-by a seed, standardised by their training rows.
+Writes `benchmarks/results/fit.md`. The tables are MINIBOONE-small, magic and protein.
+MINIBOONE-small has the published validation split for training and the test split for scores. The
+others are split 80 : 20 by a seed. All are standardised by training rows.
 """
 
 import argparse
@@ -56,7 +55,7 @@ def table(name: str, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
 def zuko_loop(
     train: torch.Tensor, test: torch.Tensor, hidden: tuple[int, ...], seed: int
 ) -> dict[str, float]:
-    """Train zuko's MAF until it gets no better; return its best score and the seconds it took."""
+    """Train zuko's MAF with early stopping; return the best score and the seconds of training."""
     import zuko
 
     torch.manual_seed(seed)
@@ -83,7 +82,7 @@ def zuko_loop(
 def our_fit(
     train: torch.Tensor, test: torch.Tensor, hidden: tuple[int, ...], seed: int, target: float
 ) -> dict[str, float]:
-    """Train ours until it has reached a score; return the score and the seconds it took."""
+    """Train flowkit's MAF until a score is reached; return the score and the seconds."""
     torch.manual_seed(seed)
     flow = maf(train.shape[1], layers=LAYERS, hidden=hidden)
     epoch = len(train) // BATCH
@@ -114,7 +113,7 @@ def our_fit(
 
 
 def bf16_gap(name: str, steps: int) -> tuple[float, float]:
-    """Return the final held-out scores of float32 and of bf16-mixed, all else equal."""
+    """Return the final held-out scores of float32 and bf16-mixed with equal settings."""
     train, test = table(name, 0)
     scores = []
     for precision in ("32", "bf16-mixed"):
@@ -129,7 +128,7 @@ def bf16_gap(name: str, steps: int) -> tuple[float, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--bf16", action="store_true", help="also the scores of bf16-mixed")
+    parser.add_argument("--bf16", action="store_true", help="also measure the scores of bf16-mixed")
     parser.add_argument("--bf16-steps", type=int, default=600)
     arguments = parser.parse_args()
     lines = [

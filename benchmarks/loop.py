@@ -1,10 +1,10 @@
-"""What the training loop costs beside the bare step, and what training models side by side saves.
+"""Overhead of the training loop, and speed-up of training several models at once.
 
     python benchmarks/loop.py
 
-The bare step is forward, backward and fused Adam on rows that lie ready; the loop adds the order of
-rows, clipping, the check for NaN and the history. The two take turns, step by step. Models side by
-side take turns with the same models one after the other. Writes benchmarks/results/loop.md.
+The bare step is forward, backward and fused Adam on prepared rows. The loop adds the order of rows,
+clipping, the check for NaN and the history. Both alternate, step by step, as do training of models
+at once and one after the other. Writes benchmarks/results/loop.md.
 """
 
 import os
@@ -28,7 +28,7 @@ STEPS, WARM_UP = 400, 50
 
 
 class Case(NamedTuple):
-    """A flow and the size of its batches."""
+    """A flow and a batch size."""
 
     label: str
     make: Callable[[], Flow]
@@ -82,7 +82,7 @@ def overhead(case: Case) -> tuple[float, float]:
 
 
 def side_by_side(case: Case, models: int = 8, steps: int = 40, rounds: int = 5) -> list[float]:
-    """Return the median milliseconds per step of models one after the other, and at once."""
+    """Return the median milliseconds per step of models, trained in sequence and at once."""
     torch.manual_seed(SEED)
     x = torch.randn(5_000, 6)
     options = {"steps": steps, "batch_size": case.batch, "device": "cpu"}

@@ -1,13 +1,13 @@
-"""The papers' tables: published and measured, row by row.
+"""Tables of the papers: published and measured numbers.
 
     python benchmarks/papers.py [--rows SUBSTRING ...] [--budget-minutes 8] [--work DIR] [--list]
 
-Every row is a declaration in `recipes/rows.py`. A row trains for the budget, keeps a checkpoint in
-the work folder, and goes on from there when it is run again with a larger budget. A minute of the
-budget is two minutes of processor time, that of one minute on two cores that do nothing else: so
-rows may run side by side, each on one core (`OMP_NUM_THREADS=1`), and other work beside them takes
-nothing from any. Data come from `TABULAR_DATA_HOME`. Writes benchmarks/results/papers.{json,md} and
-one file with settings and curve for each row in benchmarks/results/papers/, and for some a picture.
+Each row is a declaration in `recipes/rows.py`. Training of a row ends with the budget, and writes a
+checkpoint to the work folder. A larger budget resumes from the checkpoint. A minute of the
+budget is two minutes of processor time. Rows may therefore run at the same time, each on one core
+(`OMP_NUM_THREADS=1`), and other processes do not shorten the budget. Data are below
+`TABULAR_DATA_HOME`. Writes benchmarks/results/papers.{json,md}, and for each row a file with
+settings and curve, and possibly a picture, in benchmarks/results/papers/.
 """
 
 import argparse
@@ -32,7 +32,7 @@ WORK = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "flowkit
 
 
 def run(recipe: Recipe, minutes: float, work: Path) -> dict[str, Any]:
-    """Train and score one row; of several splits, each for its share of the minutes."""
+    """Train and score one row; several splits share the minutes equally."""
     begin = minutes_used()
     parts = []
     for split in range(recipe.splits):
@@ -67,7 +67,7 @@ def run(recipe: Recipe, minutes: float, work: Path) -> dict[str, Any]:
 
 
 def work_of(recipe: Recipe, work: Path, split: int = 0) -> Path:
-    """Return where a row keeps its checkpoint, without suffix."""
+    """Return the path of the checkpoint of a row, without suffix."""
     return work / (_slug(recipe.row) + (f"-{split}" if recipe.splits > 1 else ""))
 
 
@@ -76,7 +76,7 @@ def _slug(row: str) -> str:
 
 
 def render(folder: Path) -> str:
-    """Return the report of all rows, run and not."""
+    """Return the report of all rows, measured or not."""
     lines = [
         "# The papers' tables",
         "",
@@ -118,13 +118,13 @@ def _said(row: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    """Run the rows that are asked for, and write the report."""
+    """Run the selected rows, and write the report."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", nargs="+", default=[], help="parts of the names of rows")
-    parser.add_argument("--budget-minutes", type=float, default=8.0, help="of each row")
+    parser.add_argument("--budget-minutes", type=float, default=8.0, help="budget of each row")
     parser.add_argument("--work", type=Path, default=WORK, help="folder of checkpoints")
     parser.add_argument("--output", type=Path, default=RESULTS, help="folder of the results")
-    parser.add_argument("--list", action="store_true", help="say what rows there are")
+    parser.add_argument("--list", action="store_true", help="list all rows")
     options = parser.parse_args()
     asked = [part.lower() for part in options.rows]
     if options.list:
@@ -151,7 +151,7 @@ def main() -> None:
 
 
 def _is_asked_for(row: str, asked: list[str]) -> bool:
-    """Return whether a row is named, whole or, where no row is called so, in part."""
+    """Return whether a row is selected by its name, or by a part that is not itself a name."""
     every = {recipe.row.lower() for recipe in ROWS}
     return any(row == part if part in every else part in row for part in asked)
 

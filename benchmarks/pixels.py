@@ -1,11 +1,10 @@
-"""Images drawn pixel by pixel, and by a pass of the whole network for each: the same bits.
+"""Sampling time of a PixelCNN, with cached activations and with a full pass for each pixel.
 
     python benchmarks/pixels.py [--quick]
 
-A PixelCNN of 28 x 28 bits draws both ways from the same noise, in turns; whatever it keeps of what
-it has computed, every bit must be the same. Processor time on one thread. Beside it the time of one
-pass over a whole image, below which no sampler of this network can get. Writes
-benchmarks/results/pixels.md.
+Both samplers of a PixelCNN of 28 x 28 bits alternate, with the same noise, and must draw the same
+bits. Times are processor time on one thread. One pass over an image is a lower bound of the time of
+any sampler of the network. Writes benchmarks/results/pixels.md.
 """
 
 import argparse
@@ -28,7 +27,7 @@ SIZES = {1: 3, 16: 1}  # images at once, and how often they are drawn naively
 
 
 def naively(images: PixelDistribution, n: int, generator: torch.Generator) -> Tensor:
-    """Draw with one pass of the whole network for each pixel."""
+    """Draw with a full pass of the network for each pixel."""
     drawn = torch.zeros(n, *images.event_shape)
     with torch.no_grad():
         for i in range(images.event_shape[1]):
@@ -39,7 +38,7 @@ def naively(images: PixelDistribution, n: int, generator: torch.Generator) -> Te
 
 
 def seconds(function: Callable[[], Tensor]) -> tuple[float, Tensor]:
-    """Return processor time and result."""
+    """Return processor time and result of a call."""
     begin = time.process_time()
     result = function()
     return time.process_time() - begin, result
@@ -47,7 +46,7 @@ def seconds(function: Callable[[], Tensor]) -> tuple[float, Tensor]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="small images, nothing is written")
+    parser.add_argument("--quick", action="store_true", help="small images, no results are written")
     options = parser.parse_args()
     torch.set_num_threads(1)
     side = 6 if options.quick else SIDE

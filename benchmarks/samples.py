@@ -1,11 +1,10 @@
-"""What a classifier makes of samples of the image models, a picture of them, and of inpainting.
+"""Samples of image models: predictions of a classifier, pictures, and inpainting.
 
     python benchmarks/samples.py [--rows NAME ...] [--work DIR]
 
-Models are those that `papers.py` has trained, from its work folder. The classifier is a small
-convolutional network trained on MNIST; it has to be right on 98 % of the test images before it is
-asked.
-Writes benchmarks/results/samples.{json,md,png}.
+Models are those trained by `papers.py`, read from its work folder. The classifier is a small
+convolutional network trained on MNIST, with a required accuracy of 98 % on test images. Writes
+benchmarks/results/samples.{json,md,png}.
 """
 
 import argparse
@@ -32,7 +31,7 @@ _CONFIDENT, _GOOD = 0.9, 0.98
 
 
 def classifier(epochs: int = 3) -> tuple[nn.Module, float]:
-    """Train a network on real digits; return it and its share of right answers on test images."""
+    """Train a network on MNIST digits; return the network and its accuracy on test images."""
     torch.manual_seed(0)
     found = tabular_data.load("mnist")
     x, y = _inputs(found.train), torch.from_numpy(found.labels["train"].astype(np.int64))
@@ -63,7 +62,7 @@ def _inputs(levels: np.ndarray | Tensor) -> Tensor:
 
 
 def judge(net: nn.Module, levels: Tensor) -> dict[str, float | list[float]]:
-    """Return the share of images that the classifier is sure of, and what it takes them for."""
+    """Return the share of confident predictions, and the shares of predicted classes."""
     with torch.no_grad():
         probability = net(_inputs(levels)).softmax(1)
     sure, label = probability.max(1)
@@ -77,7 +76,7 @@ def judge(net: nn.Module, levels: Tensor) -> dict[str, float | list[float]]:
 
 
 def main() -> None:
-    """Judge and draw the samples of the rows."""
+    """Classify and draw samples of the rows."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", nargs="+", default=_ROWS)
     parser.add_argument("--work", type=Path, default=papers.WORK)
@@ -106,7 +105,7 @@ def main() -> None:
 
 
 def _inpainted(flow: nn.Module, data: object, generator: torch.Generator) -> list[Tensor]:
-    """Return test images without their lower half, and with what the flow puts there."""
+    """Return test images without the lower half, and with the lower half drawn by the flow."""
     x = data.test[:_SHOWN]
     known = (torch.arange(_SIDE * _SIDE) // _SIDE) < _SIDE // 2
     blank = torch.where(known, x, 0.0)

@@ -1,13 +1,13 @@
-"""How fast flowkit is beside zuko, nflows, normflows and flowjax, and beside what could be.
+"""Speed of flowkit, zuko, nflows, normflows and flowjax, and a lower bound of the machine.
 
-The same models in every library, each in a process of its own, timed in turn; each library at its
-best of eager and compiled. Every number is also given as a multiple of the floor: the multiply-adds
-that the masks leave open at the best float32 rate of the machine, and Adam's memory traffic.
+Libraries run the same models in separate processes, and are timed alternately. The faster of eager
+and compiled counts. Times are also multiples of the floor: the unmasked multiply-adds at the best
+float32 rate of the machine, and the memory traffic of Adam.
 
     python benchmarks/speed.py [--flowjax-python PYTHON] [--only CASE ...] [--fresh] [--quick]
 
-Writes benchmarks/results/speed-MACHINE.{md,json,png}. What the json holds already is not measured
-again, unless it is named, or all of it with --fresh.
+Writes benchmarks/results/speed-MACHINE.{md,json,png}. Cases that are in the JSON file are skipped,
+unless they are named with --only, or with --fresh.
 """
 
 import argparse
@@ -31,7 +31,7 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def planned(quick: bool) -> list[cases.Case]:
-    """Return every case, the most telling ones first."""
+    """Return all cases, the most important first."""
     growth = cases.QUICK_GROWTH if quick else cases.GROWTH
     models = cases.QUICK_CASES if quick else cases.CASES
     gpu = cases.GPU_CASES if torch.cuda.is_available() and not quick else ()
@@ -41,10 +41,10 @@ def planned(quick: bool) -> list[cases.Case]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--flowjax-python", default=sys.executable, metavar="PYTHON")
-    parser.add_argument("--only", nargs="+", default=[], metavar="CASE", help="growth: all of it")
-    parser.add_argument("--fresh", action="store_true", help="forget earlier results")
-    parser.add_argument("--quick", action="store_true", help="tiny models, to see that it works")
-    parser.add_argument("--bf16", action="store_true", help="flowkit with bfloat16 networks too")
+    parser.add_argument("--only", nargs="+", default=[], metavar="CASE", help="growth: all of them")
+    parser.add_argument("--fresh", action="store_true", help="discard earlier results")
+    parser.add_argument("--quick", action="store_true", help="tiny models, for a test run")
+    parser.add_argument("--bf16", action="store_true", help="also flowkit with bfloat16 networks")
     parser.add_argument("--output", type=Path, help="folder for the results")
     options = parser.parse_args()
     folder = options.output or (Path(tempfile.mkdtemp()) if options.quick else RESULTS)
@@ -92,7 +92,7 @@ def _with_bf16(case: cases.Case) -> cases.Case:
 
 
 def _shown(arguments: list[str]) -> list[str]:
-    """Return the arguments without what only this machine knows."""
+    """Return the arguments without paths of this machine."""
     return ["PATH" if Path(a).is_absolute() else a for a in arguments]
 
 

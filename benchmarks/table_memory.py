@@ -1,9 +1,9 @@
-"""Peak memory and seconds of reading, scoring and sampling a large CSV, beside DuckDB's own scan.
+"""Peak memory and seconds of reading, scoring and sampling of a large CSV file.
 
     python benchmarks/table_memory.py --megabytes 300 3000
 
-The model is fitted to the first 5,000 rows with the effort "fast". As many rows are sampled as the
-table has. Each step runs in a process of its own.
+The baseline is a scan by DuckDB. The model is fitted to the first 5,000 rows with effort "fast".
+The number of samples is that of the rows. Each step runs in a separate process.
 """
 
 import argparse
@@ -23,7 +23,7 @@ _STEPS = ("scan", "open", "stream", "copy", "fit", "score", "sample")
 
 
 def write(path: Path, megabytes: float) -> None:
-    """Write numbers, dates and texts of about that size."""
+    """Write a CSV file of numbers, dates and texts, of about the given size."""
     rng, start = np.random.default_rng(0), 0
     with open(path, "w") as file:
         file.write("id,x,y,count,day,town\n")
@@ -39,7 +39,7 @@ def write(path: Path, megabytes: float) -> None:
 
 
 def measure(step: str, path: Path) -> None:
-    """Print seconds and peak memory of one step, in a process of its own."""
+    """Print seconds and peak memory of one step, run in a separate process."""
     begin = time.perf_counter()
     if step == "scan":
         import duckdb

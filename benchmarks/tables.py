@@ -1,11 +1,11 @@
-"""How likely held-out rows are: flowkit's default beside a Gaussian, a mixture, a KDE and zuko.
+"""Held-out log-likelihoods of tables: flowkit, a Gaussian, a mixture, a kernel estimate and zuko.
 
     python benchmarks/tables.py [--bank DIR] [--only TABLE ...] [--methods NAME ...] [--quick]
 
-Every method is fitted to the same four fifths of a table with what a careful user would do to tune
-it (see `densities/methods.py`), flowkit with no argument at all, and scored on the last fifth, in
-nats per row and in the table's own units. Writes benchmarks/results/tables.{json,md,png}; what the
-json holds is not measured again, unless a table or method is named.
+Methods are fitted to four fifths of a table, and scored on the last fifth. Scores are nats per row,
+in the units of the table. Baselines are tuned (see `densities/methods.py`); flowkit has default
+arguments. Writes benchmarks/results/tables.{json,md,png}. Results in the JSON file are not measured
+again, unless a table or method is named.
 """
 
 import argparse
@@ -50,7 +50,7 @@ def measure(table: str, method: str, bank: Path | None) -> dict:
 
 
 def _machine_is_ours() -> bool:
-    """Return whether every core was there for the fit, so that its seconds mean something."""
+    """Return whether all cores were free during the fit, so that its seconds are valid."""
     cores = os.cpu_count() or 1
     return torch.get_num_threads() >= cores and os.getloadavg()[0] < cores + 0.5
 
@@ -67,7 +67,7 @@ def main() -> None:
     parser.add_argument("--bank", type=Path, help="folder of tables, NAME.npz with an array X")
     parser.add_argument("--only", nargs="+", metavar="TABLE")
     parser.add_argument("--methods", nargs="+", choices=METHODS)
-    parser.add_argument("--quick", action="store_true", help="small tables, to see that it works")
+    parser.add_argument("--quick", action="store_true", help="small tables, for a test run")
     parser.add_argument("--output", type=Path, help="folder for the results")
     options = parser.parse_args()
     folder = options.output or (Path(tempfile.mkdtemp()) if options.quick else RESULTS)

@@ -1,7 +1,7 @@
-"""How near flows come to toy densities whose optimum is known.
+"""Kullback-Leibler divergences of flows from toy densities.
 
-For each toy: fit to 100,000 draws, score 100,000 fresh ones. The mean of log q - log p is minus the
-Kullback-Leibler divergence: 0 at best, and above 0 only by chance.
+Each flow is fitted to 100,000 draws, and scored on 100,000 new draws. The mean of log q - log p is
+the negative divergence: at most 0, up to noise.
 
     python benchmarks/toys.py [NAME ...]
 
@@ -29,7 +29,7 @@ RESULTS = Path(__file__).parent / "results"
 
 
 class Recipe(NamedTuple):
-    """A flow for a toy. Columns are divided by `scale` first; a bound is in those units."""
+    """A flow of a toy density; columns are divided by `scale`, which is the unit of bounds."""
 
     toy: str
     label: str
@@ -105,7 +105,7 @@ HEADER = [
 
 
 def read_rows(path: Path) -> dict[tuple[str, str], str]:
-    """Return the rows measured before, by density and flow."""
+    """Return the rows of earlier results, by density and flow."""
     if not path.exists():
         return {}
     lines = [line for line in path.read_text().splitlines() if line.startswith("| ")][2:]
@@ -114,7 +114,7 @@ def read_rows(path: Path) -> dict[tuple[str, str], str]:
 
 
 def divergence(recipe: Recipe, seed: int = 0) -> tuple[float, float]:
-    """Fit and score; return the mean of log q - log p on fresh draws, and its standard error."""
+    """Fit and score; return the mean of log q - log p on new draws, and its standard error."""
     toy, rng = TOYS[recipe.toy], np.random.default_rng(seed)
     scale = torch.tensor(recipe.scale, dtype=torch.float64)
     train, test = (torch.tensor(toy.sample(ROWS, rng)) / scale for _ in range(2))

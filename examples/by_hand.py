@@ -1,8 +1,8 @@
-"""Put a flow together by hand for a table, and set it beside a Gaussian and a Gaussian mixture.
+"""Flow of a table, composed by hand, with a Gaussian and a Gaussian mixture as baselines.
 
-Writes scikit-learn's breast-cancer table (569 rows, 30 positive columns) to a CSV, reads it back,
-fits a neural spline flow, prints the held-out log-likelihood of the three models in the table's
-own units, and draws data against samples into a picture.
+Writes scikit-learn's breast-cancer table (569 rows, 30 positive columns) to a CSV file, and fits a
+neural spline flow. Prints held-out log-likelihoods of the three models in the units of the table,
+and draws a picture of data and samples.
 
     python examples/by_hand.py [--quick] [--out DIR]
 """
@@ -30,10 +30,10 @@ TEST_ROWS = 113
 
 
 class LogColumns:
-    """Positive columns, some with zeros, to standardised logarithms and back.
+    """Map of non-negative columns to standardised logarithms, with its inverse.
 
-    ``u = (log(x + c) - mean) / std`` with c a fifth of the column's median; everything is learned
-    from the training rows.
+    ``u = (log(x + c) - mean) / std``; c is a fifth of the median. All statistics are those of the
+    training rows.
     """
 
     def __init__(self, x: np.ndarray) -> None:
@@ -48,7 +48,7 @@ class LogColumns:
         return np.exp(u * self.std + self.mean) - self.offset
 
     def logabsdet(self, x: np.ndarray) -> np.ndarray:
-        """What turns log-densities of u into log-densities of x."""
+        """Return log-densities of x minus log-densities of u."""
         return -(np.log(x + self.offset) + np.log(self.std)).sum(axis=1)
 
 
@@ -59,7 +59,7 @@ def write_csv(path: Path) -> None:
 
 
 def whitening_flow(u: np.ndarray) -> Flow:
-    """A spline flow behind a linear layer that starts as the whitening of the rows."""
+    """Return a spline flow after a linear layer, which is initialised as whitening of the rows."""
     features = u.shape[1]
     flow = nsf(features, layers=2, hidden=(32,))
     linear = LULinear(features)
@@ -72,7 +72,7 @@ def whitening_flow(u: np.ndarray) -> Flow:
 
 
 def best_mixture(train: np.ndarray, valid: np.ndarray) -> GaussianMixture:
-    """The mixture that scores best on held-out training rows, of 2 to 6 components."""
+    """Return the mixture of 2 to 6 components with the best score on validation rows."""
     candidates = [
         GaussianMixture(k, covariance_type=kind, reg_covar=1e-4, random_state=SEED).fit(train)
         for k in range(2, 7)
@@ -143,7 +143,7 @@ def main() -> None:
         progress=True,
     )
 
-    # The same columns for all three, and the same log-determinant back to the table's units.
+    # All three models are fitted to u; the log-determinant converts to the units of the table.
     logabsdet = columns.logabsdet(test)
     n_valid = round(0.15 * len(u))
     gaussian = GaussianMixture(1, random_state=SEED).fit(u)

@@ -1,7 +1,7 @@
-"""Latents that stand for one factor each: a VAE, a beta-VAE and a DIP-VAE of shapes in the plane.
+"""Disentangled latents: a VAE, a beta-VAE and a DIP-VAE of shapes in the plane.
 
-Each sees the same pictures, without a word about their factors, and is scored by factors that are
-known. Draws what each latent of each model does to a picture.
+Models are fitted to the same images, without factors, and scored with the known factors. Draws
+traversals of the latents of each model.
 
     python examples/disentangle.py [--quick] [--out DIR]
 """
@@ -21,7 +21,7 @@ from flowkit.vae import VAE, dip, kl, networks, posterior
 from tabular_data import shapes
 
 LATENTS, SEED = 5, 0
-# Ellipses that do not turn: scale, x and y are left. The example is to take two minutes.
+# Ellipses without rotation vary in scale, x and y. The example takes about two minutes.
 SIZES = (1, 6, 1, 32, 32)
 MODELS = {
     "VAE": [kl()],
@@ -31,7 +31,7 @@ MODELS = {
 
 
 def pictures(factors: np.ndarray) -> torch.Tensor:
-    """Render codes of `SIZES`, every other pixel of each side."""
+    """Render factors within `SIZES`, with every other pixel of each side."""
     codes = factors.copy()
     codes[:, 0] = 1
     images = shapes.render(codes).reshape(-1, 64, 64)[:, ::2, ::2]
@@ -52,7 +52,7 @@ def main() -> None:
     console = Console()
     steps, points = (40, 40) if options.quick else (1_500, 400)
     x = pictures(factors(10_000, SEED))
-    table = Table(title="by known factors: scale, x, y")
+    table = Table(title="scores with known factors: scale, x, y")
     for heading in ("model", "reconstruction, nats", "beta-VAE score", "SAP", "MIG"):
         table.add_column(heading, justify="right")
     for name, terms in MODELS.items():
@@ -83,7 +83,7 @@ def main() -> None:
         path = options.out / f"disentangle_{name.lower()}.png"
         save_image(image_grid(traversals(decode, start, (32, 32))), path)
     console.print(table)
-    console.print(f"wrote a picture of each model's latents to {options.out}")
+    console.print(f"wrote traversals of the latents of each model to {options.out}")
 
 
 if __name__ == "__main__":

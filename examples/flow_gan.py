@@ -1,8 +1,8 @@
-"""Flow-GAN: what an adversary does to a likelihood, and what a likelihood does for samples.
+"""Flow-GAN: the trade-off between likelihood and adversarial loss.
 
-Trains one flow three times on a table with breast-cancer measurements (a CSV of scikit-learn's) or
-another one: by likelihood, by an adversary, and by both. Logs the exact log-likelihood and the
-critic's distance side by side, and draws the trade-off.
+Trains a flow three times on breast-cancer measurements of scikit-learn: by likelihood, against a
+critic, and by both. Prints exact log-likelihoods and distances of samples, and draws the curves of
+negative log-likelihood and critic.
 
     python examples/flow_gan.py [--quick] [--out DIR]
 """
@@ -46,9 +46,9 @@ def main() -> None:
     (x, _), (held_out, log_slope) = space.encode(train), space.encode(test)
 
     figure, axes = plt.subplots(1, 2, figsize=(9, 4))
-    found = Table(title=f"{len(test)} held-out rows, in the table's own units")
+    results = Table(title=f"{len(test)} held-out rows, in the units of the table")
     for heading in ("trained by", "log-likelihood", "sliced Wasserstein", "energy distance"):
-        found.add_column(heading, justify="right")
+        results.add_column(heading, justify="right")
     for name, (likelihood, adversarial) in WEIGHTS.items():
         torch.manual_seed(SEED)
         flow = real_nvp(space.width, layers=4, hidden=(64,))
@@ -62,7 +62,7 @@ def main() -> None:
         with torch.no_grad():
             nats = (gan.log_prob(held_out).double() + log_slope).mean()
         generator = torch.Generator().manual_seed(SEED)
-        found.add_row(
+        results.add_row(
             name,
             f"{nats:.2f}",
             f"{sliced_wasserstein(held_out, drawn, generator=generator):.3f}",
@@ -71,11 +71,11 @@ def main() -> None:
         axes[0].plot(history.terms["generator"]["negative_log_likelihood"], label=name)
         axes[1].plot([-value for value in history.terms["critic"]["critic"]], label=name)
     axes[0].set(yscale="symlog", xlabel="step of the generator", title="negative log-likelihood")
-    axes[1].set(xlabel="step of the critic", title="what the critic tells apart")
+    axes[1].set(xlabel="step of the critic", title="critic's estimate of the distance")
     axes[0].legend()
     figure.tight_layout()
     figure.savefig(options.out / "flow_gan.png", dpi=100)
-    console.print(found)
+    console.print(results)
     console.print(f"wrote {options.out / 'flow_gan.png'}")
 
 

@@ -1,7 +1,7 @@
-"""A variational ladder autoencoder of digits: what each ladder holds.
+"""Variational ladder autoencoder of digits: features of each ladder.
 
-Fits a flat prior through ladders of three depths, says how many nats each ladder takes, and draws
-rows in which one ladder moves and the others rest.
+Fits a model with ladders of three depths, and prints the KL of each ladder in nats. Draws rows with
+varied latents of one ladder and fixed latents of the others.
 
     python examples/ladder.py [--quick] [--out DIR]
 """

@@ -1,8 +1,8 @@
-"""A PixelGAN autoencoder of digits: clusters without a label, and with a handful of them.
+"""PixelGAN autoencoder of digits: unsupervised and semi-supervised clusters.
 
-The code is one of thirty categories, told to every pixel alike; what the pixels nearby tell, it
-need not say. Clusters are named by the labels of their rows; then 100 labels join the training. An
-adversarial autoencoder whose decoder knows no pixel of another stands beside it.
+The code is one of thirty categories, shared by all pixels; the PixelCNN models local structure.
+Clusters are assigned the majority label of their rows. A second model is trained with 100 labels.
+The baseline is an adversarial autoencoder with independent pixels.
 
     python examples/pixelgan_clusters.py [--quick] [--out DIR]
 """
@@ -34,16 +34,16 @@ IMAGE = (1, SIDE, SIDE)
 
 
 def digits() -> tuple[torch.Tensor, torch.Tensor]:
-    """Return grey levels between 0 and 1, and which digit each is."""
-    found = tabular_data.load("digits")
-    x = torch.from_numpy(np.asarray(found.train)).float() / 16
-    return x.reshape(-1, *IMAGE), torch.from_numpy(np.asarray(found.labels["train"])).long()
+    """Return grey levels in [0, 1], and labels."""
+    data = tabular_data.load("digits")
+    x = torch.from_numpy(np.asarray(data.train)).float() / 16
+    return x.reshape(-1, *IMAGE), torch.from_numpy(np.asarray(data.labels["train"])).long()
 
 
 def model(name: str, categories: int) -> AdversarialAutoencoder:
     torch.manual_seed(SEED)
-    # Batch norm at the end keeps every category in use; a critic without bounds would tell codes
-    # from the prior's at a glance, and the encoder nothing.
+    # Batch norm keeps all categories in use. Spectral normalisation bounds the critic, which
+    # otherwise separates codes from the prior at once, and leaves the encoder without gradient.
     encoder = nn.Sequential(MLP(SIDE * SIDE, categories, (256, 256)), nn.BatchNorm1d(categories))
     critic = spectral_norm_(MLP(categories, 1, (256, 256)))
     grey = BernoulliLikelihood(stochastic=True)
@@ -81,8 +81,8 @@ def main() -> None:
         error = (few.clusters(x[100:]) != labels[100:]).double().mean().item()
         table.add_row(name, f"{unsupervised:.1%}", f"{error:.1%}")
         if name == "PixelGAN":
-            found = clusters.clusters(x)
-            codes = torch.eye(30)[found.bincount(minlength=30).argsort(descending=True)[:10]]
+            sizes = clusters.clusters(x).bincount(minlength=30)
+            codes = torch.eye(30)[sizes.argsort(descending=True)[:10]]
             drawn = [
                 clusters.decode(codes, torch.Generator().manual_seed(seed)) for seed in range(8)
             ]

@@ -1,7 +1,7 @@
-"""A posterior without data: a flow fitted to a density that is known up to its constant.
+"""Variational posterior: a flow fitted to an unnormalised density.
 
-Two crescents in a box, the posterior of a well-known task of simulation-based inference, where
-a Gaussian would not do. Prints how far the fit can be trusted, and draws it beside the truth.
+The density, two crescents in a box, is the posterior of a well-known task of simulation-based
+inference. Prints diagnostics of the fit, and draws true and fitted density.
 
     python examples/posterior.py [--quick] [--out DIR]
 """
@@ -27,7 +27,7 @@ OBSERVED = torch.tensor([0.0, 0.0])
 
 
 def log_posterior(theta: torch.Tensor) -> torch.Tensor:
-    """Return ``log p(theta | x)`` but for a constant: a uniform prior on the box [-1, 1]²."""
+    """Return ``log p(theta | x)`` up to a constant, with a uniform prior on [-1, 1]²."""
     place = torch.stack([-theta.sum(-1).abs(), theta[..., 1] - theta[..., 0]], -1) / math.sqrt(2)
     u = OBSERVED - place - torch.tensor([0.25, 0.0])
     r = torch.linalg.vector_norm(u, dim=-1).clamp(min=1e-6)
@@ -45,7 +45,7 @@ def main() -> None:
     spline = nsf(2, layers=6, hidden=(64, 64), bins=12, bound=5.0, coupling=True)
     flow = Flow(Chain(Interval(2, -1.0, 1.0), spline.transform), StandardLogistic(2))
     steps = 60 if options.quick else 1_500
-    # The ELBO would leave the thin crescents in patches; weighted draws look after what it misses.
+    # The ELBO misses parts of the thin crescents; importance-weighted draws do not.
     posterior = fit_posterior(
         log_posterior,
         flow,

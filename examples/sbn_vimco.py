@@ -1,7 +1,7 @@
-"""A sigmoid belief network of digits, by two estimators: VIMCO beside NVIL.
+"""Sigmoid belief network of digits, fitted with VIMCO and with NVIL.
 
-Bits have no gradient; both estimators learn all the same, the one from other samples, the other
-from a baseline that it learns. Draws both learning curves, and digits that the networks dream.
+Samples of bits carry no gradient. The baseline of VIMCO is computed from the other samples; that of
+NVIL is a network. Draws both learning curves, and samples of both models.
 
     python examples/sbn_vimco.py [--quick] [--out DIR]
 """
@@ -33,9 +33,9 @@ def main() -> None:
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     console = Console()
-    found = tabular_data.load("digits")
+    data = tabular_data.load("digits")
     train, test = (
-        torch.from_numpy(np.asarray(part) > 7).float() for part in (found.train, found.test)
+        torch.from_numpy(np.asarray(part) > 7).float() for part in (data.train, data.test)
     )
     steps, draws = (100, 50) if options.quick else (4_000, 1_000)
     figure, axis = plt.subplots(figsize=(6, 4))

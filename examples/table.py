@@ -1,7 +1,7 @@
-"""From a table to its density, with nothing but the command line.
+"""Density of a table, by the command line alone.
 
-Writes scikit-learn's breast-cancer table (569 rows, 30 positive columns) to a CSV, fits it, scores
-its rows, draws new ones, and makes a report.
+Writes scikit-learn's breast-cancer table (569 rows, 30 positive columns) to a CSV file. Then
+flowkit fits a density, scores the rows, draws samples, and writes a report.
 
     python examples/table.py [--quick] [--out DIR]
 """
@@ -26,7 +26,7 @@ def write_csv(path: Path, rows: int) -> None:
 
 
 def run(*arguments: str | Path) -> None:
-    """Say and run a command of flowkit."""
+    """Print and run a command of flowkit."""
     words = ["flowkit", *map(str, arguments)]
     print(f"\n$ {shlex.join(words)}", flush=True)
     subprocess.run([sys.executable, "-m", *words], check=True)  # noqa: S603

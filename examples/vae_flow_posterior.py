@@ -1,8 +1,8 @@
-"""What a flow adds to a variational autoencoder: its posterior beside a Gaussian's and the truth.
+"""Flow posteriors of variational autoencoders, compared with Gaussian posteriors.
 
-Trains two autoencoders of scikit-learn's digits, with a Gaussian posterior and with a flow behind
-it, says how likely held-out digits are under each, and draws, for one digit, the true posterior of
-its two latents beside what the flow takes it for, and beside the best Gaussian.
+Trains two autoencoders of scikit-learn's digits, with a Gaussian and with a flow as posterior.
+Prints the log-likelihood of held-out digits. Draws, for one digit, the true posterior of the two
+latents, the flow posterior, and the best Gaussian.
 
     python examples/vae_flow_posterior.py [--quick] [--out DIR]
 """
@@ -31,9 +31,9 @@ LATENTS, SIDE, SEED = 2, 8, 0
 
 
 def digits() -> tuple[torch.Tensor, torch.Tensor]:
-    """Return grey levels between 0 and 1, to train and to test."""
-    found = tabular_data.load("digits")
-    train, test = (torch.from_numpy(np.asarray(part)).float() for part in (found.train, found.test))
+    """Return grey levels in [0, 1] of training and test digits."""
+    data = tabular_data.load("digits")
+    train, test = (torch.from_numpy(np.asarray(part)).float() for part in (data.train, data.test))
     return train / 16, test / 16
 
 
@@ -54,29 +54,29 @@ def main() -> None:
     console = Console()
     train, test = digits()
     generator = torch.Generator().manual_seed(SEED)
-    seen = torch.bernoulli(test, generator=generator)
+    bits = torch.bernoulli(test, generator=generator)
     steps, samples = (100, 50) if options.quick else (4_000, 1_000)
-    table = Table(title=f"{len(seen)} held-out digits, nats per digit")
-    for heading in ("posterior", "ELBO", "log-likelihood", "lost to the posterior"):
+    table = Table(title=f"{len(bits)} held-out digits, nats per digit")
+    for heading in ("posterior", "ELBO", "log-likelihood", "difference"):
         table.add_column(heading, justify="right")
     models = {}
     for name in ("normal", "iaf"):
         vae = models[name] = model(name)
         fit(vae, train, terms=[kl(warm_up=steps // 4)], steps=steps, batch_size=128, seed=SEED)
         with torch.no_grad():
-            bound = vae.log_weights(seen, 50, generator).mean()
-        found = log_likelihood(vae, seen, samples=samples, generator=generator).value.mean()
-        table.add_row(name, f"{bound:.2f}", f"{found:.2f}", f"{found - bound:.2f}")
+            bound = vae.log_weights(bits, 50, generator).mean()
+        score = log_likelihood(vae, bits, samples=samples, generator=generator).value.mean()
+        table.add_row(name, f"{bound:.2f}", f"{score:.2f}", f"{score - bound:.2f}")
     console.print(table)
 
     draws = [vae.sample(10, torch.Generator().manual_seed(SEED)) for vae in models.values()]
-    rows = [seen[:10], *(vae.reconstruct(seen[:10], generator) for vae in models.values()), *draws]
+    rows = [bits[:10], *(vae.reconstruct(bits[:10], generator) for vae in models.values()), *draws]
     grid = torch.stack(rows).reshape(-1, 10, SIDE, SIDE).numpy()
     save_image(image_grid(grid), options.out / "vae_digits.png", zoom=6)
 
-    vae, x = models["iaf"], seen[:1]
+    vae, x = models["iaf"], bits[:1]
 
-    def shown(log_density: Callable[[torch.Tensor], torch.Tensor]) -> Callable:
+    def of_arrays(log_density: Callable[[torch.Tensor], torch.Tensor]) -> Callable:
         return lambda z: log_density(torch.from_numpy(z).float()).detach().numpy()
 
     def true(z: torch.Tensor) -> torch.Tensor:
@@ -89,14 +89,14 @@ def main() -> None:
     low, high = (z.quantile(q, dim=0) for q in (0.005, 0.995))
     pad = 0.5 * (high - low)
     box = [float(edge) for j in range(2) for edge in (low[j] - pad[j], high[j] + pad[j])]
-    # A linear map of a standard normal is any Gaussian; it has this one digit to look after.
+    # A linear map of a standard normal is a Gaussian of any covariance.
     gaussian = Flow(LULinear(LATENTS), StandardNormal(LATENTS))
     fitted = fit_posterior(true, gaussian, steps=steps // 8, learning_rate=1e-2, seed=SEED)
     density_beside(
         {
-            "true posterior": shown(true),
-            "the model's flow": shown(lambda z: vae.posterior.log_prob(z, context)),
-            "best Gaussian of this digit": shown(fitted.log_prob),
+            "true posterior": of_arrays(true),
+            "flow posterior": of_arrays(lambda z: vae.posterior.log_prob(z, context)),
+            "best Gaussian of this digit": of_arrays(fitted.log_prob),
         },
         tuple(box),
         options.out / "vae_posterior.png",

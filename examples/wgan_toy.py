@@ -1,9 +1,9 @@
-"""Wasserstein GANs in the plane: modes held and lost, a critic's surface, and its slopes.
+"""Wasserstein GANs in the plane: coverage of modes, contour lines and slopes of critics.
 
-Trains a plain GAN and one with gradient penalty on 25 Gaussians, eight Gaussians and a swiss roll,
-says how many modes each holds, and draws samples over the critic's level lines. Then the argument
-of the Wasserstein GAN as a picture: on two parallel lines that never meet, a good GAN critic tells
-the generator the less the further they are apart, and a Wasserstein critic as much as ever.
+Trains a GAN and a WGAN with gradient penalty on 25 Gaussians, eight Gaussians and a swiss roll.
+Prints the number of covered modes, and draws samples over contour lines of the critic. In the last
+figure, data and samples are two parallel lines. With their distance, the generator's gradient
+vanishes for the GAN critic, but not for the Wasserstein critic.
 
     python examples/wgan_toy.py [--quick] [--out DIR]
 """
@@ -29,20 +29,20 @@ SEED, SPREAD = 0, 0.05
 
 
 def grid(n: int, generator: torch.Generator) -> torch.Tensor:
-    """25 Gaussians; neighbours are one apart."""
+    """Draw from 25 Gaussians on a grid with spacing 1."""
     centres = torch.randint(5, (n, 2), generator=generator) - 2.0
     return centres + SPREAD * torch.randn(n, 2, generator=generator)
 
 
 def ring(n: int, generator: torch.Generator) -> torch.Tensor:
-    """Eight Gaussians on a circle."""
+    """Draw from eight Gaussians on a circle."""
     angle = torch.randint(8, (n,), generator=generator) * (math.pi / 4)
     centres = torch.stack([angle.cos(), angle.sin()], 1)
     return 2 * centres + SPREAD * torch.randn(n, 2, generator=generator)
 
 
 def roll(n: int, generator: torch.Generator) -> torch.Tensor:
-    """A swiss roll."""
+    """Draw from a swiss roll."""
     angle = math.pi * (1 + 3 * torch.rand(n, generator=generator))
     x = torch.stack([angle * angle.cos(), angle * angle.sin()], 1) / 6
     return x + SPREAD * torch.randn(n, 2, generator=generator)
@@ -59,23 +59,23 @@ def modes_of(name: str) -> torch.Tensor | None:
 
 
 def disjoint(quick: bool, out: Path) -> None:
-    """Draw the slope at the generator's points of two critics, by the distance of the supports."""
+    """Plot the gradients that two critics give the generator, by the distance of the supports."""
     import matplotlib.pyplot as plt
 
     apart = torch.linspace(0.5, 4, 3 if quick else 6)
-    found: dict[str, list[float]] = {"GAN": [], "Wasserstein": []}
+    gradients: dict[str, list[float]] = {"GAN": [], "Wasserstein": []}
     for distance in apart.tolist():
         real = torch.rand(2_000, 2) * torch.tensor([0.0, 1.0])
         fake = real + torch.tensor([distance, 0.0])
 
         class Line(torch.nn.Module):
-            """Points of the other line: nothing to train."""
+            """Points of the other line, without parameters."""
 
             def forward(self, z: torch.Tensor) -> torch.Tensor:
                 height = torch.distributions.Normal(0, 1).cdf(z)
                 return torch.cat([torch.full_like(height, distance), height], 1)  # noqa: B023
 
-        for name in found:
+        for name in gradients:
             torch.manual_seed(SEED)
             critic = MLP(2, 1, (64, 64))
             gan = (
@@ -84,13 +84,13 @@ def disjoint(quick: bool, out: Path) -> None:
                 else WGAN(Generator(Line(), 1), critic, one_sided=True)
             )
             fit(gan, real, steps=60 if quick else 400, batch_size=256, learning_rate=5e-3)
-            # What reaches the generator: the gradient of its loss, not of the score alone. That of
-            # the first GAN, log(1 - D), vanishes where the critic is sure.
+            # The gradient of the generator's loss, not of the score. For the loss of the first
+            # GAN, log(1 - D), this gradient vanishes if the critic is confident.
             score = critic(fake).detach().squeeze(1)
             factor = torch.sigmoid(score) if name == "GAN" else torch.ones(())
-            found[name].append((factor * slopes(critic, fake)).mean().item())
+            gradients[name].append((factor * slopes(critic, fake)).mean().item())
     figure, axis = plt.subplots(figsize=(5, 4))
-    for name, values in found.items():
+    for name, values in gradients.items():
         axis.plot(apart, values, marker="o", label=name)
     axis.set(xlabel="distance of the two lines", ylabel="gradient at the generator", yscale="log")
     axis.legend()
@@ -109,12 +109,12 @@ def main() -> None:
     table = Table(title="5,000 samples of each")
     for heading in ("data", "model", "modes", "near a mode", "energy distance", "critic's slope"):
         table.add_column(heading, justify="right")
-    laws = {
+    distributions = {
         "25 Gaussians": (grid, 6_000),
         "8 Gaussians": (ring, 1_000),
         "swiss roll": (roll, 1_000),
     }
-    for name, (draw, steps) in laws.items():
+    for name, (draw, steps) in distributions.items():
         generator = torch.Generator().manual_seed(SEED)
         x, test = draw(50_000, generator), draw(5_000, generator)
         for model in ("GAN", "WGAN-GP"):
@@ -122,7 +122,7 @@ def main() -> None:
             nets = networks("mlp", (2,), 2, widths=(128, 128, 128))
             wasserstein = {"penalty": 0.1, "one_sided": True, "critic_steps": 2}
             gan = GAN(*nets) if model == "GAN" else WGAN(*nets, **wasserstein)
-            # A game goes round its end in circles: a falling rate and a mean of weights end them.
+            # Adversarial training oscillates; a decaying rate and averaged weights damp that.
             fit(
                 gan,
                 x,
@@ -154,7 +154,7 @@ def main() -> None:
             )
     console.print(table)
     disjoint(options.quick, options.out)
-    console.print(f"wrote samples over level lines, and wgan_slopes.png, to {options.out}")
+    console.print(f"wrote samples over contour lines, and wgan_slopes.png, to {options.out}")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Data sets for density estimation, read exactly as the papers read them.
+"""Data sets for density estimation, with the preprocessing of the papers.
 
-``load(name)`` gives the parts, ``names()`` says what there is, ``describe(name)`` where it is from.
-Files lie below a root: an argument, ``TABULAR_DATA_HOME``, or the user's cache. Needs the extra
-``data`` for downloads and for some formats.
+``load(name)`` returns a data set, ``names()`` all names, and ``card(name)`` source and licence.
+Files are below a root folder: an argument, ``TABULAR_DATA_HOME``, or the user's cache. Downloads
+and some formats need the extra ``data``.
 """
 
 import difflib
@@ -54,12 +54,13 @@ def _cards() -> dict[str, Card]:
     )
 
     images = (bsds300, mnist, binarized_mnist, frey, cifar10, dsprites, shapes2d)
-    rooms = (power, gas, hepmass, miniboone, *images, uci_regression, mixed, bundled, toys, sbibm)
-    return {card.name: card for room in rooms for card in room.CARDS}
+    maf = (power, gas, hepmass, miniboone)
+    modules = (*maf, *images, uci_regression, mixed, bundled, toys, sbibm)
+    return {card.name: card for module in modules for card in module.CARDS}
 
 
 def names() -> tuple[str, ...]:
-    """Return the names that `load` knows.
+    """Return the names of all data sets.
 
     Example:
         >>> "power" in names()
@@ -69,10 +70,10 @@ def names() -> tuple[str, ...]:
 
 
 def card(name: str) -> Card:
-    """Return what is known of a data set without loading it.
+    """Return source, licence and files of a data set, without loading.
 
     Raises:
-        UnknownDataSetError: there is none of that name; the nearest are named.
+        UnknownDataSetError: an unknown name; similar names are listed.
     """
     if name not in _cards():
         near = difflib.get_close_matches(name, names(), 3, 0.4) or sorted(names())
@@ -81,29 +82,31 @@ def card(name: str) -> Card:
 
 
 def load(name: str, root: str | os.PathLike[str] | None = None, **options: Any) -> DataSet:
-    """Load a data set, fetching its files first where they are not there.
+    """Load a data set; missing files are downloaded first.
 
     Args:
         name: one of `names`.
-        root: of all data; ``TABULAR_DATA_HOME`` or the user's cache if None.
-        options: of this data set, such as the number of a published ``split``.
+        root: folder of all data; ``TABULAR_DATA_HOME`` or the user's cache if None.
+        options: options of the data set, such as the number of a published ``split``.
 
     Raises:
-        UnknownDataSetError: there is none of that name.
-        ArgumentError: the data set has no such option.
-        MissingDataError: a file is not there and cannot be had; the message says what to do.
-        ChecksumError: a file is not what its source published.
+        UnknownDataSetError: an unknown name.
+        ArgumentError: an unknown option.
+        MissingDataError: a file is missing and cannot be downloaded; the message has a remedy.
+        ChecksumError: the checksum of a file is not the published one.
         DataError: a file cannot be read.
 
     Example:
         >>> print(load("iris"))
         iris: 108 train, 12 val, 30 test rows of 4 columns
     """
-    found = card(name)
+    entry = card(name)
     from tabular_data.fetching import data_root
 
-    known = list(inspect.signature(found.read).parameters)[1:]
+    parameters = list(inspect.signature(entry.read).parameters)[1:]
+    known = [p for p in parameters if p not in getattr(entry.read, "keywords", {})]
     for option in options:
-        if option not in known or option in getattr(found.read, "keywords", {}):
-            raise ArgumentError(option, f"no such option of {name}", options[option])
-    return replace(found.read(data_root(root), **options), card=found)
+        if option not in known:
+            expected = f"an option of {name} ({', '.join(known) or 'there are none'})"
+            raise ArgumentError("options", expected, repr(option))
+    return replace(entry.read(data_root(root), **options), card=entry)

@@ -1,4 +1,4 @@
-"""``python -m tabular_data list | fetch NAME | describe NAME``."""
+"""Command line: ``python -m tabular_data list | fetch NAME | describe NAME``."""
 
 import os
 import sys
@@ -16,31 +16,31 @@ Root = Annotated[Path | None, typer.Option(help="Folder of all data.")]
 
 @app.command("list")
 def list_() -> None:
-    """Say what there is."""
+    """List all data sets."""
     for name in tabular_data.names():
         print(f"{name:32}{tabular_data.card(name).about}")
 
 
 @app.command()
 def fetch(name: str, root: Root = None) -> None:
-    """Fetch the files of a data set, where they are not there, and read them."""
+    """Download missing files of a data set, and read the data set."""
     print(tabular_data.load(name, root))
 
 
 @app.command()
 def describe(name: str) -> None:
-    """Say where a data set is from, and what its files are."""
+    """Print source, licence, citation and files of a data set."""
     card = tabular_data.card(name)
     print(f"{card.name}: {card.about}")
-    for word in ("source", "licence", "citation"):
-        if getattr(card, word):
-            print(f"{word}: {getattr(card, word)}")
+    for field in ("source", "licence", "citation"):
+        if getattr(card, field):
+            print(f"{field}: {getattr(card, field)}")
     for file in card.files:
         print(f"file: {file.path} from {file.url} ({file.checksum or 'no checksum published'})")
 
 
 def main() -> None:
-    """Run, and end with code 3 where data are at fault."""
+    """Run the command; the exit code is 3 for errors of data."""
     try:
         app()
     except FlowkitError as error:

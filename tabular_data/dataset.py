@@ -1,4 +1,4 @@
-"""What `load` returns, and what is known of a data set before it is loaded."""
+"""Data sets, and cards with their source, licence and files."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -12,9 +12,9 @@ class Download:
     """One file of a data set.
 
     Attributes:
-        path: where it lies below the data root.
-        url: where it comes from, None where it has to be placed by hand.
-        checksum: "sha256:..." or "md5:...", as the source publishes it; None where no source does.
+        path: path below the data root.
+        url: URL, None if the file has to be placed by hand.
+        checksum: published checksum, "sha256:..." or "md5:..."; None if none is published.
     """
 
     path: str
@@ -24,16 +24,16 @@ class Download:
 
 @dataclass(frozen=True)
 class Card:
-    """What is known of a data set: where it comes from, and who is to be thanked.
+    """Source, licence, citation and files of a data set.
 
     Attributes:
-        name: by which `load` knows it.
-        about: one line.
-        read: reads the files below a root, its first argument; the others are options.
-        source: where the data come from, for people.
-        licence: as its owners state it.
-        citation: of the paper or the archive.
-        files: what has to be below the root.
+        name: name of the data set, the argument of `load`.
+        about: description in one line.
+        read: function of the root folder and of options that returns the data set.
+        source: origin of the data.
+        licence: licence as stated by the owners.
+        citation: citation of the paper or archive.
+        files: files below the root folder.
     """
 
     name: str
@@ -47,11 +47,11 @@ class Card:
 
 @dataclass(frozen=True)
 class Pixels:
-    """What turns log-likelihoods of images into bits per dimension.
+    """Levels and shape of images, for bits per dimension.
 
     Attributes:
-        levels: number of values that a pixel can take.
-        shape: of one image: (rows, columns), or (rows, columns, channels).
+        levels: number of values of a pixel.
+        shape: shape of one image: (rows, columns), or (rows, columns, channels).
     """
 
     levels: int
@@ -60,18 +60,18 @@ class Pixels:
 
 @dataclass(frozen=True)
 class DataSet:
-    """A data set, split.
+    """A data set with training, validation and test rows.
 
     Attributes:
-        name: its name.
-        train: rows to fit, ``(n, d)``; a pyarrow table where columns are of several kinds.
-        val: rows to choose by; None where the source has none.
-        test: rows to report on.
+        name: name of the data set.
+        train: training rows, ``(n, d)``; a pyarrow table if columns have several kinds.
+        val: validation rows; None if the source has none.
+        test: test rows.
         columns: names of the columns.
-        steps: what was done to the data, in order.
-        labels: of "train", "val" and "test", classes ``(n,)`` or factors, where there are any.
-        pixels: of images.
-        part: what part of the original this is; empty for the whole of it.
+        steps: preprocessing steps, in order.
+        labels: classes ``(n,)`` or factors of "train", "val" and "test", if there are any.
+        pixels: levels and shape of images.
+        part: the part of the original data; empty for all of them.
         card: source, licence and citation.
     """
 
@@ -102,7 +102,7 @@ class DataSet:
 
 
 def split_tail(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return train, val and test as MAF split: the last tenth, and the last tenth of the rest.
+    """Split as in MAF: the last tenth for test, the last tenth of the rest for validation.
 
     Example:
         >>> [len(part) for part in split_tail(np.zeros((36_488, 1)))]

@@ -1,15 +1,15 @@
-"""What can go wrong between a name and a data set."""
+"""Errors of data sets."""
 
 from flowkit.errors import DataError, FlowkitError
 
 
 class UnknownDataSetError(DataError):
-    """There is no data set of that name."""
+    """A data set has an unknown name."""
 
 
 class MissingDataError(FlowkitError, FileNotFoundError):
-    """A file is not there, and could not be fetched; the message says what to place where."""
+    """A file is missing and cannot be downloaded; the message states the file and its place."""
 
 
 class ChecksumError(FlowkitError, ValueError):
-    """A file is not what its source published; the message shows both sums."""
+    """A file does not have the published checksum, or cannot be unpacked."""

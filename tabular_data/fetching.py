@@ -1,4 +1,4 @@
-"""Downloads: resumed, checked, and never half in place."""
+"""Downloads of files: resumable, verified and atomic."""
 
 import os
 import shutil
@@ -14,25 +14,25 @@ from rich.progress import DownloadColumn, Progress, TransferSpeedColumn
 from tabular_data.dataset import Download
 from tabular_data.errors import ChecksumError, MissingDataError
 
-_BLOCK = 1 << 16  # of a download that breaks off, less than one is lost
-_SECONDS = 30  # without a byte
+_BLOCK = 1 << 16  # bytes written at once; an interrupted download loses less than that
+_SECONDS = 30  # timeout without data
 
 
 def data_root(root: str | os.PathLike[str] | None = None) -> Path:
-    """Return the folder of all data: what is given, ``TABULAR_DATA_HOME``, or the user's cache."""
+    """Return the folder of all data: the argument, ``TABULAR_DATA_HOME``, or the user's cache."""
     chosen = root or os.environ.get("TABULAR_DATA_HOME") or pooch.os_cache("tabular_data")
     return Path(chosen).expanduser()
 
 
 def fetch(file: Download, root: Path) -> Path:
-    """Return the path of a file, downloading it first if it is not there.
+    """Return the path of a file; a missing file is downloaded first.
 
-    A download goes to ``.part`` beside it and is put in place once its checksum is right. One that
-    was broken off goes on where it ended. One with a wrong sum is kept aside as ``.bad``.
+    The download is written to a ``.part`` file, and renamed once the checksum is verified. An
+    interrupted download is resumed. A file with a wrong checksum is kept as ``.bad``.
 
     Raises:
-        MissingDataError: it is not there and cannot be had.
-        ChecksumError: it is not what the source published.
+        MissingDataError: the file is missing and cannot be downloaded.
+        ChecksumError: the checksum is not the published one.
     """
     target = root / file.path
     if target.exists():
@@ -46,7 +46,7 @@ def fetch(file: Download, root: Path) -> Path:
     except requests.RequestException as error:
         raise MissingDataError(
             f"{target} is not there, and {file.url} could not be read ({error}). Place the file by "
-            "hand, or try again: a download goes on where it ended."
+            "hand, or try again: the download will be resumed."
         ) from error
     except OSError as error:
         raise MissingDataError(f"{part} cannot be written: {error}") from error
@@ -56,24 +56,24 @@ def fetch(file: Download, root: Path) -> Path:
 
 
 def check(path: Path, checksum: str | None, *, kept_as: Path) -> None:
-    """Raise `ChecksumError` if a file has another sum, and put it aside."""
+    """Raise `ChecksumError` and rename the file if the checksum of a file is wrong."""
     if checksum is None:
         return
     algorithm, _, expected = checksum.partition(":")
-    found = pooch.file_hash(str(path), alg=algorithm)
-    if found != expected:
+    actual = pooch.file_hash(str(path), alg=algorithm)
+    if actual != expected:
         os.replace(path, kept_as)
         raise ChecksumError(
-            f"{kept_as.with_suffix('')}: expected {algorithm} {expected}, got {found}; what came "
-            f"is kept as {kept_as}"
+            f"{kept_as.with_suffix('')}: expected {algorithm} {expected}, got {actual}; the "
+            f"download is kept as {kept_as}"
         )
 
 
 def unpack(archive: Path, folder: Path) -> None:
-    """Unpack a tar archive into a new folder, whole or not at all.
+    """Unpack a tar archive into a new folder, atomically.
 
     Raises:
-        ChecksumError: the archive is truncated or none.
+        ChecksumError: the archive is truncated, or not a tar archive.
     """
     if folder.exists():
         return
@@ -89,18 +89,18 @@ def unpack(archive: Path, folder: Path) -> None:
 
 
 def _download(url: str, part: Path) -> None:
-    """Append to ``part`` what it still lacks of the file at ``url``."""
+    """Download the rest of the file at ``url`` that is not yet in ``part``."""
     have = part.stat().st_size if part.exists() else 0
     header = {"Range": f"bytes={have}-"} if have else {}
     with requests.get(url, headers=header, stream=True, timeout=_SECONDS) as answer:
         if answer.status_code == requests.codes.requested_range_not_satisfiable:
-            return  # it is all there
+            return  # the part file is complete
         answer.raise_for_status()
-        goes_on = answer.status_code == requests.codes.partial_content
+        resumed = answer.status_code == requests.codes.partial_content
         left = answer.headers.get("Content-Length")
-        total = None if left is None else int(left) + have * goes_on
-        with _bar() as bar, part.open("ab" if goes_on else "wb") as file:
-            task = bar.add_task(part.stem, total=total, completed=have * goes_on)
+        total = None if left is None else int(left) + have * resumed
+        with _bar() as bar, part.open("ab" if resumed else "wb") as file:
+            task = bar.add_task(part.stem, total=total, completed=have * resumed)
             for block in answer.iter_content(_BLOCK):
                 file.write(block)
                 bar.advance(task, len(block))

@@ -1,7 +1,7 @@
-"""Frames out of a pickle, with nothing else let in.
+"""Safe reader of pickled pandas frames.
 
-MAF's archive holds GAS as a pickled pandas frame. A pickle is a program: what it may call is held
-to the few names that a frame of numbers is made of.
+The archive of MAF contains GAS as a pickled frame. A pickle may call any function; this reader
+permits only the names that a frame of numbers needs.
 """
 
 import pickle
@@ -35,7 +35,7 @@ _NAMES = {
     "pandas.indexes.numeric": {"Int64Index"},
     "pandas.indexes.range": {"RangeIndex"},
 }
-# Where names of old versions of pandas live today.
+# Present places of names of old versions of pandas.
 _MOVED = {
     ("pandas.core.index", "_new_Index"): ("pandas.core.indexes.base", "_new_Index"),
     ("pandas.core.index", "Index"): ("pandas", "Index"),
@@ -51,7 +51,7 @@ _MOVED = {
 class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if name not in _NAMES.get(module, ()):
-            raise pickle.UnpicklingError(f"asks for {module}.{name}, which no frame is made of")
+            raise pickle.UnpicklingError(f"{module}.{name} is not permitted in a pickled frame")
         return super().find_class(*_MOVED.get((module, name), (module, name)))
 
 
@@ -59,8 +59,8 @@ def read_frame(path: Path) -> Any:
     """Return the pandas frame in a pickle.
 
     Raises:
-        DataError: the file asks for anything that a frame of numbers does not need, is truncated,
-            or holds something else. Nothing of it has been called then but what frames are made by.
+        DataError: the file is truncated, needs other names than a frame of numbers does, or
+            contains another object. No other functions have been called then.
     """
     import pandas as pd
 

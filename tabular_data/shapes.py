@@ -1,7 +1,7 @@
-"""Shapes in the plane, drawn here: pictures of which every factor of variation is known.
+"""Images of shapes in the plane, with known factors of variation.
 
-The grid is that of dSprites: 3 shapes, 6 scales, 40 rotations, 32 x 32 places, 64 x 64 pixels in
-black and white. The drawings are our own, so the pictures are not the same, but their factors are.
+The grid of factors is that of dSprites: 3 shapes, 6 scales, 40 rotations, 32 x 32 positions. Images
+have 64 x 64 pixels in black and white. Factors equal those of dSprites, but pixels do not.
 """
 
 import math
@@ -17,14 +17,14 @@ SHAPES = ("square", "ellipse", "heart")
 SIDE = 64
 TOTAL = math.prod(SIZES)
 
-_RADIUS = 11.0  # of the largest shape, in pixels
-_MARGIN = 16.0  # of centres from the edge
-_WINDOW = 32  # pixels about a centre within which any shape lies
+_RADIUS = 11.0  # radius of the largest shape, in pixels
+_MARGIN = 16.0  # minimum distance of centres from the edge, in pixels
+_WINDOW = 32  # side of a window around a centre that contains any shape, in pixels
 _CHUNK = 1_024
 
 
 def factors_of(index: np.ndarray) -> np.ndarray:
-    """Return the factors' codes of places in the grid, ``(n,)`` to ``(n, 5)``.
+    """Return the factors of indices in the grid, ``(n,)`` to ``(n, 5)``.
 
     Example:
         >>> factors_of(np.array([0, 1, 737_279])).tolist()
@@ -34,20 +34,20 @@ def factors_of(index: np.ndarray) -> np.ndarray:
 
 
 def sample_factors(n: int, rng: np.random.Generator) -> np.ndarray:
-    """Draw codes ``(n, 5)``, each factor uniformly and by itself."""
+    """Draw factors ``(n, 5)``, uniform and independent."""
     return np.stack([rng.integers(size, size=n) for size in SIZES], axis=1)
 
 
 def render(factors: np.ndarray) -> np.ndarray:
-    """Draw pictures of factors' codes ``(n, 5)``, as ``(n, 4096)`` uint8 of 0 and 1.
+    """Render images of factors ``(n, 5)``, as ``(n, 4096)`` uint8 of 0 and 1.
 
     Args:
-        factors: codes of shape, scale, rotation, x and y; each below its size in `SIZES`.
+        factors: codes of shape, scale, rotation, x and y, each below the entry of `SIZES`.
 
     Raises:
-        ShapeError: other than five columns.
-        DtypeError: codes that are no integers.
-        ArgumentError: a code beyond its factor's size; row and factor are named.
+        ShapeError: the number of columns is not 5.
+        DtypeError: codes are not integers.
+        ArgumentError: a code is out of range; row and factor are named.
 
     Example:
         >>> pictures = render(np.array([[0, 5, 0, 16, 16], [2, 0, 10, 0, 31]]))
@@ -74,11 +74,11 @@ def render(factors: np.ndarray) -> np.ndarray:
 def stream(
     index: Sequence[int] | np.ndarray | None = None, *, chunk: int = 10_000
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Draw part of the grid, or all of it, a chunk at a time: pictures and codes.
+    """Render images of the grid in chunks; each chunk is a pair of images and factors.
 
     Args:
-        index: places in the grid, in any order; None for all 737,280.
-        chunk: pictures at once.
+        index: indices in the grid, in any order; None for all 737,280.
+        chunk: number of images in a chunk.
 
     Example:
         >>> [len(pictures) for pictures, _ in stream(range(2_500), chunk=1_000)]
@@ -91,7 +91,7 @@ def stream(
 
 
 def _inside(codes: np.ndarray) -> np.ndarray:
-    """Return which pixels' centres lie inside, ``(n, 4096)``, looking only where they may."""
+    """Return the mask of pixels whose centres are inside the shapes, ``(n, 4096)``."""
     pictures = np.zeros((len(codes), SIDE, SIDE), bool)
     step = (SIDE - 2 * _MARGIN) / (np.array(SIZES[3:]) - 1)
     x, y = _MARGIN + step[0] * codes[:, 3], _MARGIN + step[1] * codes[:, 4]
@@ -124,7 +124,7 @@ def _ellipse(u: np.ndarray, v: np.ndarray) -> np.ndarray:
 
 
 def _heart(u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    """``(h² + w² - 1)³ < h² w³``, upright: pictures have their origin above."""
+    """``(h² + w² - 1)³ < h² w³``, with the sign of w for rows counted from the top."""
     h, w = 1.1 * u, 0.15 - 1.1 * v
     squared = h * h
     ring = squared + w * w - 1

@@ -1,7 +1,7 @@
-"""Toy densities with a known optimum: no model can score higher than the entropy allows.
+"""Toy densities in the plane, with exact log-density, sampler and entropy.
 
-Each has an exact ``log_prob`` and an exact sampler, so a model's mean log-likelihood on fresh
-samples can be set beside the truth's. A model that does better than the truth has a bug.
+The mean log-likelihood of a model on new samples is at most the negative entropy, up to noise. A
+higher score indicates a bug.
 """
 
 from abc import ABC, abstractmethod
@@ -19,7 +19,8 @@ class Toy(ABC):
     """A density on the plane.
 
     Attributes:
-        optimum: the expected log-density in nats, minus the entropy: what a perfect model scores.
+        optimum: the expected log-density in nats (the negative entropy), the score of the true
+            model.
     """
 
     optimum: ClassVar[float]
@@ -42,8 +43,8 @@ def _log_normal(x: Array, mean: Array | float, std: Array | float) -> Array:
 class Parabola(Toy):
     """``x2 ~ N(0, 4)`` and ``x1 | x2 ~ N(x2² / 4, 1)``.
 
-    In the order ``x2, x1`` one Gaussian MADE is exact; in the order ``x1, x2`` the conditionals
-    have two modes, and it cannot be. (Papamakarios, Pavlakou and Murray, 2017, figure 1.)
+    In the order ``x2, x1`` one Gaussian MADE is exact. In the order ``x1, x2`` conditional
+    distributions have two modes. (Papamakarios, Pavlakou and Murray, 2017, figure 1.)
 
     Example:
         >>> Parabola().sample(3, np.random.default_rng(0)).shape
@@ -158,10 +159,9 @@ class TwoMoons(Toy):
 
 @dataclass(frozen=True)
 class Pinwheel(Toy):
-    """Five long Gaussians around the origin, turned the further the further out.
+    """Five long Gaussians around the origin, rotated by an angle that increases with the radius.
 
-    The turn is a rotation by an angle that depends on the radius: areas stay what they are, and the
-    density is that of the Gaussians where a point came from.
+    The rotation preserves areas, so the density is that of the Gaussians at the inverse image.
     """
 
     optimum: ClassVar[float] = -0.244999
@@ -190,7 +190,7 @@ class Pinwheel(Toy):
 
 @dataclass(frozen=True)
 class Rings(Toy):
-    """Rings of radius 1, 2 and 3, equally likely, each a Gaussian of 0.1 across."""
+    """Rings of radius 1, 2 and 3 with equal weights; the radius has standard deviation 0.1."""
 
     optimum: ClassVar[float] = -2.647799
     radii: ClassVar[tuple[float, ...]] = (1.0, 2.0, 3.0)
@@ -205,7 +205,7 @@ class Rings(Toy):
     def log_prob(self, x: Array) -> Array:
         """Return the log-density of ``x``, ``(n, 2)``, as ``(n,)``."""
         radius = np.linalg.norm(x, axis=1)
-        # A radius of ten standard deviations below zero does not come.
+        # Negative radii, ten standard deviations away, are neglected.
         terms = _log_normal(radius[:, None], np.array(self.radii), 0.1)
         result: Array = logsumexp(terms, axis=1) - np.log(
             3 * 2 * np.pi * np.maximum(radius, 1e-300)

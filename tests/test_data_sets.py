@@ -267,12 +267,12 @@ def test_pickles_can_do_nothing_else(tmp_path, wrapped):
     marker, path = tmp_path / "done", tmp_path / "evil.pickle"
     evil = Evil(marker)
     path.write_bytes(pickle.dumps(pd.DataFrame({"a": [evil]}) if wrapped else evil))
-    with pytest.raises(DataError, match="which no frame is made of|frame"):
+    with pytest.raises(DataError, match="is not permitted in a pickled frame|frame"):
         read_frame(path)
     assert not marker.exists()
     for call in (b"cbuiltins\neval\n(V1\ntR.", b"cnumpy\nload\n(V1\ntR.", b"c__main__\nx\n."):
         path.write_bytes(call)
-        with pytest.raises(DataError, match="which no frame is made of"):
+        with pytest.raises(DataError, match="is not permitted in a pickled frame"):
             read_frame(path)
 
 
@@ -384,7 +384,7 @@ def test_reference_draws_of_posteriors(task):
 
 
 def test_an_option_that_a_data_set_has_not_is_refused():
-    with pytest.raises(ArgumentError, match="^split: expected no such option of iris"):
+    with pytest.raises(ArgumentError, match="^options: expected an option of iris .*, got 'split'"):
         tabular_data.load("iris", split=2)
-    with pytest.raises(ArgumentError, match="^table: expected no such option"):
+    with pytest.raises(ArgumentError, match="^options: expected .*, got 'table'"):
         tabular_data.load("uci-yacht", table="energy")

@@ -170,7 +170,7 @@ def test_a_generator_without_gradient_cannot_play():
     pixels = PixelDistribution(PixelCNN((1, 4, 4), hidden=4, layers=1))
     critic, x = nn.Sequential(nn.Flatten(), MLP(16, 1)), torch.rand(20, 1, 4, 4).round()
     for gan in (WGAN(pixels, critic, clip=0.1), FlowGAN(pixels, critic)):
-        with pytest.raises(ArgumentError, match="generator: expected one whose rows carry"):
+        with pytest.raises(ArgumentError, match="generator: expected a generator whose rows carry"):
             fit(gan, x, steps=1)
     fit(FlowGAN(pixels, critic, adversarial_weight=0.0, critic_steps=1), x, steps=1)
 
@@ -192,7 +192,7 @@ def test_what_goes_wrong_is_named():
     half, labels = torch.cat([x[:3], x[:1] + 0.5]), torch.tensor([0, 1, 2, 0])
     with pytest.raises(DataError, match="labelled, row 3"):
         fit(model, x, steps=1, labelled=(half, labels))
-    with pytest.raises(ArgumentError, match="labelled: expected at least two"):
+    with pytest.raises(ArgumentError, match="labelled: expected at least 2 rows"):
         fit(model, x, steps=1, labelled=(x[:1], labels[:1]))
     with pytest.raises(ShapeError, match="fake"):
         critic_estimate(nn.Linear(1, 1), torch.zeros(4, 1), torch.ones(1, 1))

@@ -126,7 +126,7 @@ def holed():
         (
             lambda: dci(FACTORS * 1.0, FACTORS, FACTORS * 1.0, FACTORS[:40]),
             ShapeError,
-            "test_factors: expected 100 rows, as test_codes has",
+            "test_factors: expected 100 rows, as test_codes",
         ),
         (lambda: mig(FACTORS * 1.0, FACTORS.astype(str)), DtypeError, "factors: expected numbers"),
         (lambda: active_units(holed()), DataError, "means, row 3, column 1"),

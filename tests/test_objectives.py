@@ -1,5 +1,6 @@
 """Terms of a loss, by fixtures and closed forms."""
 
+import inspect
 import math
 
 import pytest
@@ -10,7 +11,12 @@ from flowkit.errors import ArgumentError, ShapeError
 from flowkit.flows import ConditionalNormal
 from flowkit.training import Batch, fit
 from flowkit.vae import (
+    DIP,
+    KL,
+    MMD,
     VAE,
+    Factor,
+    TotalCorrelation,
     dip,
     dip_penalty,
     factor,
@@ -31,6 +37,22 @@ def small(latents=3, row=6, groups=None, q="normal"):
     nets = networks("mlp-small", (row,), latents)
     q = posterior(q, latents, context_features=nets.context_features)
     return VAE(nets.encoder, nets.decoder, q, groups=groups)
+
+
+@pytest.mark.parametrize(
+    ("function", "term"),
+    [(kl, KL), (dip, DIP), (total_correlation, TotalCorrelation), (factor, Factor), (mmd, MMD)],
+)
+def test_functions_return_terms_with_the_same_arguments_and_defaults(function, term):
+    arguments = inspect.signature(function).parameters.values()
+    fields = inspect.signature(term).parameters.values()
+    assert [(a.name, a.default) for a in arguments] == [(f.name, f.default) for f in fields]
+    # The arguments arrive in order: distinct values of any type that the term accepts.
+    values = {"beta": 2.0, "normalised": True, "warm_up": 3, "free_bits": 0.25, "kind": "i"}
+    values |= {"lambda_od": 4.0, "lambda_d": 5.0, "weight": 6.0, "rows": 7, "latents": 2}
+    values |= {"gamma": 8.0, "hidden": (9,), "learning_rate": 0.5}
+    chosen = [values.get(a.name, a.default) for a in arguments]
+    assert [getattr(function(*chosen), a.name) for a in arguments] == chosen
 
 
 class Told(nn.Module):
@@ -134,7 +156,7 @@ def test_bad_weights_of_the_kl():
         (name,) = options
         with pytest.raises(ArgumentError, match=f"^{name}: expected"):
             kl(**options)
-    with pytest.raises(ArgumentError, match="^capacity: expected None beside free bits"):
+    with pytest.raises(ArgumentError, match="^capacity: expected None if free_bits is positive"):
         kl(free_bits=1.0, capacity=(5.0, 10))
 
 

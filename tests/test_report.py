@@ -18,7 +18,7 @@ from flowkit.metrics import Band
 from flowkit.report import make_report
 from flowkit.report.analysis import Rows, _outside_by_chance
 from flowkit.report.coordinates import Coordinates
-from flowkit.report.unlikely import blame
+from flowkit.report.unlikely import gains_by_column
 
 ODD = 17
 
@@ -93,13 +93,13 @@ def test_the_odd_row_is_found_and_the_odd_column_named(found):
     assert first["gain"] > 10
 
 
-def test_blame_of_an_unseen_category_and_of_a_wrong_one(found):
+def test_gains_of_an_unseen_category_and_of_a_wrong_one(found):
     density, _, held_out = found
     rows = held_out.iloc[[0, 1]].copy()
     rows["kind"], rows["level"] = ["low", "purple"], [5.0, -5.0]
     encoded = density.encode(rows)
     samples = density.encode(density.sample(500, random_state=0))
-    gains, _ = blame(density, encoded, density.score_encoded(encoded), samples)
+    gains, _ = gains_by_column(density, encoded, density.score_encoded(encoded), samples)
     names = density.schema_.names
     # Of a pair that contradicts itself either may be wrong; no other column can be.
     assert names[gains[0].argmax()] in ("kind", "level")
@@ -113,7 +113,7 @@ def test_gains_are_differences_of_scores(mixed):
     drawn = density.sample(300, random_state=0)
     rows, samples = density.encode(frame), density.encode(drawn)
     scores = density.score_encoded(rows)
-    gains, best = blame(density, rows, scores, samples)
+    gains, best = gains_by_column(density, rows, scores, samples)
     same_flag = other_flag = 0
     for c, name in enumerate(schema.names):
         changed = frame.assign(**{name: drawn[name].iloc[best[:, c]].to_numpy()})
@@ -138,7 +138,7 @@ def test_gains_count_the_map_of_a_bounded_column():
     density = FlowDensity(random_state=0, schema=bounded).fit(x)
     drawn = density.sample(100, random_state=0)
     rows = density.encode(x)
-    gains, best = blame(density, rows, density.score_samples(x), density.encode(drawn))
+    gains, best = gains_by_column(density, rows, density.score_samples(x), density.encode(drawn))
     expected = density.score_samples(drawn[best[:, 0]]) - density.score_samples(x)
     assert gains[:, 0] == pytest.approx(np.maximum(expected, 0), abs=1e-9)
 
@@ -308,13 +308,13 @@ def test_tables_of_every_size(found):
     assert make_report(rows, np.ones((3, 1)), np.ones((5, 1))).to_html()
 
 
-def test_many_rows_are_looked_at_in_part(found, monkeypatch):
+def test_many_rows_are_evaluated_in_part(found, monkeypatch):
     from flowkit.report import analysis
 
     monkeypatch.setattr(analysis, "MOST_ROWS", 50)
     document = make_report(found[0], related(90, 4)).document
     assert document["rows"]["looked_at"] == 50
-    assert "Of 90 held-out rows, 50 drawn at random were looked at." in document["notes"]
+    assert "50 of 90 held-out rows, drawn at random, were evaluated." in document["notes"]
 
 
 def test_what_is_in_the_way_is_said(found, tmp_path, monkeypatch):

@@ -9,7 +9,7 @@ import torch
 from flowkit import FlowDensity
 from flowkit.errors import ArgumentError
 from flowkit.gan import DequantizedTable
-from flowkit.report.unlikely import blame
+from flowkit.report.unlikely import gains_by_column
 from flowkit.schema import Column, Schema
 
 N = 600
@@ -169,7 +169,7 @@ def test_a_number_off_the_levels_is_blamed_by_probabilities():
         rows = pd.DataFrame({"x": [2.0 * unit]})
         encoded = density.schema_.encode(rows)
         samples = density.schema_.encode(density.sample(200, random_state=0))
-        gains, _ = blame(density, encoded, density.score_samples(rows), samples)
+        gains, _ = gains_by_column(density, encoded, density.score_samples(rows), samples)
         largest = np.unique(x, return_counts=True)[1].max() / N
         assert gains[0, 0] == pytest.approx(np.log(largest / (0.5 / (N + 1))), abs=0.05)
 

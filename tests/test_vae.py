@@ -33,7 +33,7 @@ from flowkit.flows import (
 )
 from flowkit.training import fit
 from flowkit.transforms import Inverse
-from flowkit.vae import VAE, kl, networks, posterior
+from flowkit.vae import KL, VAE, kl, networks, posterior
 
 POSTERIORS = ("normal", "full_normal", "planar", "radial", "sylvester", "iaf", "nsf")
 
@@ -374,7 +374,7 @@ def test_same_seed_same_fit_and_resumed_fits_go_on(tmp_path):
 def test_a_nan_stops_names_the_term_and_keeps_the_best_weights():
     vae = small()
 
-    class Poison(kl):
+    class Poison(KL):
         def __call__(self, drawn, weights):
             found = super().__call__(drawn, weights)
             bad = torch.where(drawn.model.step >= 8, math.nan, 0.0)
@@ -404,7 +404,7 @@ def test_parts_that_do_not_fit_are_refused():
     nets = networks("mlp-small", (6,), 3)
     q = posterior("normal", 3, context_features=nets.context_features)
     with pytest.raises(
-        ContextError, match="^posterior: expected a posterior with context_features"
+        ContextError, match="^posterior: expected a distribution with context_features"
     ):
         VAE(nets.encoder, nets.decoder, maf(3))
     with pytest.raises(ContextError, match="^prior: expected a distribution without context"):
@@ -447,7 +447,7 @@ def test_errors_come_before_the_first_step():
         fit(vae, bits(), objective="vimco", samples=1, steps=2)
     with pytest.raises(ArgumentError, match="^objective: expected one of"):
         fit(vae, bits(), objective="adversarial", steps=2)
-    with pytest.raises(ArgumentError, match="^posterior: expected one that is"):
+    with pytest.raises(ArgumentError, match="^posterior: expected a ConditionalNormal, or a flow"):
         VAE(nets.encoder, nets.decoder, iaf(3, context_features=64)).represent(bits())
 
 

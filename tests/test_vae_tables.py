@@ -143,5 +143,5 @@ def test_bad_rows_and_networks_are_named():
         fit(make(bounded), bounded.encode(outside), steps=1)
     with pytest.raises(DataError, match="^column 'count'"):
         law.encode(table.assign(count="many"))
-    with pytest.raises(ArgumentError, match="^decoded: expected None for images"):
+    with pytest.raises(ArgumentError, match="^decoded: expected None for 'conv-64'"):
         networks("conv-64", (1, 16, 16), 2, decoded=7)

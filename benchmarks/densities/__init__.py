@@ -1,1 +1,1 @@
-"""Densities of tables, by flowkit and by others: what `benchmarks/tables.py` compares."""
+"""Densities of tables compared by `benchmarks/tables.py`."""

@@ -1,4 +1,4 @@
-"""The tables: a folder of NAME.npz files, and those that scikit-learn brings along."""
+"""Tables of the benchmark: a folder of NAME.npz files, and data sets of scikit-learn."""
 
 from pathlib import Path
 
@@ -9,16 +9,16 @@ _FEWEST_LEVELS = 16  # a column of fewer is a category, and left out
 
 
 def names(bank: Path | None) -> list[str]:
-    """Return the names of the tables there are, the smallest first."""
+    """Return the names of all tables, the smallest first."""
     sizes = {name: len(_rows(name, bank)) for name in (*_BUNDLED, *_banked(bank))}
     return sorted(sizes, key=sizes.__getitem__)
 
 
 def split(name: str, bank: Path | None) -> tuple[np.ndarray, np.ndarray]:
-    """Return training and test rows, four to one; the same for every method, and at every call.
+    """Return training and test rows, four to one; the split is the same for each method and call.
 
-    Columns with ties are spread once by uniform noise as wide as their resolution: without, the
-    density of a repeated value would have no bound.
+    Uniform noise of the width of the resolution is added to columns with ties, because the density
+    of repeated values is unbounded.
     """
     rng = np.random.default_rng(0)
     x = _rows(name, bank)

@@ -1,7 +1,7 @@
-"""The ways to a density that users have, each with what a careful user would do to tune it.
+"""Methods of density estimation, each with common tuning.
 
-Every method is fitted to standardised rows, with a tenth of them to choose by; `Method` adds the
-scaler's log-determinant, so that all scores are in the table's own units.
+Methods are fitted to standardised rows, with a tenth for validation. The log-determinant of the
+standardisation is added, so that scores have the units of the table.
 """
 
 from collections.abc import Callable
@@ -12,7 +12,7 @@ import numpy as np
 
 
 class Density(Protocol):
-    """What is fitted: rows in, natural log-densities out."""
+    """A density with `fit` and log-densities of rows."""
 
     def fit(self, x: np.ndarray) -> object: ...
 
@@ -20,7 +20,7 @@ class Density(Protocol):
 
 
 class Standardised:
-    """A density of standardised rows, as one of the rows themselves."""
+    """A density of rows, by a density of standardised rows."""
 
     def __init__(self, inner: Density) -> None:
         self.inner = inner
@@ -40,7 +40,7 @@ def _held_out(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 class Gaussian:
-    """One full Gaussian."""
+    """A Gaussian with full covariance."""
 
     def fit(self, x: np.ndarray) -> None:
         self.mean = x.mean(0)
@@ -54,7 +54,7 @@ class Gaussian:
 
 
 class Mixture:
-    """scikit-learn's Gaussian mixture; components and kind of covariance by held-out score."""
+    """Gaussian mixture of scikit-learn; components and covariance type by validation score."""
 
     def fit(self, x: np.ndarray) -> None:
         from sklearn.mixture import GaussianMixture
@@ -75,7 +75,7 @@ class Mixture:
 
 
 class Kernel:
-    """scikit-learn's kernel density estimate; bandwidth by held-out score, 10,000 rows at most."""
+    """Kernel estimate of scikit-learn; bandwidth by validation score, at most 10,000 rows."""
 
     def fit(self, x: np.ndarray) -> None:
         from sklearn.neighbors import KernelDensity
@@ -91,9 +91,9 @@ class Kernel:
 
 
 class ZukoFlow:
-    """A flow of zuko in the loop of its tutorials, with early stopping.
+    """A flow of zuko, with the training loop of zuko's tutorials and early stopping.
 
-    Adam at 1e-3, batches of 256, gradients clipped at 5, patience of 20 epochs of at most 400.
+    Adam at 1e-3, batches of 256, gradients clipped at 5, at most 400 epochs, patience of 20 epochs.
     """
 
     def __init__(self, make: Callable[[int], Any]) -> None:

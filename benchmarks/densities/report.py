@@ -1,4 +1,4 @@
-"""The table and the picture of what was measured."""
+"""Report of `benchmarks/tables.py`: Markdown tables and a plot."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ def by_table(results: dict) -> dict[str, dict[str, dict]]:
 
 
 def leads(results: dict, kinds: tuple[str, ...] = ()) -> dict[str, tuple[float, float, str]]:
-    """Return our lead over the best other method, our standard error, and its name, by table."""
+    """Return flowkit's lead over the best baseline, the standard error, and that name, by table."""
     found = {}
     for name, methods in by_table(results).items():
         others = {m: r for m, r in methods.items() if m != OURS and (not kinds or m in kinds)}
@@ -105,7 +105,7 @@ _ZUKO = ("zuko-nsf", "zuko-maf")
 
 
 def plot(results: dict, path: Path) -> None:
-    """Draw the scores of every method on every table, from flowkit's."""
+    """Plot the differences in score between each method and flowkit, for all tables."""
     import matplotlib
 
     matplotlib.use("Agg")

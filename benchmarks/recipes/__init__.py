@@ -1,1 +1,1 @@
-"""The rows of `benchmarks/papers.py`: which model on which data, and what was published."""
+"""Rows of `benchmarks/papers.py`: models, data and published numbers."""

@@ -1,4 +1,4 @@
-"""Rows of pixels and of games: PixelCNNs, Wasserstein GANs, Flow-GANs, codes held to a prior."""
+"""Rows of PixelCNNs, Wasserstein GANs, Flow-GANs and adversarial autoencoders."""
 
 import json
 import math
@@ -60,7 +60,7 @@ _CLASSIFIER_STEPS = 4_000
 
 
 def pixels(recipe: Recipe, minutes: float, path: Path, split: int) -> Measured:
-    """Train a distribution of bits, by its likelihood."""
+    """Train a distribution of bits by maximum likelihood."""
     del split
     rows, options = load(recipe.data), dict(recipe.options)
 
@@ -76,7 +76,7 @@ def pixels(recipe: Recipe, minutes: float, path: Path, split: int) -> Measured:
 
 
 class _Flat(nn.Module):
-    """A distribution of images as one of flat rows."""
+    """A distribution of flat rows, by a distribution of images."""
 
     def __init__(self, images: PixelDistribution) -> None:
         super().__init__()
@@ -88,7 +88,7 @@ class _Flat(nn.Module):
 
 
 def codes(recipe: Recipe, minutes: float, path: Path, split: int) -> Measured:
-    """Train an autoencoder with a categorical code, with labels or without; score its errors."""
+    """Train an autoencoder with a categorical code, with or without labels; score its errors."""
     del split
     found, options = tabular_data.load(recipe.data), dict(recipe.options)
     parts = {p: _images(getattr(found, p)) / 255 for p in ("train", "val", "test")}
@@ -102,7 +102,7 @@ def codes(recipe: Recipe, minutes: float, path: Path, split: int) -> Measured:
         more["labelled"] = (parts["train"][chosen], labels["train"][chosen])
 
     def errors(model: Any, part: str) -> tuple[Tensor, int]:
-        """Return which rows of a part are taken for another class, and the categories in use."""
+        """Return the mask of misclassified rows of a part, and the number of used categories."""
         clusters = model.clusters(parts[part].round()).numpy()
         classes = {c: c for c in range(CLASSES)}  # with labels, categories are classes
         if not few:
@@ -154,7 +154,7 @@ def _autoencoder(
 
 
 def images(recipe: Recipe, minutes: float, path: Path, split: int) -> Measured:
-    """Train a Wasserstein GAN of images; let a classifier of the same data judge its samples."""
+    """Train a Wasserstein GAN of images; score its samples by a classifier of the same data."""
     del split
     found, options = tabular_data.load(recipe.data), dict(recipe.options)
     x, test = (_images(part) / 255 for part in (found.train, found.test))
@@ -190,7 +190,7 @@ def images(recipe: Recipe, minutes: float, path: Path, split: int) -> Measured:
 
 
 class _Curve:
-    """Points of a curve, kept in a file beside the checkpoint, for a row that goes on."""
+    """Points of a curve, stored next to the checkpoint, so that a resumed row continues it."""
 
     def __init__(
         self, path: Path, measure: Any, *, every: int | None = None, drawing: bool = True
@@ -201,7 +201,7 @@ class _Curve:
         self.drawn: list[Tensor] = []  # samples at those points, of this process alone
 
     def __call__(self, state: Any) -> None:
-        """Look at the model every so often; a callback of `fit`."""
+        """Add a point at regular steps; a callback of `fit`."""
         if state.step % self._every == 0:
             with torch.no_grad():
                 point = [state.step, self._measure(state.model)]
@@ -213,7 +213,7 @@ class _Curve:
 
 
 def classifier(data: str, folder: Path) -> tuple[ImageClassifier, float]:
-    """Return the judge of images of a data set, and its error on the test rows."""
+    """Return a classifier of the images of a data set, and its error on test rows."""
     found = tabular_data.load(data)
     torch.manual_seed(0)
     judge = ImageClassifier(IMAGE, CLASSES)
@@ -234,7 +234,7 @@ def classifier(data: str, folder: Path) -> tuple[ImageClassifier, float]:
 
 
 def flow_gan(recipe: Recipe, minutes: float, path: Path, split: int) -> Measured:
-    """Train a flow by likelihood, by an adversary or by both; score its likelihood."""
+    """Train a flow by likelihood, against a critic, or by both; score the likelihood."""
     del split
     x, test, slope, part = _real_rows(recipe.data)
     options = dict(recipe.options)
@@ -297,7 +297,7 @@ def _flow(recipe: Recipe, x: Tensor, options: dict[str, Any]) -> nn.Module:
 
 @cache
 def _real_rows(data: str) -> tuple[Tensor, Tensor, Tensor, str]:
-    """Return rows to train on and to test, what makes densities those of the data, and the part."""
+    """Return training rows, test rows, the log-determinant of the encoding, and the part."""
     found = tabular_data.load(data)
     if data == "mnist":
         generator, grey = torch.Generator().manual_seed(0), PixelMap()
@@ -319,7 +319,7 @@ SPREAD = 0.05
 
 
 def modes(recipe: Recipe, minutes: float, path: Path, split: int) -> Measured:
-    """Train a GAN of 25 Gaussians, neighbours one apart; count the modes that it holds."""
+    """Train a GAN of 25 Gaussians with spacing 1; count the covered modes."""
     del split
     generator = torch.Generator().manual_seed(recipe.seed)
     centres = torch.randint(5, (100_000, 2), generator=generator) - 2.0
@@ -342,6 +342,6 @@ def modes(recipe: Recipe, minutes: float, path: Path, split: int) -> Measured:
 
 
 def held(samples: Tensor) -> Held:
-    """Return how many of the 25 modes samples hold, and the share of samples near one."""
+    """Return the number of modes, out of 25, that samples cover, and the share near a mode."""
     axis = torch.arange(5) - 2.0
     return modes_held(samples, torch.cartesian_prod(axis, axis), 3 * SPREAD)

@@ -1,4 +1,4 @@
-"""The data of the rows: what a model is trained on, batch by batch, and what it is scored on."""
+"""Data of the rows: training batches, validation and test rows."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -17,15 +17,15 @@ _ROWS_TO_CHOOSE_BY = 10_000
 
 @dataclass(frozen=True)
 class Data:
-    """Rows to train, choose and score by.
+    """Training, validation and test rows.
 
     Attributes:
-        train: rows, or levels of pixels to which noise is added anew in every batch.
-        val: rows, with noise once and for all.
-        test: rows, likewise.
-        labels: one-hot classes of train and val, where there are any.
-        pixels: how levels become numbers.
-        part: what part of the original it is.
+        train: rows, or levels of pixels; each batch adds new noise to levels.
+        val: rows, with fixed noise.
+        test: rows, with fixed noise.
+        labels: one-hot classes of train and val, if there are any.
+        pixels: map of levels to numbers.
+        part: the part of the original data.
     """
 
     train: Tensor
@@ -36,7 +36,7 @@ class Data:
     part: str = ""
 
     def moments(self) -> tuple[Tensor, Tensor]:
-        """Return mean and deviation of the columns that are trained on, noise and all."""
+        """Return mean and standard deviation of training columns, noise included."""
         rows = self.train
         if self.pixels is not None:
             generator = torch.Generator().manual_seed(0)
@@ -70,7 +70,7 @@ def _rows(name: str, split: int) -> Data:
 
 @cache
 def load(name: str, split: int = 0) -> Data:
-    """Return the data of a name, of that published split where there are several."""
+    """Return data by name; if there are several published splits, by number of the split."""
     if name == "logit-mnist":
         return _images("mnist", PixelMap(squeeze=1e-6))
     if name in ("mnist", "fashion_mnist"):

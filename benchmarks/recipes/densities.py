@@ -1,4 +1,4 @@
-"""Rows whose model is a density: flows of any library, Gaussians, `FlowDensity`."""
+"""Rows of densities: flows of any library, Gaussians, `FlowDensity`."""
 
 import math
 from collections.abc import Callable
@@ -20,7 +20,7 @@ _WORST = 10  # rows that a mean should not hang on
 
 
 def gaussian(recipe: Recipe, minutes: float, path: Path, split: int) -> Measured:
-    """Score the Gaussian of maximum likelihood, or one for each class."""
+    """Score the maximum-likelihood Gaussian, or one for each class."""
     del minutes, path
     data = load(recipe.data, split)
     rows = data.train
@@ -36,7 +36,7 @@ def gaussian(recipe: Recipe, minutes: float, path: Path, split: int) -> Measured
 
 
 def table(recipe: Recipe, minutes: float, path: Path, split: int) -> Measured:
-    """Fit `FlowDensity` with its own budget."""
+    """Fit `FlowDensity`, with the budget of its effort."""
     from flowkit import FlowDensity
 
     del minutes, path
@@ -71,7 +71,7 @@ def flow(recipe: Recipe, minutes: float, path: Path, split: int) -> Measured:
 
 
 def trained_flow(recipe: Recipe, path: Path) -> Any:
-    """Return the flow of a row as far as it has been trained."""
+    """Return the flow of a row with the weights of its last checkpoint."""
     data = load(recipe.data)
 
     make = _maker(recipe, data)
@@ -89,7 +89,7 @@ def _maker(recipe: Recipe, data: Data) -> Callable[[], torch.nn.Module]:
 
 
 def _density(model: Any) -> Any:
-    """Return the flow itself, which sees no levels but pixels."""
+    """Return the flow of pixels, without the noise of levels."""
     return model.flow if isinstance(model, Noisy) else model
 
 

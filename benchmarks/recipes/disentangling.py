@@ -1,4 +1,4 @@
-"""Rows of representations, scored by factors that are known."""
+"""Rows of representations, scored with known factors."""
 
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ _KNOWN = 10_000  # pictures whose factors are compared with latents
 
 
 def terms_of(model: str, options: dict[str, Any]) -> tuple[Any, ...]:
-    """Return the terms of an objective's name."""
+    """Return the terms of an objective by name."""
     return {
         "vae": lambda: (kl(),),
         "beta-vae": lambda: (kl(beta=options["beta"]),),
@@ -29,7 +29,7 @@ def terms_of(model: str, options: dict[str, Any]) -> tuple[Any, ...]:
 
 
 def measure(recipe: Recipe, minutes: float, path: Path, split: int) -> Measured:
-    """Train on pictures alone; score by beta-VAE's metric, and say the others."""
+    """Train on images alone; score by the beta-VAE metric, and note other metrics."""
     del split
     rows, options = load("shapes2d"), dict(recipe.options)
     torch.manual_seed(recipe.seed)  # of the discriminator's weights, too

@@ -1,4 +1,4 @@
-"""Four tasks of the benchmark of simulation-based inference: priors, simulators, likelihoods.
+"""Tasks of the benchmark of simulation-based inference: priors, simulators, likelihoods.
 
 Reference: Lueckmann, Boelts, Greenberg, Goncalves and Macke, *Benchmarking simulation-based
 inference*, 2021, appendix T.
@@ -19,11 +19,11 @@ def _normal(x: Tensor, mean: Tensor | float, scale: Tensor | float) -> Tensor:
 
 
 class Task(ABC):
-    """A simulator whose likelihood is known, and a prior.
+    """A simulator with known likelihood, and a prior.
 
     Attributes:
         parameters: number of parameters.
-        box: half the width of the uniform prior, None where the prior is none.
+        box: half the width of a uniform prior, None for other priors.
     """
 
     parameters: int
@@ -48,12 +48,12 @@ class Task(ABC):
         """Return ``log p(x | theta)``, ``(n,)``."""
 
     def log_posterior(self, x: Tensor, theta: Tensor) -> Tensor:
-        """Return it up to a constant."""
+        """Return the log-posterior up to a constant, ``(n,)``."""
         return self.log_prior(theta) + self.log_likelihood(x, theta)
 
 
 class GaussianLinear(Task):
-    """Ten parameters, each seen with noise; the posterior is ``N(x / 2, 0.05)``."""
+    """Ten parameters, each observed with noise; the posterior is ``N(x / 2, 0.05)``."""
 
     parameters, box = 10, None
     variance = 0.1
@@ -73,7 +73,7 @@ class GaussianLinear(Task):
 
 
 class GaussianMixture(Task):
-    """Two parameters, seen with noise that is wide or narrow."""
+    """Two parameters, observed with a mixture of wide and narrow noise."""
 
     parameters, box = 2, 10.0
     scales = (1.0, 0.1)
@@ -89,7 +89,7 @@ class GaussianMixture(Task):
 
 
 class TwoMoons(Task):
-    """Two parameters, whose posterior is a pair of crescents."""
+    """Two parameters; the posterior has two crescents."""
 
     parameters, box = 2, 1.0
     radius, spread, shift = 0.1, 0.01, 0.25
@@ -113,7 +113,7 @@ class TwoMoons(Task):
 
 
 class SLCP(Task):
-    """Simple likelihood, complex posterior: five parameters of four points in the plane."""
+    """Simple likelihood, complex posterior: five parameters, and four points in the plane."""
 
     parameters, box = 5, 3.0
 
@@ -138,7 +138,7 @@ class SLCP(Task):
 
     @staticmethod
     def _shape(theta: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return two deviations and a correlation, ``(n, 1)`` each."""
+        """Return two standard deviations and a correlation, ``(n, 1)`` each."""
         least = 1e-6
         a, b = (theta[..., j : j + 1].square().clamp(min=least) for j in (2, 3))
         return a, b, torch.tanh(theta[..., 4:5]).clamp(-1 + 1e-6, 1 - 1e-6)

@@ -1,4 +1,4 @@
-"""The kinds of rows: how each is trained and scored."""
+"""Kinds of rows: functions that train and score a row."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Rows whose model has latents: autoencoders, ladders, belief networks."""
+"""Rows of latent-variable models: autoencoders, ladders, belief networks."""
 
 from collections.abc import Callable
 from functools import cache
@@ -27,15 +27,15 @@ _KNOWN = 4_000  # pictures whose factors are compared with latents
 
 
 class Rows(NamedTuple):
-    """Rows, and how they are observed.
+    """Rows with their likelihood.
 
     Attributes:
-        train: to train on.
-        val: to choose by.
-        test: to score; bits are drawn once and for all.
-        likelihood: makes the likelihood of a decoder.
-        shape: of an image, (channels, height, width).
-        part: what part of the original it is.
+        train: training rows.
+        val: validation rows.
+        test: test rows; bits are a fixed draw.
+        likelihood: returns the likelihood of a decoder.
+        shape: shape of an image, (channels, height, width).
+        part: the part of the original data.
     """
 
     train: Tensor
@@ -48,7 +48,7 @@ class Rows(NamedTuple):
 
 @cache
 def load(name: str) -> Rows:
-    """Return the rows of a name."""
+    """Return rows by name."""
     if name == "mnist-bits":  # grey levels are probabilities, drawn anew whenever they are seen
         found = tabular_data.load("mnist")
         train, val, test = (_tensor(part) / 255 for part in (found.train, found.val, found.test))
@@ -82,7 +82,7 @@ def _stochastic() -> Likelihood:
 def train_on(
     recipe: Recipe, make: Callable[[], nn.Module], minutes: float, path: Path, **training: Any
 ) -> Trained:
-    """Train what a function makes, its weights drawn by the seed, on the rows of a recipe."""
+    """Train a model, made by a function with the seed of the recipe, on the rows of the recipe."""
     rows = load(recipe.data)
 
     def seeded() -> nn.Module:
@@ -111,7 +111,7 @@ def make_vae(recipe: Recipe, rows: Rows) -> VAE:
 
 
 def vae(recipe: Recipe, minutes: float, path: Path, split: int) -> Measured:
-    """Train an autoencoder; score its ELBO, or the likelihood if it is a row of IWAE's."""
+    """Train an autoencoder; score the ELBO, or the likelihood for rows of IWAE's paper."""
     del split
     rows, training = load(recipe.data), dict(recipe.training)
     warm_up = training.pop("warm_up", 0)
@@ -142,9 +142,9 @@ def _bound(model: Any, x: Tensor, samples: int = 5) -> Tensor:
 
 
 def _likelihood(model: Any, x: Tensor) -> Tensor:
-    """Return the log-likelihood of evenly spread rows by 5,000 samples, ``(n,)``.
+    """Return the log-likelihood of evenly spaced rows, estimated with 5,000 samples, ``(n,)``.
 
-    Not of the first ones: the binarised test digits stand in order.
+    Rows are evenly spaced because binarised test digits are ordered.
     """
     generator = torch.Generator().manual_seed(0)
     parts = [
@@ -155,7 +155,7 @@ def _likelihood(model: Any, x: Tensor) -> Tensor:
 
 
 def belief(recipe: Recipe, minutes: float, path: Path, split: int) -> Measured:
-    """Train a sigmoid belief network; score its likelihood."""
+    """Train a sigmoid belief network; score the likelihood."""
     del split
     rows = load(recipe.data)
     mean = rows.train.mean(0)
@@ -169,7 +169,7 @@ def belief(recipe: Recipe, minutes: float, path: Path, split: int) -> Measured:
 
 
 def ladder(recipe: Recipe, minutes: float, path: Path, split: int) -> Measured:
-    """Train a ladder; score its ELBO, say what each ladder takes, and of shapes what it knows."""
+    """Train a ladder; score the ELBO, and note the KL of each ladder and known factors."""
     del split
     rows, options = load(recipe.data), dict(recipe.options)
     warm_up = options.pop("warm_up")
@@ -211,7 +211,7 @@ def _entropies() -> np.ndarray:
 
 
 def hierarchy(recipe: Recipe, minutes: float, path: Path, split: int) -> Measured:
-    """Train a hierarchy; score its ELBO, and say what its upper layers add."""
+    """Train a hierarchy; score the ELBO, and note the contribution of the upper layers."""
     del split
     rows = load(recipe.data)
 

@@ -1,4 +1,4 @@
-"""Training for a budget of processor time, in legs, each of which ends with a checkpoint."""
+"""Training for a budget of processor time, in legs that end with a checkpoint."""
 
 import time
 from collections.abc import Callable
@@ -17,13 +17,13 @@ _VALIDATE_EVERY = 1_000  # steps, where an epoch is longer
 
 
 class Trained(NamedTuple):
-    """What a budget has brought.
+    """A trained model with its history.
 
     Attributes:
-        model: with the weights that validation chose.
-        history: of all legs.
-        minutes: used so far, of two cores.
-        epoch: steps that are one.
+        model: the model, with the weights of the best validation score.
+        history: history of all legs.
+        minutes: used minutes of two cores.
+        epoch: number of steps in an epoch.
     """
 
     model: nn.Module
@@ -32,7 +32,7 @@ class Trained(NamedTuple):
     epoch: float
 
     def notes(self) -> dict[str, Any]:
-        """Return what is kept of it, ready for JSON."""
+        """Return the notes of a row, as a JSON document."""
         return {
             "minutes": self.minutes,
             "epochs": len(self.history.loss) / self.epoch,
@@ -43,7 +43,7 @@ class Trained(NamedTuple):
 
 
 def minutes_used() -> float:
-    """Return the minutes that this process has used of two cores."""
+    """Return the minutes of two cores that this process has used."""
     return time.process_time() / 60 / CORES
 
 
@@ -58,17 +58,17 @@ def train(
     schedule: str = "constant",
     **options: Any,
 ) -> Trained:
-    """Train until the budget is used or the steps are done, going on from what ``path`` holds.
+    """Train until the budget is used or the steps are done, resuming from ``path``.
 
     Args:
-        make: the model, anew and always the same.
-        rows: to train on.
-        minutes: of two cores, in all.
-        path: of checkpoint and clock, without suffix; those of a leg that broke off are lost.
+        make: returns the initial model, the same at each call.
+        rows: training rows.
+        minutes: total budget, in minutes of two cores.
+        path: path of checkpoint and clock, without suffix; interrupted legs are repeated.
         batch_size: rows per step.
-        steps: at most, by default more than any budget.
-        schedule: of the learning rate, over those steps.
-        options: of `flowkit.training.fit`.
+        steps: maximum number of steps; by default more than any budget.
+        schedule: schedule of the learning rate over these steps.
+        options: options of `flowkit.training.fit`.
     """
     clock = path.with_suffix(".minutes")
     past = float(clock.read_text()) if clock.exists() else 0.0

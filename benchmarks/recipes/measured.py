@@ -1,4 +1,4 @@
-"""What measuring a row brings."""
+"""Results of a row."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,11 +12,11 @@ class Measured:
     """The scores of a row.
 
     Attributes:
-        scores: one per test row, or per repetition, ``(n,)``; their mean is the row's number.
-        notes: what is kept beside them, ready for JSON: "minutes" of two cores, a curve, ...
-        part: what part of the original the data are.
-        detail: further numbers, in words, for the table.
-        extra: further numbers for the row's own entry.
+        scores: one per test row, or per repetition, ``(n,)``; the number of the row is the mean.
+        notes: further results as a JSON document: "minutes" of two cores, a curve, ...
+        part: the part of the original data.
+        detail: further numbers as text of the table.
+        extra: further numbers of the entry of the row.
     """
 
     scores: Tensor

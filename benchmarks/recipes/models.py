@@ -1,4 +1,4 @@
-"""The models of the rows, as functions of the number of features and of classes."""
+"""Models of the rows, as functions of the numbers of features and classes."""
 
 import math
 from collections.abc import Callable
@@ -36,7 +36,7 @@ def _nflows(name: str) -> Callable[..., Any]:
 
 
 def _nflows_nsf(features: int, layers: int = 5, **options: Any) -> Any:
-    """Put the NSF of nflows together, as its authors' scripts do."""
+    """Return the NSF of nflows, composed as in the scripts of its authors."""
     from nflows.distributions import StandardNormal
     from nflows.flows import Flow
     from nflows.transforms import (
@@ -60,7 +60,7 @@ def _nflows_nsf(features: int, layers: int = 5, **options: Any) -> Any:
 
 
 class _Foreign(torch.nn.Module):
-    """A flow of another library, as our loop and our scores want it."""
+    """A flow of another library, with the interface of flowkit."""
 
     def __init__(self, log_prob: Callable[..., Tensor], flow: torch.nn.Module) -> None:
         super().__init__()
@@ -75,9 +75,9 @@ class Scaled(torch.nn.Module):
     """A flow of any library over ``(x - mean) / deviation``.
 
     Args:
-        flow: has ``log_prob(x, context)``; ``sample`` too, to be sampled.
-        mean: of each column.
-        deviation: of each column.
+        flow: has ``log_prob(x, context)``, and ``sample`` if samples are drawn.
+        mean: mean of each column.
+        deviation: standard deviation of each column.
     """
 
     def __init__(self, flow: torch.nn.Module, mean: Tensor, deviation: Tensor) -> None:
@@ -87,19 +87,19 @@ class Scaled(torch.nn.Module):
         self.register_buffer("deviation", deviation)
 
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """Return the log-density of rows as they come."""
+        """Return the log-density of rows in the units of the data."""
         z = (x - self.mean) / self.deviation
         return self.flow.log_prob(z, context) - self.deviation.log().sum()
 
     forward = log_prob
 
     def sample(self, *args: Any, **kwargs: Any) -> Tensor:
-        """Draw rows as they came."""
+        """Draw rows in the units of the data."""
         return self.mean + self.deviation * self.flow.sample(*args, **kwargs)
 
 
 class _Unscaled(torch.nn.Module):
-    """A conditioner that sees columns as they were before they were scaled, but for their mean."""
+    """A conditioner of centred columns in their original scale."""
 
     def __init__(self, net: torch.nn.Module, deviation: Tensor) -> None:
         super().__init__()
@@ -107,16 +107,16 @@ class _Unscaled(torch.nn.Module):
         self.register_buffer("deviation", deviation)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """Return what the network says of ``x``, ``(*batch, features)``."""
+        """Return the network's output for ``x``, ``(*batch, features)``."""
         return self.net(x * self.deviation, context)
 
 
 def nice_of_pixels(flow: Flow, deviation: Tensor) -> Flow:
-    """Let NICE's networks read pixels as they are, and move them in units of their deviations.
+    """Make the networks of NICE read unscaled pixels, and shift scaled pixels.
 
-    Most pixels are nearly always black, and vary a thousandth of what the others do. Read in units
-    of their own deviation they are noise as loud as the picture; moved in units of the picture,
-    any step of the optimiser throws them about. The family of densities stays what it is.
+    Most pixels are almost always black, with a tiny standard deviation. As inputs, scaled pixels of
+    that kind are noise of the size of the image. As outputs, unscaled pixels make any step of the
+    optimiser too large. The family of densities is unchanged.
     """
     for layer in flow.transform.transforms:
         if isinstance(layer, Coupling):
@@ -141,7 +141,7 @@ MODELS: dict[str, Callable[..., Any]] = {
 
 
 def model_of(recipe: Recipe, data: Data) -> Any:
-    """Return the untrained model of a row, for the data as they come."""
+    """Return the untrained model of a row, for unscaled data."""
     context = {"context_features": CLASSES} if recipe.conditional else {}
     flow = MODELS[recipe.model](data.train.shape[1], **context, **recipe.options)
     if not recipe.scale:
@@ -155,23 +155,23 @@ def model_of(recipe: Recipe, data: Data) -> Any:
 
 
 class Noisy(torch.nn.Module):
-    """A flow of images that sees each batch of levels with noise of its own."""
+    """A flow of images, trained on levels with new noise in each batch."""
 
     def __init__(self, flow: torch.nn.Module, pixels: PixelMap) -> None:
         super().__init__()
         self.flow, self.pixels = flow, pixels
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """Return the log-density of levels with noise of a fixed seed: batch norm calibrates so."""
+        """Return the log-density of levels with noise of a fixed seed, as batch norm needs."""
         generator = torch.Generator().manual_seed(0)
         return self.flow(self.pixels.encode(x, generator=generator).float(), context)
 
     def training_steps(self) -> dict[str, Step]:
-        """Return the one step: maximum likelihood."""
+        """Return the training step: maximum likelihood."""
         return {"likelihood": Step(self.flow.parameters(), self._loss)}
 
     def validation_loss(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
-        """Return the same of rows that have their noise already."""
+        """Return the negative log-likelihood of rows with fixed noise."""
         del generator
         return {"nll": -self.flow.log_prob(batch.x, batch.context).mean()}
 

@@ -1,4 +1,4 @@
-"""Rows of posteriors known but for a constant, told from reference draws by a classifier."""
+"""Rows of posteriors with unnormalised density, scored by a classifier two-sample test."""
 
 import time
 from pathlib import Path
@@ -21,7 +21,7 @@ _DRAWS = 2_000  # of either law: the classifier takes minutes of more
 
 
 def flow_of(task: Task, context_features: int = 0, **options: Any) -> Flow:
-    """Return spline couplings, within the box of the prior where there is one."""
+    """Return spline couplings; for a uniform prior, within its box."""
     splines = nsf(task.parameters, context_features=context_features, coupling=True, **options)
     if task.box is None:
         return splines
@@ -105,7 +105,7 @@ def observed(task: str, observation: int) -> tuple[Tensor, Tensor]:
 
 
 def accuracy(reference: Tensor, drawn: Tensor) -> float:
-    """Return how well a classifier tells them apart."""
+    """Return the accuracy of a classifier of both samples."""
     begin = time.monotonic()
     value = classifier_accuracy(reference.numpy(), drawn.numpy())
     print(f"  told apart {value:.3f} ({time.monotonic() - begin:.0f} s)", flush=True)

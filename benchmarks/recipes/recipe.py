@@ -1,4 +1,4 @@
-"""What a row is, as a declaration."""
+"""Declaration of a row."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,24 +10,23 @@ class Recipe:
     """One row of the papers' tables.
 
     Attributes:
-        row: its name.
-        data: name of the data, as its kind knows them.
-        model: name of the model, likewise.
-        published: the paper's number, None where there is none.
-        options: of the model.
-        training: of `flowkit.training.fit`.
-        kind: name in `recipes.kinds.KINDS`: how it is trained and scored.
-        section: of the report.
-        conditional: whether the model is told the class.
-        scale: how data are scaled before the model sees them, a linear map whose log-determinant
-            counts: "" not at all, "columns" each column by its own mean and deviation, "one" by
-            its mean and a deviation that is the same for all.
-        differs: what is otherwise than in the paper.
-        splits: number of published splits, from the first on, that the row is the mean of.
-        bold: whether it is run for the committed results.
-        source: of the published number.
-        unit: of score and published number.
-        seed: of weights and noise.
+        row: name of the row.
+        data: name of the data, an argument of the kind.
+        model: name of the model, an argument of the kind.
+        published: number of the paper, None if there is none.
+        options: options of the model.
+        training: options of `flowkit.training.fit`.
+        kind: name in `recipes.kinds.KINDS` of the function that trains and scores the row.
+        section: section of the report.
+        conditional: whether the class is the context of the model.
+        scale: linear scaling of the data, with log-determinant: "" for none; "columns" by mean and
+            standard deviation of each column; "one" by the mean of each column and one deviation.
+        differs: differences from the paper.
+        splits: number of published splits, from the first on, whose scores are averaged.
+        bold: whether the row is part of the committed results.
+        source: source of the published number.
+        unit: unit of score and published number.
+        seed: seed of weights and noise.
     """
 
     row: str

@@ -1,4 +1,4 @@
-"""All rows, in the order of the report."""
+"""Rows of all papers, in the order of the report."""
 
 from recipes.recipe import Recipe
 from recipes.rows_adversarial import ADVERSARIAL

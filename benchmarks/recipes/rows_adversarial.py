@@ -1,4 +1,4 @@
-"""Rows of pixels and of games."""
+"""Rows of PixelCNNs and adversarial models."""
 
 from recipes.recipe import Recipe
 

@@ -1,4 +1,4 @@
-"""Rows of models with latents."""
+"""Rows of latent-variable models."""
 
 from recipes.recipe import Recipe
 

@@ -1,1 +1,1 @@
-"""The parts of `benchmarks/speed.py`. Nothing is imported here: flowjax's Python has no torch."""
+"""Modules of `benchmarks/speed.py`, without imports because flowjax's Python has no torch."""

@@ -1,4 +1,4 @@
-"""What is measured: models, batches, libraries, and the ways to run each of them."""
+"""Cases of the benchmark: models, batch sizes, libraries and variants."""
 
 import shutil
 from dataclasses import asdict, dataclass, replace
@@ -9,10 +9,10 @@ MEASURES = ("train", "log_prob", "sample")
 
 @dataclass(frozen=True)
 class Case:
-    """One model in every library.
+    """One model in all libraries.
 
-    A *heat* is one measure at one batch size. All libraries run it round after round, each for
-    ``slice`` seconds a round, until ``rounds`` are over or one has used up ``patience`` seconds.
+    A *heat* is one measure at one batch size. In each round, each library runs for ``slice``
+    seconds. A heat ends after ``rounds`` rounds, or if a library has used ``patience`` seconds.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Case:
         return [(m, b) for m in self.measures for b in (batches[:1] if m == "train" else batches)]
 
     def as_json(self) -> dict:
-        """Return plain data, as it is after a round trip through JSON."""
+        """Return the case as a JSON document."""
         return {**asdict(self), **{k: list(v) for k, v in vars(self).items() if type(v) is tuple}}
 
 
@@ -87,7 +87,7 @@ GROWTH = {
 
 
 def axis_value(case: Case, axis: str) -> int:
-    """Return where a case stands on an axis of `GROWTH`."""
+    """Return the value of a case on an axis of `GROWTH`."""
     return case.hidden[0] if axis == "width" else getattr(case, axis)
 
 
@@ -113,12 +113,12 @@ QUICK_GROWTH = {"layers": [replace(c, slice=0.02) for c in GROWTH["layers"][:2]]
 
 
 def compiler() -> str | None:
-    """Return the C++ compiler that torch.compile would use, None if there is none."""
+    """Return the C++ compiler of torch.compile, or None."""
     return next(filter(None, map(shutil.which, ("g++", "clang++", "c++", "cl"))), None)
 
 
 def variants(library: str, case: Case, measure: str) -> tuple[str, ...]:
-    """Return the ways to run a library, of which the best counts."""
+    """Return the variants of a library, of which the fastest counts."""
     if library == "flowjax":
         return ("jit", "jit, buffers donated") if measure == "train" else ("jit",)
     if library == "flowkit-bf16" and measure == "sample":

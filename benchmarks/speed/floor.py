@@ -1,4 +1,4 @@
-"""The least time that a machine could take: multiply-adds at its best rate, and Adam's memory."""
+"""Lower bound of times: multiply-adds at the best rate of the machine, and memory of Adam."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -32,7 +32,7 @@ def _least_seconds(call: Callable[[], object], seconds: float) -> float:
 
 
 def _routes(x: torch.Tensor, w: torch.Tensor) -> dict[str, Callable[[], torch.Tensor]]:
-    """Return the float32 routes to ``x @ w.T`` that this torch has, and that are exact."""
+    """Return the exact float32 implementations of ``x @ w.T`` in this torch."""
     out = x @ w.T
     routes = {"torch.mm": lambda: torch.mm(x, w.T, out=out)}
     if torch.backends.mkldnn.is_available():
@@ -49,7 +49,7 @@ def _routes(x: torch.Tensor, w: torch.Tensor) -> dict[str, Callable[[], torch.Te
 
 @torch.inference_mode()
 def matrix_rates(seconds: float = 0.1) -> dict[str, float]:
-    """Return the best rate of each route and thread count, in multiply-adds per second."""
+    """Return the best rate of each implementation and thread count, in multiply-adds per second."""
     rates: dict[str, float] = {}
     for threads in sorted({1, torch.get_num_threads()}):
         with _threads(threads):
@@ -64,7 +64,7 @@ def matrix_rates(seconds: float = 0.1) -> dict[str, float]:
 
 @torch.inference_mode()
 def bandwidth(parameters: int, seconds: float = 0.05) -> float:
-    """Return bytes per second over as much memory as Adam touches for so many parameters."""
+    """Return bytes per second for the memory that Adam uses for a number of parameters."""
     a, b, c = torch.ones(3, max(4 * parameters // 3, 1)).unbind()
     return 12 * a.numel() / _least_seconds(lambda: torch.add(a, b, out=c), seconds)
 
@@ -72,7 +72,7 @@ def bandwidth(parameters: int, seconds: float = 0.05) -> float:
 def floor_seconds(
     measure: str, batch: int, *, connections: int, parameters: int, rate: float, bandwidth: float
 ) -> float:
-    """Return the least seconds of a call: one pass of open connections, three and Adam to train."""
+    """Return the least seconds of a call: one pass of unmasked weights, or three and Adam."""
     one_pass = connections * batch / rate
     if measure != "train":
         return one_pass

@@ -1,4 +1,4 @@
-"""What machine this is, in words that name no host."""
+"""Description of the machine, without host name."""
 
 import os
 import platform
@@ -16,7 +16,7 @@ def cpu_model() -> str:
 
 
 def machine() -> dict:
-    """Return the processor, threads, GPU and software, ready for JSON."""
+    """Return processor, threads, GPU and software as a JSON document."""
     return {
         "cpu": cpu_model(),
         "capability": torch.backends.cpu.get_cpu_capability(),

@@ -1,4 +1,4 @@
-"""The growth curves."""
+"""Plots of time against model and batch size."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ _LABELS = {
 
 
 def plot_growth(results: dict, growth: dict, path: Path) -> None:
-    """Draw time against features, width, layers and batch: one row per measure."""
+    """Plot time against features, width, layers and batch size, with one row per measure."""
     if not any(c.name in results["cases"] for cases in growth.values() for c in cases):
         return
     import matplotlib as mpl

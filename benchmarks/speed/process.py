@@ -1,4 +1,4 @@
-"""Worker processes, seen from the one that directs them."""
+"""Worker processes, and their interface in the main process."""
 
 import json
 import os
@@ -13,17 +13,17 @@ BENCHMARKS = Path(__file__).parent.parent
 
 
 class Worker(Protocol):
-    """What answers requests: a `Process`, or a `speed.worker.Bench` in this one."""
+    """A server of requests: a `Process`, or a `speed.worker.Bench` in the main process."""
 
     def ask(self, request: dict, timeout: float) -> dict:
-        """Return the answer, or ``{"error": why}``."""
+        """Return the answer, or ``{"error": reason}``."""
 
 
 class Process:
-    """A library in its own process, started at the first request and again after a hang.
+    """A library in a separate process, started at the first request and after a timeout.
 
-    Libraries change global settings, and threads of one runtime slow down another's: so none
-    shares a process, and while one computes the others wait for their next line.
+    Libraries change global settings, and their thread pools slow each other down. Processes are
+    therefore separate, and only one computes at a time.
     """
 
     def __init__(self, library: str, python: str = sys.executable) -> None:
@@ -31,7 +31,7 @@ class Process:
         self.process: subprocess.Popen | None = None
 
     def ask(self, request: dict, timeout: float) -> dict:
-        """Return the answer; an error if none comes within ``timeout`` seconds."""
+        """Return the answer, or an error after ``timeout`` seconds."""
         if self.process is None:
             self.process = subprocess.Popen(
                 self.command,
@@ -58,7 +58,7 @@ class Process:
         return json.loads(line)
 
     def close(self) -> None:
-        """End the process, if it runs."""
+        """Terminate the process, if it is running."""
         if self.process is not None:
             self.process.kill()
             self.process.communicate()
@@ -66,12 +66,12 @@ class Process:
 
 
 def _path(environment: Mapping[str, str]) -> str:
-    """Return where to import from: here, and what was there before."""
+    """Return the Python path of a worker: this folder, and the present path."""
     before = environment.get("PYTHONPATH")
     return os.pathsep.join([str(BENCHMARKS), *([before] if before else [])])
 
 
 def has_flowjax(python: str) -> bool:
-    """Whether an interpreter can import flowjax."""
+    """Return whether an interpreter can import flowjax."""
     probe = [python, "-c", "import flowjax.flows, optax"]
     return subprocess.run(probe, capture_output=True, check=False, timeout=300).returncode == 0

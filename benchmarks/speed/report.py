@@ -1,4 +1,4 @@
-"""The results as a page of tables."""
+"""Report of the results: tables in Markdown."""
 
 from speed.cases import LIBRARIES, MEASURES, axis_value, case_from_json
 from speed.summary import Best, best, best_rate, floor_of, goals
@@ -8,7 +8,7 @@ _UNITS = {"train": "training step, ms", "log_prob": "log_prob, rows/s", "sample"
 
 
 def report(results: dict, growth: dict, picture: str) -> str:
-    """Return the page in Markdown."""
+    """Return the report in Markdown."""
     sections = [
         ["# Speed: flowkit beside zuko, nflows, normflows and flowjax", "", *_head(results)],
         _goals(results),
@@ -45,7 +45,7 @@ def _head(results: dict) -> list[str]:
 
 
 def _number(x: float) -> str:
-    """Return about three digits, with thousands and millions as such."""
+    """Return a number with about three digits, and units of thousands and millions."""
     for unit, size in (("M", 1e6), ("k", 1e3)):
         if x >= 0.9995 * size:
             return f"{x / size:.3g}{unit}" if x < 999.5 * size else f"{x / size:.0f}{unit}"
@@ -79,7 +79,7 @@ def _goals(results: dict) -> list[str]:
 
 
 def _models(results: dict) -> list[list[str]]:
-    """Return a table for each model: a row per library, a column per heat."""
+    """Return a table for each model, with a row per library and a column per heat."""
     sections = []
     for name, result in results["cases"].items():
         if name.startswith("growth"):
@@ -118,7 +118,7 @@ def _models(results: dict) -> list[list[str]]:
 
 
 def _floors(results: dict) -> list[str]:
-    """Return the rates, and what each model would take at them."""
+    """Return the rates of the machine, and the floor of each model."""
     route, _ = best_rate(results)
     routes: dict[str, float] = {}
     for result in results["cases"].values():

@@ -1,4 +1,4 @@
-"""Interleaved timing: every library in every round, so that a busy minute hits all of them."""
+"""Interleaved timing: each round runs all libraries, so that load affects all equally."""
 
 import statistics
 from collections.abc import Callable, Mapping
@@ -19,7 +19,7 @@ _LOSER = 1.25  # a variant slower than its sibling by this factor leaves after t
 
 @dataclass
 class Contender:
-    """A library run in one way, and the median seconds per call of each of its rounds."""
+    """A variant of a library, with the median seconds per call of each round."""
 
     library: str
     variant: str
@@ -37,7 +37,7 @@ class Contender:
 def measure_case(
     case: Case, workers: Mapping[str, Worker], log: Callable[[str], None] = print
 ) -> dict:
-    """Return all that one case gives, ready for JSON."""
+    """Return all results of one case, as a JSON document."""
     libraries, notes = {}, []
     for library in case.libraries:
         if library in workers:
@@ -81,7 +81,7 @@ def measure_case(
 def _ways(
     library: str, case: Case, measure: str, batch: int, before: list[dict]
 ) -> tuple[tuple[str, ...], str | None]:
-    """Return the variants worth a try after the heats before, and why if there is none."""
+    """Return the variants to run after earlier heats, and the reason if there are none."""
     ways = variants(library, case, measure)
     medians = {
         (t["measure"], t["batch"], t["variant"]): statistics.median(t["rounds"]) for t in before
@@ -108,7 +108,7 @@ def run_heat(
     batch: int,
     ways: Mapping[str, tuple[str, ...]],
 ) -> list[Contender]:
-    """Time one measure at one batch size: prepared side by side, then round after round."""
+    """Time one measure at one batch size: prepare all contenders, then run the rounds."""
     contenders = [Contender(library, way) for library, some in ways.items() for way in some]
 
     def ask(contender: Contender, seconds: float) -> dict:
@@ -140,7 +140,7 @@ def run_heat(
 
 
 def _lost(contender: Contender, contenders: list[Contender]) -> bool:
-    """Whether two rounds have shown that another way to run the same library is faster."""
+    """Return whether another variant of the same library was faster in two rounds."""
     siblings = [c for c in contenders if c.library == contender.library and len(c.rounds) >= 2]
     return contender in siblings and any(
         min(contender.rounds) > _LOSER * min(s.rounds) for s in siblings

@@ -1,4 +1,4 @@
-"""Numbers drawn from the results: the best way to run each library, floors and ratios."""
+"""Summary of the results: best variants, floors and ratios."""
 
 import statistics
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ WIDE = ("maf-43", "maf-63", "nsf-43")
 
 
 class Best(NamedTuple):
-    """A library's best variant in one heat: seconds per call, with quartiles over the rounds."""
+    """The best variant of a library in one heat: seconds per call, with quartiles over rounds."""
 
     library: str
     measure: str
@@ -24,12 +24,12 @@ class Best(NamedTuple):
     rounds: int
 
     def per_row(self) -> float:
-        """Return seconds per row; of a training step, seconds per step."""
+        """Return seconds per row; for training, seconds per step."""
         return self.median / (1 if self.measure == "train" else self.batch)
 
 
 def best(result: dict, library: str, measure: str, batch: int | None = None) -> Best | None:
-    """Return the best variant at one batch size, or the best over all of them; None if none ran."""
+    """Return the best variant at one batch size or over all sizes, or None without results."""
     found = []
     for t in result["times"]:
         if (t["library"], t["measure"]) == (library, measure) and batch in (None, t["batch"]):
@@ -45,7 +45,7 @@ def best(result: dict, library: str, measure: str, batch: int | None = None) -> 
 
 
 def best_rate(results: dict) -> tuple[str, float]:
-    """Return the route and the multiply-adds per second of the best rate measured in any case."""
+    """Return the implementation with the best rate of all cases, and multiply-adds per second."""
     rates = [item for r in results["cases"].values() for item in r.get("rates", {}).items()]
     return max(rates, key=lambda item: item[1], default=("not measured", float("nan")))
 
@@ -59,7 +59,7 @@ def floor_of(results: dict, name: str, measure: str, batch: int) -> float:
 
 
 class Goal(NamedTuple):
-    """A ratio that is asked for; the bounds of ``value`` come from the quartiles."""
+    """A required ratio; the bounds of ``value`` come from the quartiles."""
 
     measure: str
     model: str
@@ -72,7 +72,7 @@ class Goal(NamedTuple):
 
 
 def _ratio(slow: Best | None, fast: Best | None) -> tuple[float, float, float] | None:
-    """Return how many times faster ``fast`` is per row, with the bounds that quartiles give."""
+    """Return the speed ratio of ``fast`` per row, with bounds from the quartiles."""
     if slow is None or fast is None:
         return None
     rows = (1 if slow.measure == "train" else slow.batch) / (
@@ -86,7 +86,7 @@ def _ratio(slow: Best | None, fast: Best | None) -> tuple[float, float, float] |
 
 
 def goals(results: dict) -> Iterator[Goal]:
-    """Yield each goal that the results can be held against."""
+    """Yield the goals that have results."""
     done = results["cases"]
 
     def of(model: str, library: str, measure: str) -> Best | None:

@@ -1,4 +1,4 @@
-"""flowjax, in the words of `with_torch.py`: the same networks, splines and steps, under JIT."""
+"""Adapter of flowjax with the interface, networks and splines of `with_torch.py`, jitted."""
 
 from collections.abc import Callable
 from itertools import cycle
@@ -20,9 +20,9 @@ _BATCHES = 16
 
 
 def _spline(bins: int) -> RationalQuadraticSpline:
-    """The spline within ± 5 whose derivatives at the two ends are 1, as everyone else's are.
+    """The spline on [-5, 5] with derivatives 1 at both ends, as in the other libraries.
 
-    flowjax's own learns them, which takes 25 outputs per feature instead of 23.
+    The spline of flowjax learns these derivatives, with 25 outputs per feature instead of 23.
     """
 
     def derivatives(a: jax.Array) -> jax.Array:
@@ -35,7 +35,7 @@ def _spline(bins: int) -> RationalQuadraticSpline:
 
 
 def build(case: Case) -> Transformed:
-    """Return a flow; its weights start random, and the features are shuffled between layers."""
+    """Return a flow with random weights; features are permuted between layers."""
     return masked_autoregressive_flow(
         jr.key(case.seed),
         base_dist=paramax.non_trainable(Normal(jnp.zeros(case.features))),
@@ -52,7 +52,7 @@ def _partition(flow: Transformed) -> tuple:
 
 
 def describe(library: str, case: Case) -> dict[str, int]:
-    """Return the number of parameters, and of connections that the masks leave open."""
+    """Return the number of parameters, and of unmasked weights."""
     del library
     flow = build(case)
     masks = [a for a in jax.tree.leaves(flow) if eqx.is_array(a) and a.dtype == bool]
@@ -63,14 +63,14 @@ def describe(library: str, case: Case) -> dict[str, int]:
 
 
 def forget() -> None:
-    """Drop what was compiled for the last case."""
+    """Discard the compiled functions of the last case."""
     jax.clear_caches()
 
 
 def prepare(
     library: str, case: Case, measure: str, variant: str, batch: int
 ) -> tuple[Callable[[], jax.Array], Callable[[jax.Array], bool]]:
-    """Return a call to time, and a check of what it returned."""
+    """Return a call to time, and a check of its result."""
     del library
     flow = build(case)
     rows = jr.normal(jr.key(case.seed + 1), (_BATCHES, batch, case.features))

@@ -1,7 +1,7 @@
-"""The torch libraries, each told in the same words: make a flow, score rows, draw rows.
+"""Adapters of the torch libraries with one interface: build a flow, score rows, draw rows.
 
-All have plain masked networks with ReLU, the order of the features reversed from layer to layer
-(normflows: halves swapped), a fixed standard normal base, and splines within ± 5.
+All flows have masked networks with ReLU, a fixed standard normal base, and splines on [-5, 5]. The
+order of features is reversed between layers; in normflows, halves are swapped.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ _BATCHES = 16  # different ones to train on, in turn
 
 
 class Library(NamedTuple):
-    """How to speak to a library."""
+    """The interface of a library."""
 
     make: Callable[[Case], nn.Module]
     log_prob: Score
@@ -35,7 +35,7 @@ def _flowkit(case: Case) -> nn.Module:
 
 
 def _log_prob_bf16(flow: nn.Module, x: Tensor) -> Tensor:
-    """What `fit(precision="bf16-mixed")` computes: only the networks' products in bfloat16."""
+    """Log-density as in `fit(precision="bf16-mixed")`: products of networks in bfloat16."""
     with torch.autocast(x.device.type, torch.bfloat16):
         return flow.log_prob(x)
 
@@ -68,7 +68,7 @@ def _nflows(case: Case) -> nn.Module:
 
 
 def _normflows(case: Case) -> nn.Module:
-    """Its layers look from data to latent only under `Reverse`; they lack the first ReLU."""
+    """Build a flow of normflows, whose layers need `Reverse`, and lack the first ReLU."""
     import normflows as nf
     from normflows.flows.neural_spline import autoregressive
 
@@ -99,7 +99,7 @@ LIBRARIES["flowkit-bf16"] = LIBRARIES["flowkit"]._replace(log_prob=_log_prob_bf1
 
 
 def build(library: str, case: Case) -> nn.Module:
-    """Return a flow with random weights, none of them zero."""
+    """Return a flow with random nonzero weights."""
     torch.manual_seed(case.seed)
     flow = LIBRARIES[library].make(case)
     with torch.no_grad():
@@ -109,7 +109,7 @@ def build(library: str, case: Case) -> nn.Module:
 
 
 def describe(library: str, case: Case) -> dict[str, int]:
-    """Return the number of parameters, and of connections that the masks leave open."""
+    """Return the number of parameters, and of unmasked weights."""
     flow = build(library, case)
     masks = [b for name, b in flow.named_buffers() if name.split(".")[-1] == "mask"]
     return {
@@ -119,14 +119,14 @@ def describe(library: str, case: Case) -> dict[str, int]:
 
 
 def forget() -> None:
-    """Drop what was compiled for the last case."""
+    """Discard the compiled functions of the last case."""
     torch._dynamo.reset()
 
 
 def prepare(
     library: str, case: Case, measure: str, variant: str, batch: int
 ) -> tuple[Callable[[], Tensor], Callable[[Tensor], bool]]:
-    """Return a call to time, and a check of what it returned."""
+    """Return a call to time, and a check of its result."""
     entry, flow = LIBRARIES[library], build(library, case)
 
     def compiled(f: Callable[..., Tensor]) -> Callable[..., Tensor]:
@@ -176,7 +176,7 @@ def prepare(
 
 
 def _optimizer(library: str, flow: nn.Module) -> Callable[[], object]:
-    """Return a step of torch's fused Adam, or of the same kernel in the way that `fit` calls it."""
+    """Return a step of torch's fused Adam, or of the same kernel as called by `fit`."""
     if library.startswith("flowkit"):
         from flowkit.training.adam import Adam
 
@@ -185,5 +185,5 @@ def _optimizer(library: str, flow: nn.Module) -> Callable[[], object]:
 
 
 def versions() -> dict[str, str]:
-    """Return the version of torch; those of the packages are asked of the installation."""
+    """Return the version of torch; versions of packages are read from the installation."""
     return {"torch": torch.__version__}

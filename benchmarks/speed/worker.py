@@ -1,4 +1,4 @@
-"""One library in a process of its own: asked in lines of JSON, it answers in lines of JSON.
+"""Worker process of one library, with requests and answers as lines of JSON.
 
 python -m speed.worker LIBRARY
 """
@@ -25,9 +25,9 @@ def _adapter(library: str) -> ModuleType:
 
 
 class Bench:
-    """Answers requests of ``{"case"}`` alone, or with ``measure, variant, batch, seconds``.
+    """A server of requests of ``{"case"}`` alone, or with ``measure, variant, batch, seconds``.
 
-    What is ready to be timed is kept until another case is asked for.
+    Prepared calls are kept until a request of another case.
     """
 
     def __init__(self, library: str) -> None:
@@ -38,7 +38,7 @@ class Bench:
         self.checked: set[tuple] = set()
 
     def ask(self, request: dict, timeout: float = 0.0) -> dict:
-        """Answer; a failure is an answer too."""
+        """Return the answer to a request; errors are answers, too."""
         del timeout
         try:
             return self._answer(**request)
@@ -84,7 +84,7 @@ class Bench:
 def time_calls(call: Callable, seconds: float) -> tuple[list[float], object]:
     """Return the seconds of each call within a slice of time, and the last result.
 
-    The first call of several is to warm up, and left out.
+    The first of several calls is a warm-up, and excluded.
     """
     times: list[float] = []
     end = time.perf_counter() + seconds

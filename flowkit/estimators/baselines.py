@@ -1,4 +1,4 @@
-"""Baselines that remember: what is taken off a learning signal to make it less noisy."""
+"""Baselines: running moments of a learning signal, subtracted to reduce variance."""
 
 import torch
 from torch import Tensor, nn
@@ -10,14 +10,14 @@ class RunningMoments(nn.Module):
     """The running mean and variance of a learning signal.
 
     Args:
-        decay: what is kept of the past at each update.
+        decay: weight of past batches at each update.
 
     Attributes:
-        mean: ``()``.
-        variance: ``()``.
+        mean: running mean, ``()``.
+        variance: running variance, ``()``.
 
-    Take the moments *before* a batch updates them: then they are independent of its samples, and
-    an estimator that subtracts the mean stays unbiased.
+    Use the moments *before* the update with a batch. The moments are then independent of the
+    samples of that batch, and an estimator that subtracts the mean stays unbiased.
 
     Reference: Mnih and Gregor, *Neural variational inference and learning in belief networks*,
     2014, algorithm 1, lines 8 to 12.
@@ -37,7 +37,7 @@ class RunningMoments(nn.Module):
     def __init__(self, decay: float = 0.8) -> None:
         super().__init__()
         if not 0 <= decay < 1:
-            raise ArgumentError("decay", "a number of at least 0 and below 1", decay)
+            raise ArgumentError("decay", "a number in [0, 1)", decay)
         self.decay = decay
         self.register_buffer("mean", torch.zeros(()))
         self.register_buffer("variance", torch.zeros(()))
@@ -45,7 +45,7 @@ class RunningMoments(nn.Module):
 
     @torch.no_grad()
     def update(self, signal: Tensor) -> None:
-        """Take in the signal of a batch, of any shape. The first one counts whole."""
+        """Update the moments with the signal of a batch, of any shape; the first has weight 1."""
         keep = torch.where(self.updates > 0, self.decay, 0.0)
         self.mean.lerp_(signal.mean().to(self.mean), 1 - keep)
         self.variance.lerp_(signal.var(correction=0).to(self.variance), 1 - keep)

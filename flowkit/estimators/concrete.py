@@ -1,4 +1,4 @@
-"""Discrete latents made continuous: relaxed samples that gradients flow through."""
+"""Concrete distributions: continuous relaxations of discrete latents, with gradients."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -13,14 +13,14 @@ from flowkit.errors import ShapeError
 
 
 class Relaxed(NamedTuple):
-    """Relaxed samples, and what an estimator needs of them.
+    """Relaxed samples with their log-density.
 
     Attributes:
-        value: within the simplex, or between 0 and 1.
-        logit: the logarithms of the values, or their logits: where a relaxed prior's density is to
-            be evaluated, as the values themselves round to 0 and 1.
-        log_q: their log-density, of log-ratios of the values (or of logits): in terms of those it
-            can be computed however close to a corner they lie.
+        value: values in the simplex, or in [0, 1].
+        logit: logarithms of the values, or logits of binary values. Evaluate the density of a
+            relaxed prior at ``logit``, because values round to 0 and 1.
+        log_q: log-density of log-ratios of the values, or of logits; accurate for values close to a
+            corner of the simplex.
     """
 
     value: Tensor
@@ -38,17 +38,17 @@ def concrete(
 ) -> Relaxed:
     """Draw from the concrete distribution, also called Gumbel-softmax.
 
-    ``value = softmax((logits + Gumbel noise) / temperature)``: the lower the temperature, the
-    nearer to one-hot, and the noisier the gradient. With the density of a relaxed prior at the
-    same values, ``elbo`` and ``iwae`` then serve as for any reparameterised sample; the prior's
-    density has to be one of log-ratios as well, `concrete_log_prob` of the ``logit``.
+    ``value = softmax((logits + Gumbel noise) / temperature)``. A lower temperature gives values
+    closer to one-hot, and noisier gradients. Samples are reparameterised, so `elbo` and `iwae`
+    apply if the prior is relaxed, too. The log-density of the prior must be one of log-ratios:
+    `concrete_log_prob` of ``logit``.
 
     Args:
         logits: ``(*batch, classes)``, of any scale.
         temperature: positive.
-        sample_shape: how many draws.
-        hard: give one-hot values, with the gradient of the relaxed ones (straight-through).
-        generator: where to draw from.
+        sample_shape: shape of independent draws.
+        hard: return one-hot values, with the gradient of the relaxed values (straight-through).
+        generator: random number generator.
 
     Returns:
         Values and their logarithms ``(*sample_shape, *batch, classes)``, and log-densities
@@ -82,8 +82,8 @@ def concrete(
 def concrete_log_prob(log_value: Tensor, logits: Tensor, temperature: float) -> Tensor:
     """Return the log-density of log-values ``(*batch, classes)`` under a concrete distribution.
 
-    The density is that of the log-ratios ``log(v_k / v_K)``, K the last class: the exp-concrete
-    distribution.
+    The density is that of the log-ratios ``log(v_k / v_K)``, where K is the last class: the
+    exp-concrete distribution.
 
     Reference: Maddison, Mnih and Teh, 2017, equation 26.
 
@@ -108,19 +108,19 @@ def binary_concrete(
 ) -> Relaxed:
     """Draw from the binary concrete distribution: relaxed bits, each independent of the others.
 
-    ``value = sigmoid((logits + logistic noise) / temperature)``. As `concrete`; here ``log_q`` is
-    the density of the values' logits, bit by bit.
+    ``value = sigmoid((logits + logistic noise) / temperature)``; see `concrete`. The log-density
+    ``log_q`` is that of the logit of each bit.
 
     Args:
         logits: ``(*batch,)``.
         temperature: positive.
-        sample_shape: how many draws.
-        hard: give bits, with the gradient of the relaxed ones (straight-through).
-        generator: where to draw from.
+        sample_shape: shape of independent draws.
+        hard: return bits, with the gradient of the relaxed values (straight-through).
+        generator: random number generator.
 
     Returns:
-        Values, their logits and log-densities, all ``(*sample_shape, *batch)``: sum the last over
-        the bits of a row.
+        Values, logits and log-densities, each ``(*sample_shape, *batch)``. Sum the log-densities
+        over the bits of a row.
 
     Raises:
         ArgumentError: the temperature is not positive.

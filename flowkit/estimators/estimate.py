@@ -1,4 +1,4 @@
-"""What an estimator returns, and what all of them are computed from: log-weights."""
+"""Estimates, the results of estimators, and log-weights, their inputs."""
 
 import math
 from typing import NamedTuple
@@ -10,11 +10,12 @@ from flowkit.errors import DtypeError, ShapeError
 
 
 class Estimate(NamedTuple):
-    """A lower bound on ``log p(x)``, and what to differentiate to ascend it.
+    """A lower bound on ``log p(x)``, and a surrogate with the estimated gradient.
 
     Attributes:
-        bound: the bound as these samples have it, in nats, ``(*batch,)``.
-        surrogate: its gradient is the estimator, ``(*batch,)``; its value means nothing.
+        bound: estimate of the bound in nats, ``(*batch,)``.
+        surrogate: function whose gradient is the estimator, ``(*batch,)``; the value is
+            meaningless.
     """
 
     bound: Tensor
@@ -25,12 +26,12 @@ def log_weights(log_p: Tensor, log_q: Tensor, *, fewest: int = 1) -> Tensor:
     """Return ``log f = log p(x, h) - log q(h | x)``, checked, ``(samples, *batch)``.
 
     Args:
-        log_p: of the joint, ``(samples, *batch)``.
-        log_q: of the posterior that drew the samples, likewise.
-        fewest: samples that are needed.
+        log_p: log-density of the joint, ``(samples, *batch)``.
+        log_q: log-density of the posterior that samples are from, ``(samples, *batch)``.
+        fewest: minimum number of samples.
 
     Raises:
-        DtypeError: one is no floating-point tensor.
+        DtypeError: an argument is not a floating-point tensor.
         ShapeError: the shapes differ, or there are too few samples.
     """
     for name, value in (("log_p", log_p), ("log_q", log_q)):
@@ -44,7 +45,7 @@ def log_weights(log_p: Tensor, log_q: Tensor, *, fewest: int = 1) -> Tensor:
 
 
 def check_samples(argument: str, value: Tensor, fewest: int = 1) -> None:
-    """Raise unless the first dimension holds at least so many samples."""
+    """Raise unless the first dimension has at least ``fewest`` samples."""
     if value.dim() == 0 or len(value) < fewest:
         expected = f"a tensor (samples, *batch) of at least {fewest} samples"
         raise ShapeError(argument, expected, f"shape {tuple(value.shape)}")

@@ -1,4 +1,4 @@
-"""Estimators for samples that carry gradients: reparameterised ones, of continuous latents."""
+"""Pathwise estimators: gradients through reparameterised samples of continuous latents."""
 
 from typing import Any
 
@@ -14,8 +14,8 @@ from flowkit.estimators.estimate import Estimate, check_samples, log_mean_exp, l
 def elbo(log_p: Tensor, log_q: Tensor) -> Estimate:
     """The evidence lower bound, ``(1/K) sum_k log f_k`` with ``f = p(x, z) / q(z | x)``.
 
-    The gradient goes through the samples, which therefore must be reparameterised; for discrete
-    latents take `reinforce`.
+    Samples must be reparameterised, because the gradient goes through the samples. For discrete
+    latents use `reinforce`.
 
     Args:
         log_p: ``log p(x, z)``, ``(samples, *batch)``.
@@ -35,11 +35,11 @@ def elbo(log_p: Tensor, log_q: Tensor) -> Estimate:
 
 
 def iwae(log_p: Tensor, log_q: Tensor) -> Estimate:
-    """The importance-weighted bound, ``log (1/K) sum_k f_k``: tighter the more samples there are.
+    """The importance-weighted bound, ``log (1/K) sum_k f_k``, tighter with more samples.
 
-    The gradient, ``sum_k w_k grad log f_k`` with ``w = softmax(log f)``, goes through the samples,
-    which therefore must be reparameterised; for discrete latents take `vimco`. The more samples,
-    the noisier it is for the posterior's parameters, for which `dreg` helps.
+    Samples must be reparameterised, because the gradient, ``sum_k w_k grad log f_k`` with
+    ``w = softmax(log f)``, goes through the samples. For discrete latents use `vimco`. With more
+    samples, the gradient of the posterior's parameters becomes noisier; `dreg` avoids that.
 
     Args:
         log_p: ``log p(x, z)``, ``(samples, *batch)``.
@@ -62,23 +62,22 @@ def iwae(log_p: Tensor, log_q: Tensor) -> Estimate:
 def sticking_the_landing(
     log_p: Tensor, posterior: Any, z: Tensor, context: Tensor | None = None
 ) -> Estimate:
-    """The ELBO, its gradient without the score of the posterior.
+    """The ELBO, with a gradient that omits the score of the posterior.
 
-    The score, ``grad log q`` at fixed samples, has mean zero and nothing but noise to add. It is
-    stopped by evaluating ``log q`` with the posterior's parameters held fixed, so this estimator
-    takes the posterior itself, and its samples, instead of ``log_q``. Where the posterior is exact
-    the gradient has no variance.
+    The score, ``grad log q`` at fixed samples, has mean zero, and only adds variance. This
+    estimator evaluates ``log q`` with detached parameters, so the arguments are the posterior and
+    its samples instead of ``log_q``. If the posterior is exact, the gradient has no variance.
 
     Args:
         log_p: ``log p(x, z)``, ``(samples, *batch)``, computed from ``z``.
         posterior: a module with ``log_prob(z, context)``, such as a `Flow`, or a
             `torch.distributions.Distribution`.
-        z: its reparameterised samples, ``(samples, *batch, *event_shape)``.
-        context: of a posterior that is a module and conditional.
+        z: reparameterised samples of the posterior, ``(samples, *batch, *event_shape)``.
+        context: context of a conditional posterior that is a module.
 
     Raises:
-        ShapeError: no samples, or shapes that do not go together.
-        ArgumentError: the posterior has no ``log_prob``, or hides a network in a transform.
+        ShapeError: no samples, or shapes that do not match.
+        ArgumentError: the posterior has no ``log_prob``, or contains a network in a transform.
 
     Reference: Roeder, Wu and Duvenaud, *Sticking the landing*, 2017, equation 8.
 
@@ -94,23 +93,23 @@ def sticking_the_landing(
 
 
 def dreg(log_p: Tensor, posterior: Any, z: Tensor, context: Tensor | None = None) -> Estimate:
-    """The importance-weighted bound, with a gradient that gets better with more samples.
+    """The importance-weighted bound, with a doubly reparameterised gradient (DReG).
 
-    Doubly reparameterised: the model's parameters get ``sum_k w_k grad log p_k``, the posterior's
-    ``sum_k w_k² (d log f_k / dz_k) (dz_k / dphi)``. Like `sticking_the_landing` it takes the
-    posterior itself and its samples. It asks for the derivative of ``log_p`` by ``z``, one more
-    backward pass; each sample's ``log_p`` must depend on that sample only.
+    The gradient of the model's parameters is ``sum_k w_k grad log p_k``; that of the posterior's is
+    ``sum_k w_k² (d log f_k / dz_k) (dz_k / dphi)``. The arguments are those of
+    `sticking_the_landing`. The derivative of ``log_p`` by ``z`` costs one more backward pass. The
+    ``log_p`` of a sample must depend on that sample only.
 
     Args:
         log_p: ``log p(x, z)``, ``(samples, *batch)``, computed from ``z``.
         posterior: a module with ``log_prob(z, context)``, such as a `Flow`, or a
             `torch.distributions.Distribution`.
-        z: its reparameterised samples, ``(samples, *batch, *event_shape)``.
-        context: of a posterior that is a module and conditional.
+        z: reparameterised samples of the posterior, ``(samples, *batch, *event_shape)``.
+        context: context of a conditional posterior that is a module.
 
     Raises:
-        ShapeError: no samples, or shapes that do not go together.
-        ArgumentError: the posterior has no ``log_prob``, or hides a network in a transform.
+        ShapeError: no samples, or shapes that do not match.
+        ArgumentError: the posterior has no ``log_prob``, or contains a network in a transform.
 
     Reference: Tucker, Lawson, Gu and Maddison, *Doubly reparameterized gradient estimators for
     Monte Carlo objectives*, 2018, equation 8.
@@ -130,26 +129,26 @@ def dreg(log_p: Tensor, posterior: Any, z: Tensor, context: Tensor | None = None
     (of_p,) = torch.autograd.grad(log_p.sum(), z, retain_graph=True)
     (of_f,) = torch.autograd.grad(log_f.sum(), z, retain_graph=True)
     w = w.reshape(*w.shape, *[1] * (z.dim() - w.dim()))
-    # The surrogate so far moves z along w of_p; what it lacks is added as a linear term.
-    lacking = w.square() * of_f - w * of_p
-    linear = (lacking * (z - z.detach())).reshape(*log_p.shape, -1).sum(-1)
+    # The gradient of the surrogate by z is w of_p; a linear term corrects it to w² of_f.
+    correction = w.square() * of_f - w * of_p
+    linear = (correction * (z - z.detach())).reshape(*log_p.shape, -1).sum(-1)
     return Estimate(bound, surrogate + linear.sum(0))
 
 
 class _LogProb(nn.Module):
-    """``log_prob`` as the forward pass of a module, which can be called with other parameters."""
+    """A module whose forward pass is ``log_prob``, for calls with other parameters."""
 
-    def __init__(self, module: nn.Module) -> None:
+    def __init__(self, module: Any) -> None:
         super().__init__()
         self.module = module
 
     def forward(self, *args: Tensor) -> Tensor:
-        log_prob: Tensor = self.module.log_prob(*args)  # type: ignore[operator]
+        log_prob: Tensor = self.module.log_prob(*args)
         return log_prob
 
 
 def _log_q_at_fixed_parameters(posterior: Any, z: Tensor, context: Tensor | None) -> Tensor:
-    """Return ``log q(z)``, with gradients to ``z`` and to nothing else."""
+    """Return ``log q(z)``, with gradients of ``z`` only."""
     check_samples("z", z)
     if isinstance(posterior, Distribution):
         expected = (*posterior.batch_shape, *posterior.event_shape)
@@ -157,28 +156,28 @@ def _log_q_at_fixed_parameters(posterior: Any, z: Tensor, context: Tensor | None
             raise ShapeError("z", f"samples (samples, *{tuple(expected)})", tuple(z.shape))
         twin = _detached(posterior)
         if twin.log_prob(z.detach()).requires_grad:
-            wanted = "one whose parameters are tensors, of its own or of its transforms"
-            raise ArgumentError("posterior", wanted, "a network inside")
+            required = "a distribution whose parameters, and those of its transforms, are tensors"
+            raise ArgumentError("posterior", required, "a network in a transform")
         log_q: Tensor = twin.log_prob(z)
     elif isinstance(posterior, nn.Module) and hasattr(posterior, "log_prob"):
         wrapped = _LogProb(posterior)
         fixed = {name: p.detach() for name, p in wrapped.named_parameters()}
-        given = (z,) if context is None else (z, context.detach())
-        log_q = torch.func.functional_call(wrapped, fixed, given)
+        inputs = (z,) if context is None else (z, context.detach())
+        log_q = torch.func.functional_call(wrapped, fixed, inputs)
     else:
-        wanted = "a module with log_prob, or a torch distribution"
-        raise ArgumentError("posterior", wanted, type(posterior).__name__)
+        required = "a module with log_prob, or a torch distribution"
+        raise ArgumentError("posterior", required, type(posterior).__name__)
     return log_q
 
 
 def _detached(distribution: Distribution) -> Distribution:
-    """Return the same distribution, of parameters without gradients."""
+    """Return the same distribution with detached parameters."""
     twin: Distribution = _without_gradients(distribution)
     return twin
 
 
 def _without_gradients(part: Any) -> Any:
-    """Return a part of a distribution, down to the tensors in its transforms."""
+    """Return a copy of a part of a distribution with all tensors detached."""
     if isinstance(part, Tensor):
         return part.detach()
     if isinstance(part, list | tuple):
@@ -187,7 +186,7 @@ def _without_gradients(part: Any) -> Any:
         return part
     twin = object.__new__(type(part))
     for name, value in vars(part).items():
-        # A transform remembers its inverse, if it was ever asked for, and an inverse what it is of.
-        forgets = name == "_inv" and not isinstance(part, _InverseTransform)
-        vars(twin)[name] = None if forgets else _without_gradients(value)
+        # A transform caches its inverse, which refers to the transform.
+        is_cache = name == "_inv" and not isinstance(part, _InverseTransform)
+        vars(twin)[name] = None if is_cache else _without_gradients(value)
     return twin

@@ -1,4 +1,4 @@
-"""Estimators that need no gradient through samples: for discrete latents, or any others."""
+"""Score-function estimators: gradients without reparameterised samples, as of discrete latents."""
 
 import math
 from collections.abc import Callable
@@ -16,14 +16,14 @@ from flowkit.estimators.estimate import Estimate, log_mean_exp, log_weights
 def reinforce(
     log_p: Tensor, log_q: Tensor, *, baseline: Tensor | float | Literal["leave_one_out"] = 0.0
 ) -> Estimate:
-    """The ELBO by the score function: ``(1/K) sum_k (log f_k - b_k) grad log q_k``.
+    """The ELBO, with the score-function gradient ``(1/K) sum_k (log f_k - b_k) grad log q_k``.
 
     Args:
         log_p: ``log p(x, h)``, ``(samples, *batch)``.
         log_q: ``log q(h | x)``, ``(samples, *batch)``; the samples carry no gradient.
-        baseline: b, which must not depend on the sample that it is taken off from: a number; a
-            tensor that broadcasts with the batch, such as the ``mean`` of `RunningMoments`; or
-            "leave_one_out", the mean of the other samples' ``log f``, for which there must be two.
+        baseline: b_k, independent of sample k: a number, or a tensor that broadcasts with the
+            batch, such as the ``mean`` of `RunningMoments`. With "leave_one_out", b_k is the mean
+            ``log f`` of the other samples; at least two samples are needed.
 
     Raises:
         ShapeError: too few samples, or shapes that differ.
@@ -63,19 +63,19 @@ def nvil(
     baseline: Tensor | None = None,
     moments: RunningMoments | None = None,
 ) -> Estimate:
-    """NVIL: one signal for all samples, less a learned baseline, over its running deviation.
+    """NVIL: a learning signal with a learned baseline, divided by the running deviation.
 
-    With ``L = log (1/K) sum_k f_k`` the signal is ``s = (L - C(x) - c) / max(1, sqrt(v))``, and the
-    gradient for the posterior ``sum_k (s - w_k + 1/K) grad log q_k``, ``w = softmax(log f)``: for
-    K = 1 that is ``s grad log q``. The baseline's network gets ``s grad C(x)``, which fits it by
-    least squares. Unbiased for the posterior but for the division by the deviation.
+    With ``L = log (1/K) sum_k f_k`` the signal is ``s = (L - C(x) - c) / max(1, sqrt(v))``. The
+    gradient of the posterior is ``sum_k (s - w_k + 1/K) grad log q_k``, ``w = softmax(log f)``; for
+    K = 1, ``s grad log q``. The gradient of the baseline network is ``s grad C(x)``, that of a
+    least-squares fit. The posterior's gradient is unbiased up to the division by the deviation.
 
     Args:
         log_p: ``log p(x, h)``, ``(samples, *batch)``.
         log_q: ``log q(h | x)``, ``(samples, *batch)``; the samples carry no gradient.
-        baseline: ``C(x)``, what a network says of each row, ``(*batch,)``.
-        moments: c and v, the mean and variance of ``L - C(x)`` over past batches; to be updated
-            with ``estimate.bound - baseline`` afterwards.
+        baseline: ``C(x)``, the output of a network for each row, ``(*batch,)``.
+        moments: c and v, the mean and variance of ``L - C(x)`` over past batches. Update them with
+            ``estimate.bound - baseline`` afterwards.
 
     Raises:
         ShapeError: no samples, or shapes that differ.
@@ -113,22 +113,21 @@ def vimco(
     *,
     baseline: Literal["geometric", "arithmetic"] | None = "geometric",
 ) -> Estimate:
-    """VIMCO: the importance-weighted bound, each sample with a baseline made of the others.
+    """VIMCO: the importance-weighted bound, with a baseline for each sample from the others.
 
-    With ``L = log (1/K) sum_k f_k``, the gradient for the posterior is
-    ``sum_j (L - L_-j - w_j) grad log q_j``, where ``L_-j`` is L with ``f_j`` replaced by a mean of
-    the other samples' ``f``, and ``w = softmax(log f)``. The model's is ``sum_j w_j grad log p_j``.
-    Nothing is learned beside the model, and it is unbiased.
+    With ``L = log (1/K) sum_k f_k``, the gradient of the posterior is
+    ``sum_j (L - L_-j - w_j) grad log q_j``. In ``L_-j``, ``f_j`` is replaced by a mean of the other
+    samples' ``f``; ``w = softmax(log f)``. The gradient of the model is ``sum_j w_j grad log p_j``.
+    Both gradients are unbiased, and no baseline network is needed.
 
     Args:
         log_p: ``log p(x, h)``, ``(samples, *batch)``.
         log_q: ``log q(h | x)``, ``(samples, *batch)``; the samples carry no gradient.
-        baseline: the mean: "geometric", the paper's choice, or "arithmetic"; None for no baseline,
-            the paper's naive estimator.
+        baseline: the mean in ``L_-j``: "geometric", as in the paper, or "arithmetic"; None for no
+            baseline, the naive estimator of the paper.
 
     Raises:
-        ShapeError: fewer than two samples (there is no other one; take `nvil`), or shapes that
-            differ.
+        ShapeError: a single sample (use `nvil`), or shapes that differ.
 
     Reference: Mnih and Rezende, *Variational inference for Monte Carlo objectives*, 2016,
     equations 7 to 10.
@@ -151,8 +150,8 @@ def vimco(
 def leave_one_out(log_f: Tensor, mean: str = "geometric") -> Tensor:
     """Return ``log (1/K) (sum_{i != j} f_i + mean of the others)`` for each j, ``(K, *batch)``.
 
-    The sums are made of those before j and those after it: nothing is subtracted inside a
-    logarithm, which would leave no digits where one weight outweighs the others.
+    Sums before j and after j are combined. Subtraction of ``f_j`` from the total would be inexact
+    if ``f_j`` dominates.
 
     Args:
         log_f: log-weights, ``(K, *batch)``, K at least 2.
@@ -182,7 +181,7 @@ def _others(
     combine: Callable[[Tensor, Tensor], Tensor],
     empty: float,
 ) -> Tensor:
-    """Combine, for each j, the values before j and those after it, ``(K, *batch)``."""
+    """Combine, for each j, the values before j and those after j, ``(K, *batch)``."""
     border = torch.full_like(values[:1], empty)
     before = torch.cat([border, scan(values[:-1], 0)])
     after = torch.cat([scan(values.flip(0)[:-1], 0).flip(0), border])
@@ -192,12 +191,12 @@ def _others(
 def reweighted_wake_sleep(
     log_p: Tensor, log_q: Tensor, *, dreamed_log_q: Tensor | None = None
 ) -> Estimate:
-    """Reweighted wake-sleep: the posterior is fitted to the weighted samples, not to the bound.
+    """Reweighted wake-sleep: the posterior is fitted to importance-weighted samples.
 
-    The model ascends ``sum_k w_k grad log p_k`` as under any importance-weighted bound, the
-    posterior ``sum_k w_k grad log q_k`` (wake), which lowers ``KL(p(h | x) || q(h | x))``, and,
-    where pairs dreamed by the model are given, ``grad log q`` of those too (sleep). The gradient
-    of the posterior is thus none of the bound.
+    The gradient of the model is that of the importance-weighted bound, ``sum_k w_k grad log p_k``.
+    The gradient of the posterior is ``sum_k w_k grad log q_k`` (wake), which lowers
+    ``KL(p(h | x) || q(h | x))``. With ``dreamed_log_q``, ``grad log q`` of pairs drawn from the
+    model is added (sleep). The gradient of the posterior is not that of the bound.
 
     Args:
         log_p: ``log p(x, h)``, ``(samples, *batch)``.

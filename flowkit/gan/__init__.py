@@ -1,4 +1,4 @@
-"""Adversarial models: generators, of which every flow is one, against critics; and autoencoders."""
+"""Adversarial models: generators and flows trained against critics, adversarial autoencoders."""
 
 from flowkit.distributions.factorized import Factorized
 from flowkit.gan.autoencoders import AdversarialAutoencoder, Codes, PixelGANAutoencoder

@@ -1,7 +1,7 @@
-"""Autoencoders whose codes an adversary holds to a prior: with any decoder, or with a PixelCNN."""
+"""Adversarial autoencoders, with any decoder or with a PixelCNN."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -23,12 +23,12 @@ from flowkit.training.average import batch_norms
 
 
 class Codes(NamedTuple):
-    """What an encoder says of rows.
+    """Outputs of an encoder.
 
     Attributes:
-        code: what the decoder and the adversary see, ``(n, categories + latents)``: probabilities
-            of the categories, then latents.
-        logits: of the categories, ``(n, categories)``.
+        code: input of decoder and critic, ``(n, categories + latents)``: probabilities of the
+            categories, then latents.
+        logits: logits of the categories, ``(n, categories)``.
     """
 
     code: Tensor
@@ -36,33 +36,33 @@ class Codes(NamedTuple):
 
 
 class AdversarialAutoencoder(nn.Module):
-    """An autoencoder whose codes a critic cannot tell from those of a prior.
+    """An autoencoder whose aggregated posterior is matched to a prior by a critic.
 
-    Four steps, in turn: encoder and decoder reconstruct; the critic tells codes from the prior's;
-    the encoder makes codes that it takes for the prior's; and, of rows with labels, the encoder
-    learns the categories.
+    A fit alternates up to four steps. Encoder and decoder minimise the reconstruction error. The
+    critic distinguishes codes from draws of the prior. The encoder maximises the critic's error.
+    With labelled rows, the encoder minimises the cross-entropy of the categories.
 
     Args:
-        encoder: maps what the likelihood's ``features`` make of rows, flat, to ``categories +
-            latents`` numbers, or ``categories + 2 * latents`` where the posterior is Gaussian.
-        decoder: a distribution of rows given a code: a `Factorized`, a conditional
-            `PixelDistribution`, or any conditional base with a ``likelihood``.
-        critic: maps codes to scores. By its corners alone it tells a one-hot category from
-            probabilities, and teaches the encoder little: `spectral_norm_` keeps it from that.
-        categories: number of values of the categorical code, 0 for none. Its prior is uniform.
+        encoder: maps flattened ``likelihood.features(x)`` to ``categories + latents`` numbers, or
+            ``categories + 2 * latents`` for a Gaussian posterior.
+        decoder: a conditional distribution with a ``likelihood``, such as `Factorized` or a
+            conditional `PixelDistribution`.
+        critic: maps codes to scores. With categories, use `spectral_norm_`: a steep critic
+            separates one-hot codes from any probabilities, and gives the encoder little gradient.
+        categories: number of values of the categorical code, 0 for none; the prior is uniform.
         latents: number of continuous codes, 0 for none.
         prior: distribution of the latents; by default a standard normal.
-        posterior: of the latents: "deterministic"; "gaussian", by mean and log-scale; or "noise",
-            where the encoder sees noise beside the row.
-        noise: number of those, where the encoder sees them.
-        loss: of the game about codes, a `Game` or its name.
+        posterior: posterior of the latents: "deterministic"; "gaussian", with mean and log-scale;
+            or "noise", with noise as additional input of the encoder.
+        noise: number of noise inputs with ``posterior="noise"``.
+        loss: adversarial loss of the codes, a `Game` or its name.
 
-    The default learning rate is 3e-4. Held-out rows are scored by their reconstruction, in nats,
-    and rows of probabilities under a stochastic likelihood are drawn anew whenever they are seen.
+    The default learning rate is 3e-4. The validation loss is the reconstruction error in nats. If
+    rows are probabilities and the likelihood is stochastic, observations are drawn at each use.
 
     Raises:
-        ArgumentError: no codes at all, or other numbers that make no sense.
-        ShapeError: a prior, or a decoder, of codes of another size.
+        ArgumentError: neither categories nor latents, or a number out of range.
+        ShapeError: a prior or decoder for another number of codes.
 
     Reference: Makhzani, Shlens, Jaitly, Goodfellow and Frey, *Adversarial autoencoders*, 2015.
 
@@ -100,19 +100,19 @@ class AdversarialAutoencoder(nn.Module):
         self.categories = check_count("categories", categories, 0)
         self.latents = check_count("latents", latents, 0)
         if categories == 1 or not categories + latents:
-            raise ArgumentError("categories", "at least 2, or 0 beside latents", categories)
+            raise ArgumentError("categories", "at least 2, or 0 if there are latents", categories)
         self.posterior = check_choice(
             "posterior", posterior, ("deterministic", "gaussian", "noise")
         )
         self.noise = check_count("noise", noise, 1 if posterior == "noise" else 0)
         if noise and posterior != "noise":
-            raise ArgumentError("noise", f"0, as the posterior is {posterior!r}", noise)
+            raise ArgumentError("noise", f"0 for posterior={posterior!r}", noise)
         codes = categories + latents
         if not isinstance(decoder, Distribution) or not hasattr(decoder, "likelihood"):
             expected = "a conditional distribution with a likelihood, such as Factorized"
             raise ArgumentError("decoder", expected, type(decoder).__name__)
         if decoder.context_features != codes:
-            expected = f"one given {codes} codes ({categories} categories, {latents} latents)"
+            expected = f"{codes} context_features ({categories} categories, {latents} latents)"
             raise ShapeError("decoder", expected, decoder.context_features)
         if prior is None and latents:
             prior = StandardNormal(latents)
@@ -124,7 +124,7 @@ class AdversarialAutoencoder(nn.Module):
         self.game = game_named(loss)
 
     def extra_repr(self) -> str:
-        """Return what decides on codes and game, beside the parts."""
+        """Return the settings of codes and loss."""
         return (
             f"categories={self.categories}, latents={self.latents}, posterior={self.posterior}, "
             f"noise={self.noise}, loss={game_name(self.game)}"
@@ -132,20 +132,19 @@ class AdversarialAutoencoder(nn.Module):
 
     @property
     def likelihood(self) -> Likelihood:
-        """Of the decoder."""
-        likelihood: Likelihood = self.decoder.likelihood  # type: ignore[assignment]
-        return likelihood
+        """The likelihood of the decoder."""
+        return cast(Likelihood, self.decoder.likelihood)
 
     def encode(self, x: Tensor, generator: torch.Generator | None = None) -> Codes:
         """Return the codes of rows ``x (n, *event_shape)``, with a gradient."""
-        seen = self.likelihood.features(x).flatten(1)
+        inputs = self.likelihood.features(x).flatten(1)
         if self.noise:
-            seen = torch.cat([seen, normal((len(x), self.noise), seen, generator)], 1)
-        out: Tensor = self.encoder(seen)
+            inputs = torch.cat([inputs, normal((len(x), self.noise), inputs, generator)], 1)
+        out: Tensor = self.encoder(inputs)
         spread = self.latents if self.posterior == "gaussian" else 0
-        wanted = (len(x), self.categories + self.latents + spread)
-        if out.shape != wanted:
-            raise ShapeError("encoder", f"one that returns {wanted}", tuple(out.shape))
+        shape = (len(x), self.categories + self.latents + spread)
+        if out.shape != shape:
+            raise ShapeError("encoder", f"an output of shape {shape}", tuple(out.shape))
         logits, latents, log_scale = out.split([self.categories, self.latents, spread], 1)
         if spread:
             latents = latents + log_scale.exp() * normal(latents.shape, latents, generator)
@@ -177,15 +176,15 @@ class AdversarialAutoencoder(nn.Module):
         """Return the probabilities of the categories of rows, ``(n, categories)``.
 
         Raises:
-            ArgumentError: there are none.
+            ArgumentError: the model has no categories.
         """
         if not self.categories:
-            raise ArgumentError("categories", "a model with some", 0)
+            raise ArgumentError("categories", "at least 2 in the model", 0)
         parts = [self.encode(part).logits.softmax(1) for part in x.split(1_000)]
         return torch.cat(parts)
 
     def clusters(self, x: Tensor) -> Tensor:
-        """Return the likeliest category of each row, ``(n,)``."""
+        """Return the most probable category of each row, ``(n,)``."""
         return self.probabilities(x).argmax(1)
 
     def training_steps(
@@ -195,16 +194,16 @@ class AdversarialAutoencoder(nn.Module):
         label_batch: int = 100,
         optimizer: Any = None,
     ) -> dict[str, Step]:
-        """Return what `flowkit.training.fit` is to minimise.
+        """Return the training steps of `flowkit.training.fit`.
 
         Args:
             labelled: rows ``(m, *event_shape)`` and their classes ``(m,)``, integers below the
-                number of categories; they are learned beside the others.
-            label_batch: rows of those that each step takes.
+                number of categories, for semi-supervised learning.
+            label_batch: labelled rows in each step.
             optimizer: makes the optimiser of a step from parameters and learning rate.
 
         Raises:
-            DataError: a label outside the classes; it is named.
+            DataError: a label outside of the classes; the row is named.
         """
         rebuilding = [*self.encoder.parameters(), *self.decoder.parameters()]
         encoding = list(self.encoder.parameters())
@@ -220,14 +219,14 @@ class AdversarialAutoencoder(nn.Module):
             x, labels = self._checked(*labelled)
             check_count("label_batch", label_batch)
             if min(len(x), label_batch) == 1 and batch_norms(self.encoder):
-                expected = "at least two at once, as the encoder has batch norms"
-                raise ArgumentError("labelled", expected, "one row")
+                expected = "at least 2 rows per step, because the encoder has batch norms"
+                raise ArgumentError("labelled", expected, "1 row")
 
             def learning(batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
                 rows = below(len(x), min(label_batch, len(x)), x, generator)
-                seen = self.likelihood.observe(x[rows].to(batch.x), generator)
-                logits, known = self.encode(seen, generator).logits, labels[rows]
-                return {"cross_entropy": F.cross_entropy(logits, known.to(logits.device))}
+                observed = self.likelihood.observe(x[rows].to(batch.x), generator)
+                logits, classes = self.encode(observed, generator).logits, labels[rows]
+                return {"cross_entropy": F.cross_entropy(logits, classes.to(logits.device))}
 
             steps["labels"] = Step(encoding, learning, optimizer=optimizer)
         return steps
@@ -238,24 +237,23 @@ class AdversarialAutoencoder(nn.Module):
 
     @torch.no_grad()
     def check_rows(self, x: Tensor, context: Tensor | None = None) -> None:
-        """Raise unless rows can be observed, and go through all parts.
+        """Raise unless the likelihood and all networks accept the rows.
 
         Raises:
-            DataError: a value is impossible under the likelihood; the row is named.
-            ShapeError: a part does not fit the others.
+            DataError: a value is outside the support of the likelihood; the row is named.
+            ShapeError: the shapes of two parts differ.
         """
         if context is not None:
-            raise ContextError(
-                "context", "None: labels are given as labelled=(rows, labels)", "one"
-            )
+            expected = "None; labels are passed as labelled=(rows, labels)"
+            raise ContextError("context", expected, "a tensor")
         event = tuple(self.decoder.event_shape)
         if tuple(x.shape[1:]) != event:
             raise ShapeError("data", f"rows (n, {', '.join(map(str, event))})", tuple(x.shape))
         self.likelihood.check(x)
         with evaluating(self):
-            seen = self.likelihood.observe(x[:2])
-            code = self.encode(seen).code
-            self.decoder.log_prob(seen, code)
+            observed = self.likelihood.observe(x[:2])
+            code = self.encode(observed).code
+            self.decoder.log_prob(observed, code)
             check_scores(self.critic, code, "code")
 
     def _reconstruction(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
@@ -278,7 +276,7 @@ class AdversarialAutoencoder(nn.Module):
 
     def _checked(self, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         if not self.categories:
-            raise ArgumentError("labelled", "None, as there are no categories", "rows")
+            raise ArgumentError("labelled", "None for a model without categories", "rows")
         if not isinstance(x, Tensor) or not isinstance(labels, Tensor):
             kinds = f"{type(x).__name__} and {type(labels).__name__}"
             raise DtypeError("labelled", "two tensors, rows and labels", kinds)
@@ -295,21 +293,20 @@ class AdversarialAutoencoder(nn.Module):
 
 
 class PixelGANAutoencoder(AdversarialAutoencoder):
-    """An adversarial autoencoder whose decoder draws pixel after pixel, given the code.
+    """An adversarial autoencoder with a PixelCNN as decoder: an autoregressive model of pixels.
 
-    What a PixelCNN can tell from the pixels nearby, the code need not say: the further it sees,
-    the more global is what is left to the code. A categorical code finds clusters. Told to every
-    pixel alike (``conditioning="invariant"``) it can only say what holds all over the image, which
-    is a style of strokes where pixels see little of it; such a decoder is to be told pixel by
-    pixel (``"dependent"``).
+    A PixelCNN models local structure within its receptive field, so the code represents global
+    structure. A categorical code yields clusters. With ``conditioning="invariant"`` the code is
+    shared by all pixels; if the receptive field is small, the code then represents style of
+    strokes. In that case ``"dependent"``, with position-dependent parameters, is better.
 
     Args:
-        encoder: as of `AdversarialAutoencoder`.
-        decoder: a `PixelCNN` given ``categories + latents`` codes.
-        critic: likewise as there.
-        likelihood: of a scalar, or its name.
+        encoder: as in `AdversarialAutoencoder`.
+        decoder: a `PixelCNN` with ``categories + latents`` context features.
+        critic: as in `AdversarialAutoencoder`.
+        likelihood: likelihood of a scalar, or its name.
         options: ``categories``, ``latents``, ``prior``, ``posterior``, ``noise`` and ``loss``, as
-            there.
+            in `AdversarialAutoencoder`.
 
     Reference: Makhzani and Frey, *PixelGAN autoencoders*, 2017.
 

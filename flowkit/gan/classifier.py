@@ -1,4 +1,4 @@
-"""A small classifier of images, as a judge of samples and for the features in which to compare."""
+"""Classifier of images, used to evaluate samples and to extract features."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -15,11 +15,11 @@ from flowkit.training import Batch, Step, mean_over_rows
 
 
 class Judgement(NamedTuple):
-    """What a classifier says of samples.
+    """Predictions of a classifier for samples.
 
     Attributes:
-        confident: share whose likeliest class has more than 0.9 of the probability.
-        shares: of the classes among all of them, ``(classes,)``.
+        confident: share of samples whose most probable class has a probability above 0.9.
+        shares: share of each predicted class, ``(classes,)``.
     """
 
     confident: float
@@ -27,13 +27,13 @@ class Judgement(NamedTuple):
 
 
 class ImageClassifier(nn.Module):
-    """Convolutions of stride 2 and two linear layers: classes of images, given as context to `fit`.
+    """Convolutions of stride 2 and two linear layers; `fit` takes the classes as context.
 
     Args:
-        image: (channels, height, width); rows may come flat.
-        classes: their number.
-        channels: of the convolutions.
-        features: width of the last hidden layer, in which samples are compared.
+        image: (channels, height, width); rows may be flat.
+        classes: number of classes.
+        channels: channels of the convolutions.
+        features: width of the last hidden layer.
 
     Example:
         >>> from flowkit.training import fit
@@ -70,13 +70,13 @@ class ImageClassifier(nn.Module):
 
     @torch.no_grad()
     def judge(self, samples: Tensor) -> Judgement:
-        """Return how surely samples belong to classes, and to which.
+        """Return the confidence of predicted classes and the share of each class.
 
         Raises:
-            ShapeError: there are none.
+            ShapeError: no samples.
         """
         if not len(samples):
-            raise ShapeError("samples", "at least one", tuple(samples.shape))
+            raise ShapeError("samples", "at least one row", tuple(samples.shape))
         with evaluating(self):
             probabilities = torch.cat([self(part).softmax(1) for part in samples.split(1_000)])
         largest, label = probabilities.max(1)
@@ -85,19 +85,19 @@ class ImageClassifier(nn.Module):
 
     @torch.no_grad()
     def error(self, x: Tensor, labels: Tensor) -> float:
-        """Return the share of rows whose likeliest class is not their label."""
+        """Return the share of rows whose most probable class is not the label."""
         if labels.shape != (len(x),):
             raise ShapeError("labels", f"a class for each row, ({len(x)},)", tuple(labels.shape))
         with evaluating(self):
-            found = torch.cat([self(part).argmax(1) for part in x.split(1_000)])
-        return (found != labels).double().mean().item()
+            classes = torch.cat([self(part).argmax(1) for part in x.split(1_000)])
+        return (classes != labels).double().mean().item()
 
     def training_steps(self) -> dict[str, Step]:
-        """Return the one step: the cross-entropy of the classes."""
+        """Return the training step of `flowkit.training.fit`: the cross-entropy of the classes."""
 
         def loss(batch: Batch, generator: torch.Generator) -> Mapping[str, Tensor]:
             del generator
-            assert batch.context is not None  # noqa: S101  check_rows has seen it
+            assert batch.context is not None  # noqa: S101  check_rows requires a context
             losses = F.cross_entropy(self(batch.x), batch.context.long(), reduction="none")
             return {"cross_entropy": mean_over_rows(losses, batch.weights)}
 
@@ -107,7 +107,7 @@ class ImageClassifier(nn.Module):
         """Raise unless every row has a class.
 
         Raises:
-            DataError: a label outside the classes; the row is named.
+            DataError: a label outside of the classes; the row is named.
         """
         if context is None:
             raise ContextError("context", "the classes of the rows, (n,)", None)
@@ -122,10 +122,10 @@ def checked_classes(argument: str, labels: Tensor, classes: int) -> Tensor:
     """Return labels ``(n,)`` as integers.
 
     Raises:
-        DataError: one is no integer from 0 to the number of classes; the row is named.
+        DataError: a label is not an integer in [0, classes); the row is named.
     """
     numbers = labels.double()
-    # Written so that NaN is bad, too.
+    # Negated, so that NaN is invalid, too.
     bad = ~((numbers >= 0) & (numbers < classes) & (numbers == numbers.round()))
     if bad.any():
         row = int(bad.nonzero()[0])

@@ -1,4 +1,4 @@
-"""What holds a critic to slopes of about one, and what its scores say of a distance."""
+"""Critics: gradient penalty, weight clipping, spectral normalisation, estimates of a distance."""
 
 from typing import NamedTuple
 
@@ -21,22 +21,22 @@ def gradient_penalty(
     one_sided: bool = False,
     weights: Tensor | None = None,
 ) -> Tensor:
-    """Return the mean of ``(slope - 1)²`` between rows and fakes, before any weight, ``()``.
+    """Return the mean of ``(slope - 1)²`` between real and fake rows, without weight, ``()``.
 
     The slope is the norm, over all dimensions but the first, of the critic's gradient at
-    ``a x + (1 - a) y``, with one ``a`` for each pair, uniform.
+    ``a x + (1 - a) y``, with one uniform ``a`` for each pair.
 
     Args:
         critic: maps rows ``(n, *row)`` to scores, ``(n,)`` or ``(n, 1)``.
         real: rows ``(n, *row)``.
-        fake: as many.
-        generator: of the mixing weights.
-        one_sided: whether slopes below one cost nothing. Otherwise a critic that starts out with
-            the wrong sign finds a hill on its way through zero; on a line it never gets over it.
-        weights: of the real rows, ``(n,)``, with mean one.
+        fake: rows ``(n, *row)``.
+        generator: random number generator of the mixing weights.
+        one_sided: penalise only slopes above 1. The two-sided penalty has a maximum at slope 0,
+            which a critic with the wrong initial sign must cross; on a line this is impossible.
+        weights: weights of the real rows, ``(n,)``, with mean 1.
 
     Raises:
-        ShapeError: rows and fakes of other shapes, or no rows of features.
+        ShapeError: real and fake rows of different shapes, or of fewer than two dimensions.
 
     Reference: Gulrajani et al., *Improved training of Wasserstein GANs*, 2017, equation 3; Petzka,
     Fischer and Lukovnikov, *On the regularization of Wasserstein GANs*, 2018, for one side.
@@ -48,7 +48,7 @@ def gradient_penalty(
         10.5147
     """
     _check_pairs(real, fake)
-    # Under autocast a generator's rows have lost digits that the data still have.
+    # Under autocast, the generator's rows have a lower precision than the data.
     between = mixtures(real.detach(), fake.detach().to(real.dtype), generator)
     excess = slopes(critic, between) - 1
     if one_sided:
@@ -60,12 +60,12 @@ def _check_pairs(real: Tensor, fake: Tensor) -> None:
     if real.dim() < 2:
         raise ShapeError("real", "rows (n, *row)", tuple(real.shape))
     if real.shape != fake.shape:
-        expected = f"rows shaped as the real ones, {tuple(real.shape)}"
+        expected = f"the shape of real, {tuple(real.shape)}"
         raise ShapeError("fake", expected, tuple(fake.shape))
 
 
 def mixtures(real: Tensor, fake: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    """Return ``a x + (1 - a) y`` for each pair of rows, with a uniform a of its own."""
+    """Return ``a x + (1 - a) y`` for each pair of rows, with one uniform ``a`` for each pair."""
     a = uniform((len(real), *[1] * (real.dim() - 1)), real, generator)
     return torch.lerp(fake, real, a)
 
@@ -74,8 +74,8 @@ def mixtures(real: Tensor, fake: Tensor, generator: torch.Generator | None = Non
 def slopes(critic: nn.Module, x: Tensor) -> Tensor:
     """Return the norm of the critic's gradient at each row ``x (n, *row)``, ``(n,)``.
 
-    It can be differentiated once more, by the critic's parameters; compiled graphs cannot, so it
-    is left out of them.
+    The norm can be differentiated by the critic's parameters. Compiled graphs do not support second
+    derivatives, so this function is excluded from compilation.
 
     Example:
         >>> critic = nn.Linear(2, 1)
@@ -85,7 +85,7 @@ def slopes(critic: nn.Module, x: Tensor) -> Tensor:
     """
     with torch.enable_grad():
         x = x.detach().requires_grad_()
-        # Rows do not see one another, so the gradient of the sum is that of each.
+        # Scores of rows are independent, so the gradient of the sum has the gradient of each row.
         (gradient,) = torch.autograd.grad(critic(x).sum(), x, create_graph=True)
     norms: Tensor = torch.linalg.vector_norm(gradient.flatten(1), dim=1)
     return norms
@@ -109,10 +109,10 @@ def clip_weights_(module: nn.Module, bound: float) -> None:
 
 
 def spectral_norm_(module: nn.Module) -> nn.Module:
-    """Divide the weight of every linear layer and convolution in it by its largest singular value.
+    """Divide the weights of linear layers and convolutions by their largest singular values.
 
-    It is estimated by a step of power iteration at each pass in training, so that of averaged
-    weights is a few percent off. Returns the module.
+    Each pass in training performs one step of power iteration, so the singular value of averaged
+    weights is inexact by a few percent. Returns the module.
 
     Reference: Miyato, Kataoka, Koyama and Yoshida, *Spectral normalization for generative
     adversarial networks*, 2018.
@@ -133,35 +133,37 @@ def spectral_norm_(module: nn.Module) -> nn.Module:
 def scores_of(critic: nn.Module, rows: Tensor) -> Tensor:
     """Return the critic's scores of rows, ``(n,)``, in float32 or better.
 
-    Autocast would leave them a bfloat16's three digits, and a mean of them no more.
+    The bfloat16 scores of autocast have too few digits for a mean.
     """
     return at_least_float32(critic(rows).reshape(-1))
 
 
-def check_scores(critic: nn.Module, rows: Tensor, what: str) -> None:
-    """Raise unless a critic takes rows ``(n, *row)`` and gives each a score.
+def check_scores(critic: nn.Module, rows: Tensor, unit: str) -> None:
+    """Raise unless a critic maps rows ``(n, *row)`` to one score for each row.
 
     Args:
-        critic: that is to be.
-        rows: for it to see.
-        what: each of them is, for the message.
+        critic: the critic.
+        rows: inputs of the critic.
+        unit: name of an input in the error.
     """
     try:
         scores = critic(rows)
     except (ArgumentError, RuntimeError, ValueError) as error:
-        raise ShapeError("critic", f"one of {what}s {tuple(rows.shape[1:])}", error) from error
+        expected = f"a module that accepts {unit}s of shape {tuple(rows.shape[1:])}"
+        raise ShapeError("critic", expected, error) from error
     n = len(rows)
     if scores.shape not in ((n,), (n, 1)):
-        raise ShapeError("critic", f"a score for each {what}", f"{tuple(scores.shape)} for {n}")
+        expected = f"a score for each {unit}, ({n},) or ({n}, 1)"
+        raise ShapeError("critic", expected, tuple(scores.shape))
 
 
 class CriticEstimate(NamedTuple):
-    """What a critic's scores say of two laws.
+    """A critic's estimate of the distance between two distributions.
 
     Attributes:
-        difference: mean score of rows less mean score of fakes. It is a distance in units of the
-            critic's own slope, which clipping leaves unknown and a penalty only near one.
-        slope: the largest slope seen between rows and fakes.
+        difference: mean score of real rows minus mean score of fake rows. The unit is the critic's
+            slope, which is unknown with clipping, and near 1 with a penalty.
+        slope: the largest slope at points between real and fake rows.
     """
 
     difference: float
@@ -169,25 +171,25 @@ class CriticEstimate(NamedTuple):
 
     @property
     def distance(self) -> float:
-        """``difference / slope``: of a critic that is nowhere steeper, at most Wasserstein-1."""
+        """``difference / slope``: at most Wasserstein-1 if ``slope`` is the critic's maximum."""
         return self.difference / self.slope if self.slope > 0 else 0.0
 
 
 def critic_estimate(
     critic: nn.Module, real: Tensor, fake: Tensor, generator: torch.Generator | None = None
 ) -> CriticEstimate:
-    """Return what a critic makes of rows ``(n, *row)`` and as many fakes.
+    """Estimate a distance between real and fake rows ``(n, *row)`` from a critic's scores.
 
-    By the duality of Kantorovich and Rubinstein, no function of slope one at most tells two laws
-    apart by more than their Wasserstein-1 distance.
+    By Kantorovich-Rubinstein duality, the mean difference of a function with slopes of at most 1 is
+    at most the Wasserstein-1 distance.
 
     Raises:
-        ShapeError: fakes of another shape or number.
+        ShapeError: real and fake rows of different shapes.
 
     Example:
         >>> critic = nn.Linear(1, 1)
-        >>> found = critic_estimate(critic, torch.full((4, 1), 3.0), torch.zeros(4, 1))
-        >>> round(abs(found.distance), 4)
+        >>> estimate = critic_estimate(critic, torch.full((4, 1), 3.0), torch.zeros(4, 1))
+        >>> round(abs(estimate.distance), 4)
         3.0
     """
     _check_pairs(real, fake)

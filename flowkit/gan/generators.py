@@ -1,4 +1,4 @@
-"""Generators: anything that draws rows, with a gradient. Every flow is one; nets are made one."""
+"""Generators: models whose samples carry gradients, such as flows, and networks of latents."""
 
 from collections.abc import Sequence
 
@@ -12,15 +12,15 @@ from flowkit.errors import ArgumentError, ShapeError
 
 
 class Generator(nn.Module):
-    """A network that turns latents, drawn from a prior, into rows.
+    """A network that maps latents, drawn from a prior, to rows.
 
     Args:
         net: maps ``(n, latents)`` to rows ``(n, *row)``.
-        latents: their number.
+        latents: number of latents.
         prior: distribution of the latents; by default a standard normal.
 
     Raises:
-        ArgumentError: a flow as net, which is a generator by itself, or no network.
+        ArgumentError: ``net`` is not a network, or is a model with ``sample`` already.
         ShapeError: a prior of another size.
 
     Example:
@@ -31,7 +31,7 @@ class Generator(nn.Module):
     def __init__(self, net: nn.Module, latents: int, prior: Distribution | None = None) -> None:
         super().__init__()
         if hasattr(net, "sample"):
-            expected = "a network: what has sample() is a generator by itself"
+            expected = "a network without sample(); other models need no Generator"
             raise ArgumentError("net", expected, type(net).__name__)
         check_called("net", net, "f(z)", 1)
         self.latents = check_count("latents", latents)
@@ -58,7 +58,7 @@ class Generator(nn.Module):
         context: Tensor | None = None,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """Draw rows ``(*sample_shape, *row)``, with a gradient by the network's parameters."""
+        """Draw rows ``(*sample_shape, *row)``, with gradients of the network's parameters."""
         check_context(context, 0)
         shape = check_shape("sample_shape", sample_shape)
         z = self.prior.sample(shape, generator=generator)
@@ -67,10 +67,10 @@ class Generator(nn.Module):
 
 
 def latents_of(generator: nn.Module) -> int:
-    """Return the number of latents of a generator: of a flow, that of its features.
+    """Return the number of latents of a generator; for a flow, the number of features.
 
     Raises:
-        ArgumentError: it is neither a flow nor a `Generator`.
+        ArgumentError: neither a flow nor a `Generator`.
     """
     if isinstance(generator, Flow):
         return generator.features
@@ -81,7 +81,7 @@ def latents_of(generator: nn.Module) -> int:
 
 
 def generate(generator: nn.Module, z: Tensor) -> Tensor:
-    """Return the rows that latents ``(n, latents)`` stand for, ``(n, *row)``.
+    """Return the rows generated from latents ``(n, latents)``, ``(n, *row)``.
 
     Raises:
         ShapeError: latents of another size.
@@ -100,10 +100,10 @@ def generate(generator: nn.Module, z: Tensor) -> Tensor:
 
 
 def interpolate(generator: nn.Module, start: Tensor, end: Tensor, steps: int = 8) -> Tensor:
-    """Return rows on the way from latents to others ``(n, latents)``: ``(steps, n, *row)``.
+    """Return rows on paths between two sets of latents ``(n, latents)``: ``(steps, n, *row)``.
 
-    On great circles, along which latents stay as long as a normal prior's are; on the line between
-    them where there is no such circle, as from the origin.
+    Paths are great circles, which keep the norm typical of a normal prior. If start and end are
+    parallel, or one is 0, the path is a line.
 
     Example:
         >>> from flowkit.flows import nice
@@ -116,7 +116,7 @@ def interpolate(generator: nn.Module, start: Tensor, end: Tensor, steps: int = 8
     t = t.view(-1, 1, 1)
     lengths = [torch.linalg.vector_norm(z, dim=-1, keepdim=True) for z in (start, end)]
     cosine = (start * end).sum(-1, keepdim=True) / (lengths[0] * lengths[1])
-    # Between latents of one direction, or of none, it is no number, or a tiny one.
+    # The angle is NaN or tiny for parallel latents, or latents of norm 0.
     angle = cosine.clamp(-1, 1).acos()
     circle = (((1 - t) * angle).sin() * start + (t * angle).sin() * end) / angle.sin()
     z = torch.where(angle.sin() > 1e-3, circle, torch.lerp(start, end, t))

@@ -1,4 +1,4 @@
-"""The games that a critic and a generator play: what each minimises, score by score.
+"""Adversarial losses of critic and generator, as functions of a score s.
 
 =================  ===================  ==================  ================
 game               critic on real rows  critic on fakes     generator
@@ -27,12 +27,12 @@ Scores: TypeAlias = Callable[[Tensor], Tensor]
 
 
 class Game(NamedTuple):
-    """Losses of scores, elementwise; each is minimised in the mean.
+    """Elementwise losses of scores; their means are minimised.
 
     Attributes:
-        real: of the critic, on rows of the data.
-        fake: of the critic, on rows of the generator.
-        generator: of the generator, on its rows.
+        real: loss of the critic on rows of the data.
+        fake: loss of the critic on rows of the generator.
+        generator: loss of the generator.
 
     Example:
         >>> least_squares.real(torch.tensor([1.0, 3.0]))
@@ -82,7 +82,7 @@ _NAMED = {
 
 
 def game_named(game: str | Game) -> Game:
-    """Return the game of a name, or the one that is given.
+    """Return a game by name; a `Game` is returned unchanged.
 
     Raises:
         ArgumentError: the name is unknown.
@@ -93,7 +93,7 @@ def game_named(game: str | Game) -> Game:
 
 
 def game_name(game: Game) -> str:
-    """Return the name of a game, or those of its functions."""
+    """Return the name of a game; for an unknown game, the names of the three functions."""
     for name, known in _NAMED.items():
         if game is known:
             return name

@@ -1,4 +1,4 @@
-"""Generative adversarial networks: a generator, a critic, and the game between them."""
+"""Generative adversarial networks: a generator and a critic with opposed losses."""
 
 import warnings
 from collections.abc import Callable, Mapping
@@ -15,6 +15,7 @@ from flowkit._checks import (
     check_positive,
 )
 from flowkit._modes import evaluating
+from flowkit.distributions import Distribution
 from flowkit.errors import ArgumentError, ContextError, DtypeError, ShapeError
 from flowkit.gan.critics import (
     CriticEstimate,
@@ -24,7 +25,7 @@ from flowkit.gan.critics import (
     gradient_penalty,
     scores_of,
 )
-from flowkit.gan.generators import generate
+from flowkit.gan.generators import Generator, generate
 from flowkit.gan.losses import Game, game_name, game_named
 from flowkit.gan.schedule import CriticSchedule
 from flowkit.metrics.samples import energy_distance
@@ -34,30 +35,30 @@ _BATCH_NORM = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
 class GAN(nn.Module):
-    """A generator that is trained until a critic cannot tell its rows from the data's.
+    """A generator trained against a critic that distinguishes samples from data.
 
     Args:
-        generator: anything with ``sample(sample_shape, generator=...)`` whose rows carry a
-            gradient: a `Generator`, or any flow.
+        generator: a flow, a `Generator`, or a module with ``sample(sample_shape, generator=...)``
+            whose rows carry gradients.
         critic: maps rows ``(n, *row)`` to scores, ``(n,)`` or ``(n, 1)``.
         loss: a `Game`, or its name: "non_saturating", "least_squares", "hinge" or "wasserstein".
-        critic_steps: steps of the critic for each of the generator's, or a `CriticSchedule`. Steps
-            of the fit are those of the critic.
+        critic_steps: critic steps per generator step, or a `CriticSchedule`. Each step of the fit
+            is one critic step.
         penalty: weight of the `gradient_penalty`, 0 for none.
-        one_sided: whether that leaves slopes below one alone.
-        clip: bound that the critic's weights are clamped to before each of its steps, or None.
+        one_sided: penalise only gradient norms above 1.
+        clip: bound to which the critic's weights are clamped before each critic step, or None.
 
-    The default optimiser is Adam with beta 0.5 and 0.9, and RMSProp for a clipped critic, whose
-    loss changes too quickly for momentum. The default learning rate is 1e-4, and 5e-5 for that.
-    Held-out rows are compared with samples by their energy distance.
+    The default optimiser is Adam with betas 0.5 and 0.9 and learning rate 1e-4. With ``clip``, the
+    default is RMSProp with learning rate 5e-5, because momentum is unstable there. The validation
+    loss is the energy distance between samples and held-out rows.
 
     Raises:
-        ArgumentError: numbers that make no sense, or both a penalty and a clip, or a part that is
-            none of its kind.
+        ArgumentError: a number out of range, both a penalty and a clip, or a part of the wrong
+            type.
 
     Warns:
-        UserWarning: a critic with batch norm under a gradient penalty, whose slope at a row then
-            depends on the others.
+        UserWarning: a critic with batch norm and a gradient penalty: gradients at one row then
+            depend on other rows.
 
     Reference: Goodfellow et al., *Generative adversarial nets*, 2014.
 
@@ -73,11 +74,12 @@ class GAN(nn.Module):
         torch.Size([7, 2])
     """
 
-    adversarial_weight = 1.0  # of the critic's say in the generator's loss
+    adversarial_weight = 1.0  # of the critic's scores in the generator's loss
+    generator: Distribution | Generator
 
     def __init__(
         self,
-        generator: nn.Module,
+        generator: Distribution | Generator,
         critic: nn.Module,
         loss: str | Game = "non_saturating",
         *,
@@ -88,11 +90,12 @@ class GAN(nn.Module):
     ) -> None:
         super().__init__()
         if not hasattr(generator, "sample"):
-            expected = "a flow, or a flowkit.gan.Generator around a network"
+            expected = "a flow, or a network wrapped in flowkit.gan.Generator"
             raise ArgumentError("generator", expected, type(generator).__name__)
         check_called("critic", critic, "f(x)", 1)
         if getattr(generator, "context_features", 0):
-            raise ContextError("generator", "one without context", type(generator).__name__)
+            name = type(generator).__name__
+            raise ContextError("generator", "a generator without context", name)
         self.generator, self.critic = generator, critic
         self.game = game_named(loss)
         self.critic_steps = critic_steps
@@ -103,15 +106,18 @@ class GAN(nn.Module):
         if clip is not None:
             check_positive("clip", clip)
             if penalty:
-                raise ArgumentError("clip", "None beside a gradient penalty", clip)
+                raise ArgumentError("clip", "None if penalty is positive", clip)
         self.penalty, self.one_sided, self.clip = float(penalty), one_sided, clip
         if penalty and any(isinstance(part, _BATCH_NORM) for part in critic.modules()):
-            text = "critic: batch norm makes the slope at a row depend on the others; LayerNorm not"
-            # Said of the line that makes the model, which may be one of a class below this.
+            text = (
+                "critic: with batch norm, the gradient at a row depends on other rows, and the "
+                "gradient penalty is wrong. Use LayerNorm instead."
+            )
+            # The warning points to the line that makes the model, also if of a subclass.
             warnings.warn(text, UserWarning, stacklevel=2 + type(self).__mro__.index(GAN))
 
     def extra_repr(self) -> str:
-        """Return what decides on the game, beside its parts."""
+        """Return the settings of the losses."""
         return (
             f"loss={game_name(self.game)}, critic_steps={self.critic_steps}, "
             f"penalty={self.penalty}, one_sided={self.one_sided}, clip={self.clip}"
@@ -119,7 +125,7 @@ class GAN(nn.Module):
 
     @property
     def default_learning_rate(self) -> float:
-        """What `fit` takes unless it is told."""
+        """The learning rate of `flowkit.training.fit` by default."""
         return 1e-4 if self.clip is None else 5e-5
 
     def sample(self, n: int = 1, generator: torch.Generator | None = None) -> Tensor:
@@ -128,7 +134,7 @@ class GAN(nn.Module):
             return self._fakes(n, generator)
 
     def generate(self, z: Tensor) -> Tensor:
-        """Return the rows that latents ``(n, latents)`` stand for.
+        """Return the rows generated from latents ``(n, latents)``.
 
         Raises:
             ShapeError: latents of another size.
@@ -136,16 +142,16 @@ class GAN(nn.Module):
         return generate(self.generator, z)
 
     def estimate(self, x: Tensor, generator: torch.Generator | None = None) -> CriticEstimate:
-        """Return what the critic makes of rows ``x (n, *row)`` and as many samples."""
+        """Return the critic's estimate of the distance between rows ``x (n, *row)`` and samples."""
         return critic_estimate(self.critic, x, self.sample(len(x), generator), generator)
 
     def training_steps(self, *, optimizer: Any = None) -> dict[str, Step]:
-        """Return what `flowkit.training.fit` is to minimise: the critic's step, the generator's.
+        """Return the training steps of `flowkit.training.fit`: those of critic and generator.
 
-        A generator without parameters has none.
+        A generator without parameters has no step.
 
         Args:
-            optimizer: makes either's from parameters and learning rate.
+            optimizer: makes the optimiser of a step from parameters and learning rate.
         """
         optimizer = optimizer or (adam if self.clip is None else _rms_prop)
         before: Callable[[int], object] | None = None
@@ -157,21 +163,21 @@ class GAN(nn.Module):
                 clip_weights_(self.critic, bound)
 
         critic = Step(self.critic.parameters(), self.critic_loss, 1, optimizer, before)
-        moved = [p for p in self.generator.parameters() if p.requires_grad]
-        if not moved:  # a critic by itself learns a distance from what does not move
+        trained = [p for p in self.generator.parameters() if p.requires_grad]
+        if not trained:  # the critic alone estimates a distance to fixed samples
             return {"critic": critic}
         return {
             "critic": critic,
-            "generator": Step(moved, self.generator_loss, self.critic_steps, optimizer),
+            "generator": Step(trained, self.generator_loss, self.critic_steps, optimizer),
         }
 
     def critic_loss(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
-        """Return the critic's terms; that of a Wasserstein critic is ``-(f(x) - f(y))``."""
+        """Return the terms of the critic's loss; for "wasserstein", ``-(f(x) - f(y))``."""
         real, fake = batch.x, self.sample(len(batch.x), generator)
         loss = mean_over_rows(self.game.real(scores_of(self.critic, real)), batch.weights)
-        found = {"critic": loss + self.game.fake(scores_of(self.critic, fake)).mean()}
+        terms = {"critic": loss + self.game.fake(scores_of(self.critic, fake)).mean()}
         if self.penalty:
-            found["gradient_penalty"] = self.penalty * gradient_penalty(
+            terms["gradient_penalty"] = self.penalty * gradient_penalty(
                 self.critic,
                 real,
                 fake,
@@ -179,32 +185,32 @@ class GAN(nn.Module):
                 one_sided=self.one_sided,
                 weights=batch.weights,
             )
-        return found
+        return terms
 
     def generator_loss(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
-        """Return the generator's terms."""
+        """Return the terms of the generator's loss."""
         fake = self._fakes(len(batch.x), generator)
         return {"adversarial": self.game.generator(scores_of(self.critic, fake)).mean()}
 
     def validation_loss(self, batch: Batch, generator: torch.Generator) -> Mapping[str, Tensor]:
-        """Return the energy distance of held-out rows and as many samples."""
+        """Return the energy distance between held-out rows and as many samples."""
         x = drawn_by_weight(batch.x, batch.weights)
-        if len(x) == 1:  # what is left of many; a distance is one of two rows at least
+        if len(x) == 1:  # a last batch of one row; the distance needs at least two
             x = x.expand(2, *x.shape[1:])
         distance = energy_distance(x, self.sample(len(x), generator))
-        # Held-out rows come in parts, which count by their weight.
+        # Batches of held-out rows count by their mean weight.
         share = 1.0 if batch.weights is None else batch.weights.mean()
         return {"energy_distance": share * distance}
 
     @torch.no_grad()
     def check_rows(self, x: Tensor, context: Tensor | None = None) -> None:
-        """Raise unless generator, critic and rows fit one another.
+        """Raise unless generator, critic and rows have matching shapes.
 
         Raises:
-            ArgumentError: the generator's rows carry no gradient, by which it would learn.
-            DataError: a row is not finite; it is named.
+            ArgumentError: the generator has parameters, but its rows carry no gradient.
+            DataError: a value is not finite; the row is named.
             DtypeError: rows of integers.
-            ShapeError: the generator's rows, or the critic's input or output, are others.
+            ShapeError: the generator's rows, or the critic's input or output, have another shape.
         """
         check_context(context, 0)
         if x.dim() < 2:
@@ -215,33 +221,32 @@ class GAN(nn.Module):
         with evaluating(self):
             fake, row = self._fakes(2, None), tuple(x.shape[1:])
             if tuple(fake.shape[1:]) != row:
-                expected = f"one of rows {row}, as the data are"
+                expected = f"rows of the shape of the data, {row}"
                 raise ShapeError("generator", expected, tuple(fake.shape[1:]))
             check_scores(self.critic, x[:2], "row")
             check_scores(self.critic, fake, "row")
-            moves = any(p.requires_grad for p in self.generator.parameters())
+            is_trained = any(p.requires_grad for p in self.generator.parameters())
             with torch.enable_grad():
-                told = self._fakes(2, None).requires_grad
-            if self.adversarial_weight and moves and not told:
-                expected = "one whose rows carry a gradient"
+                has_gradient = self._fakes(2, None).requires_grad
+            if self.adversarial_weight and is_trained and not has_gradient:
+                expected = "a generator whose rows carry gradients"
                 raise ArgumentError("generator", expected, type(self.generator).__name__)
 
-    def _fakes(self, n: int, generator: torch.Generator | None) -> Tensor:
-        rows: Tensor = self.generator.sample((n,), generator=generator)  # type: ignore[operator]
-        return rows
+    def _fakes(self, n: int, rng: torch.Generator | None) -> Tensor:
+        return self.generator.sample((n,), generator=rng)
 
 
 class WGAN(GAN):
     """A GAN whose critic estimates a Wasserstein distance.
 
     Args:
-        generator: as of `GAN`.
-        critic: likewise; without batch norm, and without a sigmoid at the end.
-        penalty: weight of the `gradient_penalty`; 10 unless the critic is clipped.
-        one_sided: whether that leaves slopes below one alone.
-        clip: instead, the bound of the critic's weights; the paper's is 0.01.
-        critic_steps: for each of the generator's; by default 5, and for a clipped critic the
-            paper's `CriticSchedule`, which begins with more.
+        generator: as in `GAN`.
+        critic: as in `GAN`; without batch norm, and without a sigmoid at the end.
+        penalty: weight of the `gradient_penalty`; by default 10, or 0 with ``clip``.
+        one_sided: penalise only gradient norms above 1.
+        clip: bound of the critic's weights, instead of a penalty; 0.01 in the paper.
+        critic_steps: critic steps per generator step; by default 5, or with ``clip`` the paper's
+            `CriticSchedule`, with more critic steps at the start.
 
     Reference: Arjovsky, Chintala and Bottou, *Wasserstein GAN*, 2017; Gulrajani et al., *Improved
     training of Wasserstein GANs*, 2017.
@@ -256,7 +261,7 @@ class WGAN(GAN):
 
     def __init__(
         self,
-        generator: nn.Module,
+        generator: Distribution | Generator,
         critic: nn.Module,
         *,
         penalty: float | None = None,
@@ -280,7 +285,7 @@ class WGAN(GAN):
 
 
 def adam(parameters: Any, learning_rate: float) -> torch.optim.Optimizer:
-    """Return an Adam of little momentum, for a game whose other side moves."""
+    """Return an Adam with little momentum, the usual optimiser of adversarial losses."""
     return torch.optim.Adam(parameters, learning_rate, betas=(0.5, 0.9), fused=True)
 
 

@@ -1,4 +1,4 @@
-"""Generators and critics of the usual sizes, by name."""
+"""Generators and critics with common architectures, by name."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -18,11 +18,11 @@ _ACTIVATIONS = {"none": nn.Identity, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh}
 
 
 class Networks(NamedTuple):
-    """A generator, and a critic of its rows.
+    """A generator with the matching critic.
 
     Attributes:
         generator: a `Generator` of rows ``(n, *row)``.
-        critic: maps rows, flat or not, to scores ``(n, 1)``.
+        critic: maps rows, of shape ``row`` or flat, to scores ``(n, 1)``.
     """
 
     generator: Generator
@@ -38,23 +38,23 @@ def networks(
     widths: Sequence[int] | None = None,
     hidden: Sequence[int] = (),
 ) -> Networks:
-    """Return generator and critic of a name, for rows of a shape.
+    """Return a generator and a critic by name.
 
     Args:
-        name: "mlp" (ReLU, 3 x 512, as on the toys of WGAN-GP), "dcgan" (convolutions of stride 2,
-            batch norm in the generator alone) or "resnet" (residual blocks, likewise).
-        row: of a row; for the last two (channels, height, width).
-        latents: their number.
-        activation: at the end of the generator: "none", "sigmoid" or "tanh".
-        widths: of the layers; for the last two the channels, from the image inwards, each of
-            which halves it: (64, 128) by default.
-        hidden: of the last two, the widths of layers further inwards that see the whole image, as
-            in InfoGAN, e.g. (512,). Without, a "dcgan" critic is a sum over patches: that strokes
-            make no digit is hard for it to see.
+        name: "mlp" (ReLU, 3 x 512, as for the toy data of WGAN-GP), "dcgan" (convolutions of stride
+            2) or "resnet" (residual blocks). Only convolutional generators have batch norm.
+        row: shape of a row; (channels, height, width) for "dcgan" and "resnet".
+        latents: number of latents.
+        activation: output activation of the generator: "none", "sigmoid" or "tanh".
+        widths: widths of an "mlp"; otherwise the channels, from the image inwards, with one halving
+            of the image for each; by default (64, 128).
+        hidden: widths of additional dense layers of "dcgan" and "resnet", as in InfoGAN, such as
+            (512,). Without them, the score of a "dcgan" critic is a sum over patches, which detects
+            global errors poorly.
 
     Raises:
-        ArgumentError: an unknown name, an image that cannot be halved so often, or hidden layers
-            for an "mlp", which has no others.
+        ArgumentError: an unknown name, an image side that cannot be halved for each width, or
+            hidden layers for "mlp".
 
     Reference: Gulrajani et al., *Improved training of Wasserstein GANs*, 2017, appendix; Radford,
     Metz and Chintala, *Unsupervised representation learning with DCGANs*, 2015; Chen et al.,
@@ -73,7 +73,7 @@ def networks(
         check_widths("widths", widths)
     if name == "mlp":
         if hidden:
-            raise ArgumentError("hidden", 'none, as the "mlp" has its widths', hidden)
+            raise ArgumentError("hidden", "() for 'mlp', whose layers are widths", hidden)
         widths = widths or (512, 512, 512)
         inner = nn.Sequential(_mlp(latents, math.prod(row), widths), nn.Unflatten(1, row), last)
         outer = nn.Sequential(nn.Flatten(), _mlp(math.prod(row), 1, widths))
@@ -86,14 +86,14 @@ def networks(
 
 
 class _Images(nn.Module):
-    """A network of images that takes them flat, too."""
+    """A network of images, also applicable to flat rows."""
 
     def __init__(self, image: tuple[int, int, int], net: nn.Module) -> None:
         super().__init__()
         self.image, self.net = image, net
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map ``(n, *image)``, or flat rows."""
+        """Map ``(n, *image)``, or flat rows, to the output of the network."""
         if x.shape[1:].numel() != math.prod(self.image):
             raise ShapeError("x", f"images {self.image}, flat or not", tuple(x.shape))
         out: Tensor = self.net(x.reshape(-1, *self.image))
@@ -103,7 +103,7 @@ class _Images(nn.Module):
 def _mlp(width: int, outputs: int, hidden: Sequence[int]) -> MLP:
     net = MLP(width, outputs, hidden)
     for layer in net.hidden:
-        nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu")  # type: ignore[arg-type]
+        nn.init.kaiming_uniform_(layer.get_parameter("weight"), nonlinearity="relu")
     return net
 
 
@@ -144,7 +144,7 @@ def _resnet(image: _Sizes, latents: int, channels: _Sizes, hidden: _Sizes) -> _P
 
 
 def _outwards(width: int, hidden: _Sizes) -> tuple[int, list[nn.Module]]:
-    """Return the last width and the hidden layers of a generator."""
+    """Return the last width and the dense layers of a generator."""
     layers: list[nn.Module] = []
     for size in reversed(hidden):
         layers += [nn.Linear(width, size, bias=False), nn.BatchNorm1d(size), nn.ReLU()]
@@ -153,7 +153,7 @@ def _outwards(width: int, hidden: _Sizes) -> tuple[int, list[nn.Module]]:
 
 
 def _inwards(width: int, hidden: _Sizes) -> list[nn.Module]:
-    """Return the hidden layers of a critic, and the score."""
+    """Return the dense layers of a critic, including the output layer."""
     layers: list[nn.Module] = []
     for size in hidden:
         layers += [nn.Linear(width, size), nn.LeakyReLU(0.2)]
@@ -170,7 +170,7 @@ def _halved(x: Tensor) -> Tensor:
 
 
 class _Block(nn.Module):
-    """Two convolutions around which a resized image flows."""
+    """A residual block: two convolutions with resizing, and a resized skip connection."""
 
     def __init__(
         self, inputs: int, outputs: int, resize: Callable[[Tensor], Tensor], *, norm: bool
@@ -185,7 +185,7 @@ class _Block(nn.Module):
         self.skip = nn.Conv2d(inputs, outputs, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map ``(n, inputs, H, W)`` to ``(n, outputs, 2 H, 2 W)``, or half as high and wide."""
+        """Map ``(n, inputs, H, W)`` to ``(n, outputs, 2 H, 2 W)``, or to ``H / 2, W / 2``."""
         grows = self.resize is _doubled
         h = torch.relu(self.norms[0](x))
         h = self.first(self.resize(h) if grows else h)

@@ -1,4 +1,4 @@
-"""When the generator takes its turn."""
+"""Schedule of critic and generator steps."""
 
 from dataclasses import dataclass
 
@@ -8,16 +8,16 @@ from flowkit.errors import ArgumentError
 
 @dataclass(frozen=True)
 class CriticSchedule:
-    """Steps of the critic before each step of the generator: more at first, and now and then.
+    """Critic steps before each generator step: more at the start, and periodically.
 
     Args:
-        steps: of the critic, for each of the generator's.
-        many: instead, for the first of the generator's and for every ``period``-th.
-        first: number of the generator's steps at the start that get so many.
-        period: of those that get so many later on; 0 for none.
+        steps: critic steps per generator step.
+        many: critic steps for the first generator steps, and for every ``period``-th.
+        first: number of generator steps at the start with ``many`` critic steps.
+        period: number of generator steps from one with ``many`` critic steps to the next; 0 for
+            none after the start.
 
-    Called with the number of a step of the fit, which is one of the critic's, it says whether the
-    generator takes one after it.
+    Called with the number of a critic step, the schedule returns whether a generator step follows.
 
     Raises:
         ArgumentError: no critic steps, or a start longer than the period.
@@ -43,7 +43,7 @@ class CriticSchedule:
             raise ArgumentError("period", f"0, or at least {max(self.first, 1)}", self.period)
 
     def __call__(self, step: int) -> bool:
-        """Return whether the generator takes a step after this one."""
+        """Return whether a generator step follows a critic step."""
         start = self.first * self.many
         if step <= start:
             return step % self.many == 0
@@ -51,6 +51,6 @@ class CriticSchedule:
         rest = (self.period - self.first) * self.steps if self.first else 0
         if not self.period or step <= rest:
             return step % self.steps == 0
-        # Then in rounds: one of the generator's steps after many, the others after few.
+        # Then in periods: one generator step after many critic steps, the others after few.
         step = (step - rest - 1) % (self.many + (self.period - 1) * self.steps) + 1
         return step >= self.many and (step - self.many) % self.steps == 0

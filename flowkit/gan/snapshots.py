@@ -1,4 +1,4 @@
-"""What a model draws in the course of its training."""
+"""Samples of a model during training, as a callback."""
 
 from typing import Any
 
@@ -10,22 +10,22 @@ from flowkit._modes import evaluating
 
 
 class Snapshots:
-    """A callback of `fit` that keeps samples of the same noise, every so many steps.
+    """A callback of `fit` that stores samples, always with the same noise.
 
     Args:
-        every: steps between two of them.
-        n: samples each.
-        seed: of their noise.
+        every: number of steps between two snapshots.
+        n: samples in a snapshot.
+        seed: seed of the noise.
 
     Attributes:
-        steps: at which they were taken.
+        steps: steps of the snapshots.
 
     Example:
         >>> from flowkit.flows import nice
         >>> from flowkit.training import fit
-        >>> seen = Snapshots(every=2, n=3)
-        >>> history = fit(nice(2), torch.randn(50, 2), steps=5, callbacks=[seen])
-        >>> seen.steps, seen.samples.shape
+        >>> snapshots = Snapshots(every=2, n=3)
+        >>> history = fit(nice(2), torch.randn(50, 2), steps=5, callbacks=[snapshots])
+        >>> snapshots.steps, snapshots.samples.shape
         ([2, 4], torch.Size([2, 3, 2]))
     """
 
@@ -35,20 +35,20 @@ class Snapshots:
         self._seed, self._samples = seed, list[Tensor]()
 
     def __call__(self, state: Any) -> None:
-        """Look at the model of a fit."""
+        """Store samples of the model if the step is due."""
         if state.step % self.every == 0:
             self.steps.append(state.step)
             self._samples.append(draw(state.model, self.n, self._seed))
 
     @property
     def samples(self) -> Tensor:
-        """All of them, ``(times, n, *row)``."""
+        """All samples, ``(snapshots, n, *row)``."""
         return torch.stack(self._samples)
 
 
 @torch.no_grad()
 def draw(model: Any, n: int, seed: int = 0) -> Tensor:
-    """Draw rows of a model in its ``eval`` mode, always with the same noise, ``(n, *row)``."""
+    """Draw rows ``(n, *row)`` of a model in ``eval`` mode, with the noise of a seed."""
     with evaluating(model):
         rows: Tensor = model.sample(n, generator=torch.Generator().manual_seed(seed))
     return rows

@@ -1,4 +1,4 @@
-"""Tables as rows of real numbers, for generators that know no others."""
+"""Dequantisation of tables: rows as real numbers, for generators of continuous data."""
 
 import math
 from dataclasses import replace
@@ -16,13 +16,13 @@ _LOG_2PI = math.log(2 * math.pi)
 
 
 class Rows(NamedTuple):
-    """Rows as numbers.
+    """Rows as real numbers.
 
     Attributes:
-        x: ``(n, width)``, float32, each column of about mean 0 and deviation 1. Whole numbers that
-            spread over more than a million do not all come back from so few digits.
-        log_slope: what is added to a log-density of ``x`` to make it one of the table's rows,
-            ``(n,)`` float64.
+        x: ``(n, width)`` float32, columns standardised. Integers with a range above a million may
+            change in the round trip, because float32 has too few digits.
+        log_slope: ``(n,)`` float64; its sum with a log-density of ``x`` is a log-density of the
+            rows of the table.
     """
 
     x: Tensor
@@ -30,19 +30,19 @@ class Rows(NamedTuple):
 
 
 class DequantizedTable:
-    """The rows of a table as real numbers, and back: all columns standardised.
+    """Encoding of the rows of a table as standardised real numbers, with its inverse.
 
-    Codes of the schema's discrete block (flags, categories, integers) get uniform noise on top;
-    where a value is missing or at an atom, which its flag says, there stands standard normal noise.
-    So a density of the numbers gives a lower bound, in expectation over the noise, on the
-    log-probability of a row, in `FlowDensity`'s units; without such columns it is exact.
+    Uniform noise is added to codes of the discrete block (flags, categories, integers). Values that
+    are missing or at an atom are replaced by standard normal noise; their flag marks them. A
+    density of the numbers is, in expectation over the noise, a lower bound on the log-probability
+    of a row, in the units of `FlowDensity`. Without such columns the bound is exact.
 
     Args:
         schema: such as ``FlowDensity.schema_`` or ``Schema.infer(table)``.
-        table: rows that means and deviations are taken from.
+        table: rows from which means and standard deviations are computed.
 
     Attributes:
-        width: number of columns of the numbers.
+        width: number of columns of the encoded rows.
 
     Raises:
         DataError: the table does not fit the schema; column and row are named.
@@ -62,14 +62,14 @@ class DequantizedTable:
         self.schema = schema
         self._codes = len(schema.discrete)
         encoded = schema.encode(table)
-        # At least the deviation of the noise, for a code that is always the same.
+        # At least the standard deviation of the noise, for a constant code.
         codes = moments(encoded.codes + 0.5, least=math.sqrt(1 / 12))
         both = np.concatenate([codes, moments(encoded.values)], axis=1)
         self._statistics = Statistics(*both)
         self.width = len(self._statistics.center)
 
     def encode(self, table: Any, *, seed: int = 0) -> Rows:
-        """Return the rows of a table as numbers, with noise by a seed.
+        """Return the rows of a table as real numbers, with noise of a seed.
 
         Raises:
             DataError: the table does not fit the schema; column and row are named.

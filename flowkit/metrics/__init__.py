@@ -1,4 +1,4 @@
-"""Scores of a fitted density, a representation or a proposal: functions of arrays."""
+"""Metrics of densities, samples, representations and importance weights."""
 
 from flowkit.metrics.calibration import Band, Uniformity, ranks, uniformity
 from flowkit.metrics.clusters import cluster_classes, cluster_error

@@ -1,4 +1,4 @@
-"""Whether ranks are uniform: probability integral transforms, and a band for their law."""
+"""Calibration: probability integral transforms, and simultaneous bands for their distribution."""
 
 from dataclasses import dataclass
 
@@ -11,18 +11,19 @@ _REPLICATES = 4_000
 
 
 def ranks(values: np.ndarray, sample: np.ndarray, seed: int = 0) -> np.ndarray:
-    """Return where values lie among a sample, ``(n,)``, within 0 and 1.
+    """Return the rank of each value among a sample, ``(n,)``, scaled to [0, 1].
 
-    If both are of one distribution, each rank is exactly uniform: a value takes any of the m + 1
-    places among the sample with equal chance (ties at random), and lies evenly within its place.
+    If values and sample have the same distribution, each rank is exactly uniform. A value has each
+    of the m + 1 places with equal probability. Ties are broken at random, and the rank is uniform
+    within the place.
 
     Args:
         values: ``(n,)``.
-        sample: ``(m,)``, of the distribution that the values are held against.
-        seed: of what breaks ties.
+        sample: ``(m,)``, drawn from the distribution under test.
+        seed: random seed of ties and of positions within places.
 
     Raises:
-        ShapeError: there are no values, or there is no sample.
+        ShapeError: no values, or an empty sample.
 
     Example:
         >>> ranks(np.array([-9.0, 9.0]), np.zeros(999)).round(2)
@@ -36,21 +37,21 @@ def ranks(values: np.ndarray, sample: np.ndarray, seed: int = 0) -> np.ndarray:
     below = np.searchsorted(ordered, values, side="left")
     ties = np.searchsorted(ordered, values, side="right") - below
     place = np.random.default_rng(seed).random(len(values)) * (ties + 1)
-    found: np.ndarray = (below + place) / (len(sample) + 1)
-    return found
+    result: np.ndarray = (below + place) / (len(sample) + 1)
+    return result
 
 
 @dataclass(frozen=True)
 class Uniformity:
-    """How the distribution function of ranks differs from that of a uniform law.
+    """Difference between the distribution function of ranks and the uniform one.
 
     Attributes:
-        at: points within 0 and 1, ``(k,)``.
+        at: points in [0, 1], ``(k,)``.
         difference: share of ranks below each point, minus the point.
         lower: lower end of the band at each point.
-        upper: upper end.
+        upper: upper end of the band at each point.
         level: probability that uniform ranks stay within the band at all points at once.
-        p_value: probability that uniform ranks come as near to leaving it, or leave it as far.
+        p_value: probability that uniform ranks have a curve at least as extreme.
     """
 
     at: np.ndarray
@@ -62,28 +63,28 @@ class Uniformity:
 
     @property
     def within(self) -> bool:
-        """Whether it stays within the band."""
-        # Up to the rounding of shares.
+        """Whether the difference stays within the band at all points."""
+        # The tolerance is for the rounding of shares.
         low, high = self.difference - self.lower, self.upper - self.difference
         return bool((np.minimum(low, high) >= -1e-12).all())
 
 
 class Band:
-    """A band that the distribution function of uniform ranks leaves with a stated probability.
+    """A simultaneous band for the distribution function of uniform ranks.
 
-    The band comes from simulated counts of uniform ranks between the points: multinomial counts,
-    with Dirichlet probabilities because the sample is finite. It is as wide at each point as lets
-    a share of ``level`` of all curves through.
+    Counts of uniform ranks between the points are simulated: multinomial counts, with Dirichlet
+    probabilities because the sample is finite. The band contains a share ``level`` of all simulated
+    curves, with the same tail probability at each point.
 
     Args:
         n: number of ranks.
-        sample_size: m, the size of the sample that they are ranks in.
+        sample_size: m, the size of the sample that the ranks refer to.
         level: probability that uniform ranks stay within the band at all points at once.
-        points: number of intervals at whose ends distribution functions are compared.
+        points: number of intervals; distribution functions are compared at interior ends.
         seed: random seed of the simulation.
 
     Raises:
-        ArgumentError: an option is out of its range.
+        ArgumentError: an option is out of range.
 
     Reference: Säilynoja, Bürkner and Vehtari, *Graphical test for discrete uniformity and its
     applications in goodness-of-fit evaluation and multiple sample comparison*, 2022.
@@ -109,14 +110,14 @@ class Band:
         probabilities = rng.dirichlet(np.full(points, share), _REPLICATES)
         counts = rng.multinomial(n, probabilities).cumsum(axis=1)[:, :-1]
         self._ordered = np.sort(counts, axis=0)
-        # How far out a curve comes at its most extreme point: the two-sided tail there.
+        # The smallest two-sided tail probability of each curve over all points.
         tails = [_tails(counts[:, j], self._ordered[:, j]) for j in range(points - 1)]
         self._extremes = np.stack(tails).min(0)
         threshold = np.quantile(self._extremes, 1 - level, method="lower")
         self._edge = min(max(int(np.ceil(threshold * _REPLICATES / 2)) - 1, 0), _REPLICATES // 2)
 
     def of(self, u: np.ndarray) -> Uniformity:
-        """Compare ranks ``(n,)`` with the uniform law.
+        """Compare ranks ``(n,)`` with the uniform distribution.
 
         Raises:
             ShapeError: another number of ranks.
@@ -126,14 +127,14 @@ class Band:
             raise ShapeError("u", f"shape ({self.n},)", u.shape)
         observed = np.searchsorted(np.sort(u), self.at, side="left")
         columns = range(len(self.at))
-        own = min(_tails(observed[j : j + 1], self._ordered[:, j])[0] for j in columns)
+        extreme = min(_tails(observed[j : j + 1], self._ordered[:, j])[0] for j in columns)
         return Uniformity(
             at=self.at,
             difference=observed / self.n - self.at,
             lower=self._ordered[self._edge] / self.n - self.at,
             upper=self._ordered[-1 - self._edge] / self.n - self.at,
             level=self.level,
-            p_value=float((self._extremes <= own).mean()),
+            p_value=float((self._extremes <= extreme).mean()),
         )
 
     def contains(self, u: np.ndarray) -> bool:
@@ -146,18 +147,18 @@ class Band:
 def uniformity(
     u: np.ndarray, sample_size: int, *, level: float = 0.95, points: int = 50, seed: int = 0
 ) -> Uniformity:
-    """Compare ranks with the uniform law, with a band for all points at once.
+    """Compare ranks with the uniform distribution, with a simultaneous `Band`.
 
     Args:
-        u: ranks, ``(n,)``, as of `ranks`.
-        sample_size: m, the size of the sample that they are ranks in.
-        level: of the `Band`.
-        points: of the `Band`.
-        seed: of the `Band`.
+        u: ranks, ``(n,)``, such as those of `ranks`.
+        sample_size: m, the size of the sample that the ranks refer to.
+        level: level of the `Band`.
+        points: number of intervals of the `Band`.
+        seed: random seed of the `Band`.
 
     Raises:
-        ShapeError: there are no ranks.
-        ArgumentError: an option is out of its range.
+        ShapeError: no ranks.
+        ArgumentError: an option is out of range.
 
     Example:
         >>> even = np.linspace(0.001, 0.999, 200)
@@ -171,7 +172,7 @@ def uniformity(
 
 
 def _tails(counts: np.ndarray, ordered: np.ndarray) -> np.ndarray:
-    """Return twice the smaller tail of each count among the simulated ones."""
+    """Return twice the smaller tail probability of each count among simulated counts."""
     not_above = np.searchsorted(ordered, counts, side="right")
     not_below = len(ordered) - np.searchsorted(ordered, counts, side="left")
     tails: np.ndarray = 2 * np.minimum(not_above, not_below) / len(ordered)

@@ -1,4 +1,4 @@
-"""How well clusters, found without labels, are classes."""
+"""Clustering error: agreement of unsupervised clusters with classes."""
 
 import numpy as np
 
@@ -12,24 +12,24 @@ def cluster_error(
     confidence: np.ndarray | None = None,
     reference: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> float:
-    """Return the share of rows whose cluster stands for another class than theirs.
+    """Return the share of rows whose class is not the class assigned to their cluster.
 
-    A cluster stands for the class of most of its rows or, where confidences are given, for that of
-    the row which is surest of it.
+    A cluster is assigned the most frequent class of its rows. If confidences are given, a cluster
+    is assigned the class of its most confident row.
 
     Args:
-        clusters: of each row, integers ``(n,)``, as an array or tensor.
-        labels: classes, integers ``(n,)``.
-        confidence: in the cluster, ``(n,)``, of the rows that name the clusters.
-        reference: clusters and labels of other rows, by which clusters are named; by default it
-            is done by the rows themselves.
+        clusters: cluster of each row, integers ``(n,)``, as an array or tensor.
+        labels: class of each row, integers ``(n,)``.
+        confidence: confidence ``(n,)`` of the rows by which clusters are assigned.
+        reference: clusters and labels of other rows by which clusters are assigned; by default, the
+            same rows.
 
     Raises:
-        DtypeError: clusters or labels that are no integers.
+        DtypeError: clusters or labels are not integers.
         ShapeError: lengths that differ.
 
     Reference: Makhzani, Shlens, Jaitly, Goodfellow and Frey, *Adversarial autoencoders*, 2015,
-    section 6, for the surest row; Springenberg, *Categorical GAN*, 2016, for the most.
+    section 6, for the most confident row; Springenberg, *Categorical GAN*, 2016, for the majority.
 
     Example:
         >>> cluster_error(np.array([7, 7, 7, 2]), np.array([0, 0, 1, 1]))
@@ -44,7 +44,7 @@ def cluster_error(
 def cluster_classes(
     clusters: np.ndarray, labels: np.ndarray, confidence: np.ndarray | None = None
 ) -> dict[int, int]:
-    """Return the class that each cluster stands for; the arguments are those of `cluster_error`.
+    """Return the class assigned to each cluster; the arguments are those of `cluster_error`.
 
     Example:
         >>> cluster_classes(np.array([7, 7, 7, 2]), np.array([0, 0, 1, 1]))
@@ -52,15 +52,16 @@ def cluster_classes(
     """
     clusters, labels = _checked(clusters, labels)
     if confidence is not None and confidence.shape != clusters.shape:
-        raise ShapeError("confidence", f"one for each row, {clusters.shape}", confidence.shape)
+        expected = f"the shape of clusters, {clusters.shape}"
+        raise ShapeError("confidence", expected, confidence.shape)
     classes = {}
     for cluster in np.unique(clusters):
-        mine = clusters == cluster
+        members = clusters == cluster
         if confidence is None:
-            found, counts = np.unique(labels[mine], return_counts=True)
-            classes[int(cluster)] = int(found[counts.argmax()])
+            values, counts = np.unique(labels[members], return_counts=True)
+            classes[int(cluster)] = int(values[counts.argmax()])
         else:
-            classes[int(cluster)] = int(labels[mine][confidence[mine].argmax()])
+            classes[int(cluster)] = int(labels[members][confidence[members].argmax()])
     return classes
 
 
@@ -70,5 +71,5 @@ def _checked(clusters: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.n
         if value.dtype.kind not in "biu":
             raise DtypeError(name, "integers", value.dtype)
     if labels.ndim != 1 or labels.shape != clusters.shape:
-        raise ShapeError("labels", f"as many as there are clusters, {clusters.shape}", labels.shape)
+        raise ShapeError("labels", f"the shape of clusters, {clusters.shape}", labels.shape)
     return clusters, labels

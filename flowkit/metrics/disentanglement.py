@@ -1,9 +1,8 @@
-"""How well the latents of a representation stand for known factors, one for one.
+"""Disentanglement: agreement of the latents of a representation with known factors.
 
-Scores of arrays take codes ``(n, latents)``, the means of an encoder and not draws of it, and the
-factors' codes ``(n, factors)``. Scores that need pairs of rows with one factor in common take a
-function from factors' codes to latents instead, which renders and encodes. A factor with a single
-value says nothing, and is left out.
+Codes ``(n, latents)`` are the means of an encoder, not draws; factors are ``(n, factors)``. Scores
+that need pairs of rows with one factor in common take a function from factors to latents instead,
+which renders and encodes. Constant factors are excluded.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,23 +15,23 @@ from flowkit.errors import ArgumentError, DataError, DtypeError, ShapeError
 
 Represent = Callable[[np.ndarray], np.ndarray]
 
-_DEAD = 1e-12  # variance of a latent that says nothing
+_DEAD = 1e-12  # variance below which a latent counts as constant
 
 
 def _checked(
-    codes: np.ndarray, factors: np.ndarray, which: str = "", *, discrete: bool = True
+    codes: np.ndarray, factors: np.ndarray, prefix: str = "", *, discrete: bool = True
 ) -> None:
-    for name, value in ((f"{which}codes", codes), (f"{which}factors", factors)):
+    for name, value in ((f"{prefix}codes", codes), (f"{prefix}factors", factors)):
         if value.ndim != 2 or len(value) < 2:
             raise ShapeError(name, "a matrix of at least two rows", value.shape)
         _check_finite(name, value)
     if len(codes) != len(factors):
-        expected = f"{len(codes)} rows, as {which}codes has"
-        raise ShapeError(f"{which}factors", expected, factors.shape)
+        expected = f"{len(codes)} rows, as {prefix}codes"
+        raise ShapeError(f"{prefix}factors", expected, factors.shape)
     if discrete and (factors != factors.round()).any():
         row, column = np.argwhere(factors != factors.round())[0]
-        name = f"{which}factors, row {row}, column {column}"
-        raise DataError(name, "an integer, of a discrete factor", factors[row, column])
+        name = f"{prefix}factors, row {row}, column {column}"
+        raise DataError(name, "an integer, the value of a discrete factor", factors[row, column])
 
 
 def _check_finite(name: str, value: np.ndarray) -> None:
@@ -49,25 +48,25 @@ def _checked_test(
     codes: np.ndarray, factors: np.ndarray, test_codes: np.ndarray, test_factors: np.ndarray
 ) -> None:
     _checked(test_codes, test_factors, "test_")
-    for name, own, other in (("codes", codes, test_codes), ("factors", factors, test_factors)):
-        if own.shape[1] != other.shape[1]:
-            expected = f"{own.shape[1]} columns, as {name} has"
-            raise ShapeError(f"test_{name}", expected, other.shape)
+    for name, train, test in (("codes", codes, test_codes), ("factors", factors, test_factors)):
+        if train.shape[1] != test.shape[1]:
+            expected = f"{train.shape[1]} columns, as {name}"
+            raise ShapeError(f"test_{name}", expected, test.shape)
 
 
 def _varying(factors: np.ndarray) -> list[int]:
-    found = [j for j in range(factors.shape[1]) if len(np.unique(factors[:, j])) > 1]
-    if not found:
-        raise ArgumentError("factors", "one that varies", "none")
-    return found
+    varying = [j for j in range(factors.shape[1]) if len(np.unique(factors[:, j])) > 1]
+    if not varying:
+        raise ArgumentError("factors", "a column that is not constant", "none")
+    return varying
 
 
 class SAP(NamedTuple):
     """The separated attribute predictability score.
 
     Attributes:
-        score: the mean over factors of the best latent's lead over the second.
-        each: how well each latent predicts each factor, ``(latents, factors)``.
+        score: mean over factors of the score of the best latent minus that of the second best.
+        each: prediction score of each factor from each latent, ``(latents, factors)``.
     """
 
     score: float
@@ -82,22 +81,22 @@ def sap(
     *,
     continuous: bool = False,
 ) -> SAP:
-    """Return how far ahead the best latent of each factor is of the second best.
+    """Return the SAP score: the gap between the two latents that predict each factor best.
 
-    For discrete factors a linear support vector machine (C = 0.01, balanced classes) predicts the
-    factor from one latent, and its accuracy on the *test* rows counts; for continuous ones the
-    squared correlation does.
+    A discrete factor is predicted from one latent by a linear support vector machine (C = 0.01,
+    balanced classes). The prediction score is the accuracy on *test* rows. The score of a
+    continuous factor is the squared correlation.
 
     Args:
         codes: ``(n, latents)``, at least two latents.
         factors: ``(n, factors)``.
-        test_codes: other rows to score by, for discrete factors.
-        test_factors: likewise.
-        continuous: whether factors are numbers, and not classes.
+        test_codes: codes of test rows, for discrete factors.
+        test_factors: factors of test rows.
+        continuous: whether factors are continuous.
 
     Raises:
         ShapeError: fewer than two latents, or rows or columns that do not match.
-        DataError: codes that are not finite, discrete factors that are no integers.
+        DataError: codes that are not finite, or discrete factors that are not integers.
         ArgumentError: discrete factors without test rows.
 
     Reference: Kumar, Sattigeri and Balakrishnan, *Variational inference of disentangled latent
@@ -115,7 +114,8 @@ def sap(
         each = _squared_correlations(codes, factors)
     else:
         if test_codes is None or test_factors is None:
-            raise ArgumentError("test_codes", "rows to score discrete factors by", None)
+            expected = "test rows, or continuous=True for continuous factors"
+            raise ArgumentError("test_codes", expected, None)
         _checked_test(codes, factors, test_codes, test_factors)
         each = _accuracies(codes, factors, test_codes, test_factors)
     best = np.sort(each[:, _varying(factors)], axis=0)
@@ -153,7 +153,7 @@ def mutual_information(codes: np.ndarray, factors: np.ndarray, *, bins: int = 20
     Args:
         codes: ``(n, latents)``.
         factors: ``(n, factors)``, discrete.
-        bins: of each latent.
+        bins: number of bins of each latent.
 
     Example:
         >>> v = np.arange(1000)[:, None] % 4
@@ -178,20 +178,20 @@ def _discrete_information(a: np.ndarray, b: np.ndarray) -> float:
     np.add.at(joint, (x, y), 1.0)
     joint /= len(x)
     product = joint.sum(1, keepdims=True) * joint.sum(0, keepdims=True)
-    seen = joint > 0
-    return float((joint[seen] * np.log(joint[seen] / product[seen])).sum())
+    positive = joint > 0
+    return float((joint[positive] * np.log(joint[positive] / product[positive])).sum())
 
 
 def group_information(codes: np.ndarray, factors: np.ndarray, *, seed: int = 0) -> np.ndarray:
-    """Return what several latents together tell of each factor, in nats, ``(factors,)``.
+    """Return the mutual information of a group of latents and each factor, ``(factors,)`` nats.
 
-    ``H(v) - H(v | z)`` with the conditional entropy by a forest's predictions of rows it was not
-    grown on: a lower bound but for noise, never below zero.
+    The estimate is ``H(v) - H(v | z)``, truncated at 0. The conditional entropy is estimated by
+    out-of-bag predictions of a random forest, so the result is a lower bound up to noise.
 
     Args:
-        codes: of one group of latents, ``(n, size)``.
+        codes: codes of the group, ``(n, size)``.
         factors: ``(n, factors)``, discrete.
-        seed: of the forest.
+        seed: random seed of the forest.
 
     Example:
         >>> v = np.random.default_rng(0).integers(4, size=(2000, 1))
@@ -210,7 +210,7 @@ def group_information(codes: np.ndarray, factors: np.ndarray, *, seed: int = 0) 
             100, min_samples_leaf=20, oob_score=True, max_features=None, random_state=seed
         )
         forest.fit(codes, labels)
-        # A little of the plain frequencies, so that no row was impossible.
+        # Mixed with marginal frequencies, so that no class has probability 0.
         predicted = 0.99 * np.nan_to_num(forest.oob_decision_function_) + 0.01 * share
         conditional = -np.log(predicted[np.arange(len(labels)), labels]).mean()
         result[j] = max(-(share * np.log(share)).sum() - conditional, 0.0)
@@ -218,12 +218,12 @@ def group_information(codes: np.ndarray, factors: np.ndarray, *, seed: int = 0) 
 
 
 def mig(codes: np.ndarray, factors: np.ndarray, *, bins: int = 20) -> float:
-    """Return the mutual information gap: the best latent's lead, as a share of the entropy.
+    """Return the mutual information gap of the two best latents, as a share of the entropy.
 
     Args:
         codes: ``(n, latents)``, at least two latents.
         factors: ``(n, factors)``, discrete.
-        bins: of the histogram of each latent.
+        bins: number of bins of each latent.
 
     Reference: Chen, Li, Grosse and Duvenaud, *Isolating sources of disentanglement in VAEs*, 2018,
     equation 6.
@@ -247,10 +247,10 @@ class DCI(NamedTuple):
     """Disentanglement, completeness and informativeness, each between 0 and 1.
 
     Attributes:
-        disentanglement: whether each latent matters for one factor only.
-        completeness: whether each factor rests on one latent only.
+        disentanglement: 1 if each latent is important for one factor only.
+        completeness: 1 if each factor depends on one latent only.
         informativeness: mean accuracy of factors predicted from all latents, on test rows.
-        importance: of each latent for each factor, ``(latents, factors)``.
+        importance: importance of each latent for each factor, ``(latents, factors)``.
     """
 
     disentanglement: float
@@ -267,22 +267,22 @@ def dci(
     *,
     seed: int = 0,
 ) -> DCI:
-    """Return disentanglement, completeness and informativeness, by forests.
+    """Return disentanglement, completeness and informativeness, by random forests.
 
     Args:
         codes: ``(n, latents)``.
         factors: ``(n, factors)``, discrete.
-        test_codes: rows to score by.
-        test_factors: likewise.
-        seed: of the forests.
+        test_codes: codes of test rows.
+        test_factors: factors of test rows.
+        seed: random seed of the forests.
 
     Reference: Eastwood and Williams, *A framework for the quantitative evaluation of disentangled
     representations*, 2018.
 
     Example:
         >>> v = np.random.default_rng(0).integers(3, size=(600, 2))
-        >>> found = dci(v.astype(float), v, v.astype(float), v)
-        >>> found.disentanglement > 0.99, found.informativeness
+        >>> score = dci(v.astype(float), v, v.astype(float), v)
+        >>> score.disentanglement > 0.99, score.informativeness
         (True, 1.0)
     """
     from sklearn.ensemble import RandomForestClassifier
@@ -304,9 +304,9 @@ def dci(
 
 
 def _concentration(table: np.ndarray) -> float:
-    """Return 1 less the normalised entropy of each row, weighed by what the row holds."""
+    """Return 1 minus the normalised entropy of rows, averaged with their sums as weights."""
     totals = table.sum(1)
-    if totals.sum() == 0:  # nothing matters for anything
+    if totals.sum() == 0:  # no latent is important for any factor
         return 0.0
     if table.shape[1] == 1:
         return 1.0
@@ -324,23 +324,23 @@ def beta_vae_score(
     test: int = 5_000,
     seed: int = 0,
 ) -> float:
-    """Return the accuracy with which a linear classifier tells the factor that pairs share.
+    """Return the accuracy of a linear classifier of the factor that pairs of rows have in common.
 
-    Each point is the mean of ``|z(v) - z(v')|`` over ``pairs`` pairs that have one factor in common
-    and the others drawn anew. Random latents give 1 over the number of factors.
+    Each point is the mean of ``|z(v) - z(v')|`` over ``pairs`` pairs with one factor in common;
+    other factors are independent draws. Random latents score 1 over the number of factors.
 
     Args:
-        represent: maps factors' codes ``(n, factors)`` to latents ``(n, latents)``.
-        sizes: number of values of each factor; those of one value are left out.
-        pairs: L.
-        train: points to train on; each costs ``2 pairs`` rows.
-        test: points to score by.
-        seed: of the draws.
+        represent: maps factors ``(n, factors)`` to latents ``(n, latents)``.
+        sizes: number of values of each factor; constant factors are excluded.
+        pairs: number of pairs L.
+        train: number of training points; each costs ``2 pairs`` rows.
+        test: number of test points.
+        seed: random seed.
 
     Raises:
-        ArgumentError: fewer than two factors that vary, no pairs or points.
-        ShapeError: `represent` returns something else.
-        DataError: it returns numbers that are not finite.
+        ArgumentError: fewer than two factors that vary, no pairs, or no points.
+        ShapeError: ``represent`` returns another shape.
+        DataError: ``represent`` returns a value that is not finite.
 
     Reference: Higgins et al., *beta-VAE*, 2017, section 3 and appendix A.
 
@@ -384,23 +384,23 @@ def factor_vae_score(
     test: int = 5_000,
     seed: int = 0,
 ) -> float:
-    """Return the accuracy of a majority vote on which factor a set of rows has in common.
+    """Return the accuracy of a majority vote for the factor that a set of rows has in common.
 
-    Each point is the latent that varies least, relative to its own variance, over ``rows`` rows
-    that share one factor. Latents whose deviation is below 0.05 have no vote.
+    Each point is the latent with the smallest relative variance over ``rows`` rows with one factor
+    in common. Latents with a standard deviation below 0.05 are excluded.
 
     Args:
-        represent: maps factors' codes ``(n, factors)`` to latents ``(n, latents)``.
-        sizes: number of values of each factor; those of one value are left out.
-        rows: L.
-        train: points to vote with.
-        test: points to score by.
-        seed: of the draws.
+        represent: maps factors ``(n, factors)`` to latents ``(n, latents)``.
+        sizes: number of values of each factor; constant factors are excluded.
+        rows: number of rows L.
+        train: number of training points.
+        test: number of test points.
+        seed: random seed.
 
     Raises:
-        ArgumentError: no factor that varies, no rows or points.
-        ShapeError: `represent` returns something else.
-        DataError: it returns numbers that are not finite.
+        ArgumentError: no factor that varies, no rows, or no points.
+        ShapeError: ``represent`` returns another shape.
+        DataError: ``represent`` returns a value that is not finite.
 
     Reference: Kim and Mnih, *Disentangling by factorising*, 2018, section 4.
 
@@ -441,7 +441,7 @@ def active_units(means: np.ndarray, *, threshold: float = 0.01) -> int:
 
     Args:
         means: ``(n, latents)``.
-        threshold: least variance of an active one.
+        threshold: variance above which a latent is active.
 
     Reference: Burda, Grosse and Salakhutdinov, *Importance weighted autoencoders*, 2015, section
     5.2.

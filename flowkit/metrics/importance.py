@@ -1,4 +1,4 @@
-"""How far importance weights can be trusted: effective sample size, and the shape of their tail."""
+"""Importance weights: effective sample size, Pareto smoothing and tail index."""
 
 import math
 from typing import NamedTuple
@@ -7,17 +7,17 @@ import numpy as np
 
 from flowkit.errors import ShapeError
 
-_FEWEST = 25  # weights, for there to be a tail to look at
-_ROUNDING = 1e-5  # of float32 log-densities: weights that differ by less are equal
+_FEWEST = 25  # weights that a tail can be fitted to
+_ROUNDING = 1e-5  # rounding of float32 log-densities: weights that differ by less count as equal
 
 
 class Smoothed(NamedTuple):
     """Importance weights with a smoothed tail.
 
     Attributes:
-        log_weights: normalised, ``(n,)``: their exponentials sum to 1.
-        pareto_k: shape of the generalised Pareto law of the largest weights. Below 0.5 they have a
-            variance; up to 0.7 estimates by them work; above it the proposal misses too much.
+        log_weights: normalised log-weights, ``(n,)``; their exponentials sum to 1.
+        pareto_k: shape of the generalised Pareto distribution of the largest weights. Below 0.5 the
+            variance is finite; up to 0.7 estimates are reliable; above, the proposal misses mass.
     """
 
     log_weights: np.ndarray
@@ -25,7 +25,7 @@ class Smoothed(NamedTuple):
 
 
 def effective_samples(log_weights: np.ndarray) -> float:
-    """Return ``(sum w)² / sum w²`` of log-weights ``(n,)``: as many equal ones are worth as much.
+    """Return the effective sample size ``(sum w)² / sum w²`` of log-weights ``(n,)``.
 
     Example:
         >>> round(effective_samples(np.log([1.0, 1.0, 2.0])), 4)
@@ -36,10 +36,10 @@ def effective_samples(log_weights: np.ndarray) -> float:
 
 
 def psis(log_weights: np.ndarray) -> Smoothed:
-    """Smooth the tail of importance weights by a generalised Pareto law, and return its shape.
+    """Smooth the tail of importance weights by a generalised Pareto distribution (PSIS).
 
-    The largest ``min(n / 5, 3 sqrt(n))`` weights are replaced by the quantiles of the law that is
-    fitted to them, none larger than the largest was.
+    The largest ``min(n / 5, 3 sqrt(n))`` weights are replaced by quantiles of the distribution
+    fitted to these weights, truncated at the largest weight.
 
     Args:
         log_weights: ``(n,)``, unnormalised.
@@ -71,7 +71,7 @@ def psis(log_weights: np.ndarray) -> Smoothed:
     if excess[-1] > _ROUNDING and np.ptp(excess) > 0:
         k, scale = generalised_pareto(excess)
         p = (np.arange(tail) + 0.5) / tail
-        with np.errstate(over="ignore"):  # none becomes larger than the largest weight was
+        with np.errstate(over="ignore"):  # quantiles are truncated at the largest weight
             quantiles = scale * np.expm1(-k * np.log1p(-p)) / k if k else -scale * np.log1p(-p)
         smoothed[largest] = np.minimum(np.log(quantiles + math.exp(cut)), 0.0)
     elif excess[-1] <= _ROUNDING:
@@ -81,9 +81,9 @@ def psis(log_weights: np.ndarray) -> Smoothed:
 
 
 def generalised_pareto(excess: np.ndarray) -> tuple[float, float]:
-    """Return shape k and scale of a generalised Pareto law, fitted to ascending excesses ``(m,)``.
+    """Fit shape k and scale of a generalised Pareto distribution to ascending excesses ``(m,)``.
 
-    The mean of the profile posterior, with k drawn weakly towards 0.5 as few excesses say little.
+    The estimate is the mean of the profile posterior; a weak prior shrinks k towards 0.5.
 
     Reference: Zhang and Stephens, *A new and efficient estimation method for the generalized Pareto
     distribution*, 2009, section 4; Vehtari et al., 2015, appendix C, for the weak prior.

@@ -9,7 +9,7 @@ from flowkit.errors import ShapeError
 
 
 class Mean(NamedTuple):
-    """A mean and its standard error, NaN where there is a single number."""
+    """A mean and its standard error; the error is NaN for a single number."""
 
     value: float
     standard_error: float
@@ -22,7 +22,7 @@ def mean(scores: np.ndarray) -> Mean:
     """Return the mean of scores ``(n,)``, in their unit.
 
     Raises:
-        ShapeError: they are none, or not one-dimensional.
+        ShapeError: no scores, or not one-dimensional.
 
     Example:
         >>> print(mean(np.array([1.0, 2.0, 3.0])))
@@ -38,12 +38,13 @@ def mean(scores: np.ndarray) -> Mean:
 
 
 def mean_difference(scores: np.ndarray, others: np.ndarray) -> Mean:
-    """Return by how much scores are above others of the same rows, ``(n,)`` both.
+    """Return the mean paired difference of two scores of the same rows, ``(n,)`` each.
 
-    Pairing takes out what rows have in common: the error is often far below that of either mean.
+    Scores of the same row are correlated, so the standard error is often far below that of either
+    mean.
 
     Raises:
-        ShapeError: they are not as many.
+        ShapeError: scores and others of different shapes.
     """
     if np.shape(scores) != np.shape(others):
         raise ShapeError("others", f"shape {np.shape(scores)}", np.shape(others))

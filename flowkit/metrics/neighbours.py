@@ -1,4 +1,4 @@
-"""Whether samples come closer to the training rows than new rows of the table do."""
+"""Memorisation: distances of samples and held-out rows to the closest training row."""
 
 from dataclasses import dataclass
 
@@ -11,16 +11,16 @@ _Z = 1.96
 
 @dataclass(frozen=True)
 class Closeness:
-    """How close samples and held-out rows come to training rows.
+    """Distances of samples and held-out rows to the closest training row.
 
     Attributes:
         samples: distance of each sample to the closest training row.
-        held_out: distance of each held-out row.
-        closer: probability that a sample is closer than a held-out row, ties counted half.
-        null_low: lower end of the interval in which it lies in 95 % of cases by chance.
-        null_high: its upper end.
-        copies: samples at distance zero.
-        held_out_copies: held-out rows at distance zero.
+        held_out: distance of each held-out row to the closest training row.
+        closer: probability that a sample is closer than a held-out row; ties count half.
+        null_low: lower end of the 95 % interval of ``closer`` for samples of the true density.
+        null_high: upper end of that interval.
+        copies: number of samples at distance zero.
+        held_out_copies: number of held-out rows at distance zero.
     """
 
     samples: np.ndarray
@@ -31,20 +31,20 @@ class Closeness:
 
     @property
     def copies(self) -> int:
-        """Number of samples that are training rows."""
+        """Number of samples that are equal to a training row."""
         return int((self.samples == 0).sum())
 
     @property
     def held_out_copies(self) -> int:
-        """Number of held-out rows that are training rows."""
+        """Number of held-out rows that are equal to a training row."""
         return int((self.held_out == 0).sum())
 
 
 def closeness(samples: np.ndarray, held_out: np.ndarray, training: np.ndarray) -> Closeness:
-    """Compare distances to the closest training row, Euclidean, in the units that are given.
+    """Compare Euclidean distances to the closest training row, in the units of the arrays.
 
-    Rows that are drawn from the true density come as close as held-out rows do: the probability
-    is then 0.5. A model that has learned rows by heart comes closer.
+    Samples of the true density are as close to training rows as held-out rows are: ``closer`` is
+    then 0.5. Samples of a model that memorises training rows are closer.
 
     Args:
         samples: ``(n, d)``, finite.
@@ -52,7 +52,7 @@ def closeness(samples: np.ndarray, held_out: np.ndarray, training: np.ndarray) -
         training: ``(k, d)``.
 
     Raises:
-        ShapeError: other shapes, or no rows.
+        ShapeError: numbers of columns that differ, or no rows.
 
     Example:
         >>> rng = np.random.default_rng(0)
@@ -68,7 +68,7 @@ def closeness(samples: np.ndarray, held_out: np.ndarray, training: np.ndarray) -
     for name, a in (("samples", samples), ("held_out", held_out), ("training", training)):
         if a.ndim != 2 or a.shape[1] != d or not len(a):
             raise ShapeError(name, f"shape (rows, {d}), rows at least 1", a.shape)
-    # Trees measure distances directly; by way of inner products copies would not be at zero.
+    # Trees compute differences; from inner products, distances of copies would not be exactly 0.
     tree = NearestNeighbors(n_neighbors=1, algorithm="kd_tree").fit(training)
     near, far = (tree.kneighbors(a)[0][:, 0] for a in (samples, held_out))
     n, m = len(near), len(far)

@@ -1,4 +1,4 @@
-"""Pictures of what a model makes of images and of latents. Needs the extra ``report``."""
+"""Pictures of images, latents and densities, written as PNG. Needs the extra ``report``."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -11,12 +11,12 @@ Decode = Callable[[np.ndarray], np.ndarray]
 
 
 def image_grid(images: np.ndarray, *, gap: int = 1) -> np.ndarray:
-    """Lay images out in rows and columns as one picture.
+    """Arrange images in rows and columns of one picture.
 
     Args:
         images: ``(rows, columns, height, width)``, or in colour ``(rows, columns, 3, height,
-            width)``, which makes a picture ``(height, width, 3)``.
-        gap: pixels between two of them, as bright as the brightest.
+            width)`` for a picture ``(height, width, 3)``.
+        gap: pixels between two images, at the largest level.
 
     Example:
         >>> image_grid(np.zeros((2, 3, 4, 4))).shape
@@ -44,14 +44,14 @@ def traversals(
     latents: Sequence[int] | None = None,
     values: Sequence[float] = tuple(np.linspace(-2.5, 2.5, 9)),
 ) -> np.ndarray:
-    """Decode one latent vector with one latent after the other taking values.
+    """Decode a latent vector with one latent at a time set to each of several values.
 
     Args:
         decode: maps latents ``(n, latents)`` to images ``(n, pixels)``.
-        z: ``(latents,)``, what the others stay at.
+        z: values of the other latents, ``(latents,)``.
         side: height and width of an image.
-        latents: which ones; all by default.
-        values: that each takes in turn.
+        latents: indices of the latents to vary; by default all.
+        values: values of a varied latent.
 
     Returns:
         ``(latents, values, height, width)``.
@@ -63,19 +63,19 @@ def traversals(
     chosen = range(len(z)) if latents is None else latents
     rows = []
     for j in chosen:
-        moved = np.repeat(z[None], len(values), axis=0)
-        moved[:, j] = values
-        rows.append(np.asarray(decode(moved)).reshape(len(values), *side))
+        varied = np.repeat(z[None], len(values), axis=0)
+        varied[:, j] = values
+        rows.append(np.asarray(decode(varied)).reshape(len(values), *side))
     return np.stack(rows)
 
 
 def save_image(image: np.ndarray, path: str | os.PathLike[str], *, zoom: int = 2) -> None:
-    """Write a picture as PNG, from its least level to its largest.
+    """Write a picture as PNG; levels are scaled to the full range.
 
     Args:
         image: ``(height, width)`` of grey levels, or ``(height, width, 3)`` in colour.
-        path: of the file.
-        zoom: pixels of the file for each of the picture's.
+        path: path of the file.
+        zoom: pixels of the file per pixel of the picture, along each side.
     """
     from matplotlib.image import imsave
 
@@ -87,7 +87,7 @@ def save_image(image: np.ndarray, path: str | os.PathLike[str], *, zoom: int = 2
 def _on_grid(
     function: Decode, box: tuple[float, float, float, float], points: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return both axes of a grid over a box, and a function of its points, as a picture."""
+    """Return both axes of a grid over a box, and the values of a function on the grid."""
     left, right, bottom, top = box
     x, y = np.linspace(left, right, points), np.linspace(bottom, top, points)
     grid = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
@@ -104,11 +104,11 @@ def density_beside(
     """Draw log-densities in the plane side by side, such as a learned posterior and the true one.
 
     Args:
-        densities: by title, functions of points ``(n, 2)`` that return log-densities ``(n,)``,
-            up to constants of their own.
+        densities: by title, functions of points ``(n, 2)`` that return log-densities ``(n,)``, up
+            to a constant.
         box: left, right, bottom and top.
-        path: of the PNG.
-        points: along each side.
+        path: path of the PNG.
+        points: number of grid points along each side.
     """
     import matplotlib.pyplot as plt
 
@@ -136,14 +136,14 @@ def surface(
     clouds: dict[str, np.ndarray] | None = None,
     points: int = 100,
 ) -> None:
-    """Draw a function of the plane, such as a critic, by its level lines, and points on top.
+    """Draw contour lines of a function of the plane, such as a critic, and points.
 
     Args:
-        scores: of points ``(n, 2)``, ``(n,)``.
+        scores: maps points ``(n, 2)`` to values ``(n,)``.
         box: left, right, bottom and top.
-        path: of the PNG.
+        path: path of the PNG.
         clouds: by title, points ``(n, 2)`` to draw.
-        points: along each side.
+        points: number of grid points along each side.
     """
     import matplotlib.pyplot as plt
 

@@ -1,6 +1,6 @@
-"""How far samples are from data: distances of two clouds of points, and what each covers.
+"""Distances between samples and data, precision and recall.
 
-All take tensors ``(n, *row)`` and ``(m, *row)``, rows of any shape, which count as vectors.
+Functions take tensors ``(n, *row)`` and ``(m, *row)``; rows of any shape are flattened.
 """
 
 from typing import NamedTuple
@@ -12,14 +12,14 @@ from flowkit._checks import check_count
 from flowkit._noise import normal
 from flowkit.errors import ShapeError
 
-_CHUNK = 2_048  # rows whose distances to all others are in memory at once
+_CHUNK = 2_048  # rows of a distance matrix in memory at once
 
 
 def wasserstein_1(x: Tensor, y: Tensor) -> Tensor:
-    """Return the Wasserstein-1 distance of samples on the line, ``(n,)`` and ``(m,)``, exactly.
+    """Return the exact Wasserstein-1 distance of samples on the line, ``(n,)`` and ``(m,)``.
 
-    The area between the two distribution functions. Further dimensions, ``(n, k)`` and ``(m, k)``,
-    are other pairs of samples; the result is ``(k,)`` then.
+    The distance is the area between the two distribution functions. For ``(n, k)`` and ``(m, k)``
+    the result is the distance in each column, ``(k,)``.
 
     Reference: Villani, *Topics in optimal transportation*, 2003, remark 2.19.
 
@@ -31,7 +31,7 @@ def wasserstein_1(x: Tensor, y: Tensor) -> Tensor:
         if points.dim() == 0:
             raise ShapeError(name, "points (n,) or (n, k)", ())
     if x.shape[1:] != y.shape[1:]:
-        raise ShapeError("y", f"points as those of x, {tuple(x.shape[1:])}", tuple(y.shape))
+        raise ShapeError("y", f"points of shape {tuple(x.shape[1:])}, as x", tuple(y.shape))
     if not len(x) or not len(y):
         raise ShapeError("x and y", "at least one point each", f"{len(x)} and {len(y)}")
     x, y = _floating(x, y)
@@ -63,7 +63,7 @@ def sliced_wasserstein(
 
 
 def energy_distance(x: Tensor, y: Tensor) -> Tensor:
-    """Return ``2 E|x - y| - E|x - x'| - E|y - y'|``, unbiased, ``()``: 0 for equal laws.
+    """Return the unbiased energy distance ``2 E|x - y| - E|x - x'| - E|y - y'|``, ``()``.
 
     Reference: Szekely and Rizzo, *Energy statistics*, 2013, equation 5.
 
@@ -80,14 +80,14 @@ def energy_distance(x: Tensor, y: Tensor) -> Tensor:
 
 
 def _sum(x: Tensor, y: Tensor) -> Tensor:
-    """Return the sum of all distances."""
+    """Return the sum of all pairwise distances."""
     return torch.stack([torch.cdist(part, y).sum() for part in x.split(_CHUNK)]).sum()
 
 
 def squared_mmd(x: Tensor, y: Tensor) -> Tensor:
-    """Return the unbiased estimate of the squared MMD of two samples, ``()``.
+    """Return the unbiased estimate of the squared maximum mean discrepancy, ``()``.
 
-    With an inverse multiquadric kernel, ``s / (s + |x - y|²)`` with ``s`` twice the dimension.
+    The kernel is inverse multiquadric, ``s / (s + |x - y|²)``, with ``s`` twice the dimension.
 
     Reference: Gretton et al., *A kernel two-sample test*, 2012, equation 3; Tolstikhin et al.,
     *Wasserstein auto-encoders*, 2017, for the kernel.
@@ -103,7 +103,7 @@ def squared_mmd(x: Tensor, y: Tensor) -> Tensor:
     scale = 2.0 * x.shape[1]
 
     def kernel(a: Tensor, b: Tensor) -> Tensor:
-        # Not by the distance itself, which has no derivative at zero.
+        # From inner products, because the distance has no derivative at 0.
         squared = a.square().sum(-1, keepdim=True) + b.square().sum(-1) - 2 * a @ b.mT
         return scale / (scale + squared.clamp(min=0))
 
@@ -113,11 +113,11 @@ def squared_mmd(x: Tensor, y: Tensor) -> Tensor:
 
 
 class PrecisionRecall(NamedTuple):
-    """What two clouds cover of each other.
+    """Precision and recall of samples.
 
     Attributes:
-        precision: share of samples that lie where data are.
-        recall: share of data that lie where samples are.
+        precision: share of samples within the estimated support of the data.
+        recall: share of data within the estimated support of the samples.
     """
 
     precision: float
@@ -125,14 +125,15 @@ class PrecisionRecall(NamedTuple):
 
 
 def precision_recall(data: Tensor, samples: Tensor, *, neighbours: int = 3) -> PrecisionRecall:
-    """Return the share of samples among the data, and of data among the samples.
+    """Return precision and recall of samples by nearest neighbours.
 
-    A cloud is the union of balls around its points, each as large as to reach so many neighbours.
+    The support of a sample is estimated by balls around its points; each radius is the distance to
+    the k-th neighbour.
 
     Args:
-        data: ``(n, *row)``, of images rather their features.
+        data: ``(n, *row)``; for images, use features of a network.
         samples: ``(m, *row)``.
-        neighbours: of a point within its cloud.
+        neighbours: number of neighbours k.
 
     Reference: Kynkäänniemi, Karras, Laine, Lehtinen and Aila, *Improved precision and recall
     metric for assessing generative models*, 2019, equation 1.
@@ -150,9 +151,9 @@ def precision_recall(data: Tensor, samples: Tensor, *, neighbours: int = 3) -> P
 
 
 def _share(x: Tensor, cloud: Tensor, neighbours: int) -> float:
-    """Return the share of points x in the balls of a cloud."""
+    """Return the share of points x in the balls around the points of a cloud."""
     radii = [
-        torch.cdist(part, cloud).kthvalue(neighbours + 1, dim=1).values  # itself is the first
+        torch.cdist(part, cloud).kthvalue(neighbours + 1, dim=1).values  # the first is the point
         for part in cloud.split(_CHUNK)
     ]
     radius = torch.cat(radii)
@@ -161,10 +162,10 @@ def _share(x: Tensor, cloud: Tensor, neighbours: int) -> float:
 
 
 class Held(NamedTuple):
-    """What samples hold of modes.
+    """Coverage of modes by samples.
 
     Attributes:
-        modes: number of modes that have at least a fifth of an equal share of the samples.
+        modes: number of modes with more than a fifth of an equal share of the samples.
         near: share of samples that lie near a mode.
     """
 
@@ -173,7 +174,7 @@ class Held(NamedTuple):
 
 
 def modes_held(samples: Tensor, modes: Tensor, radius: float) -> Held:
-    """Return how many modes ``(k, d)`` samples ``(n, d)`` hold, and the share within a radius.
+    """Count the modes ``(k, d)`` that samples ``(n, d)`` cover within a radius.
 
     Example:
         >>> modes = torch.tensor([[0.0], [5.0]])
@@ -189,10 +190,10 @@ def modes_held(samples: Tensor, modes: Tensor, radius: float) -> Held:
 
 
 def frechet_distance(x: Tensor, y: Tensor) -> float:
-    """Return the squared Frechet distance of the Gaussians with the moments of two samples.
+    """Return the squared Fréchet distance of Gaussians with the moments of two samples.
 
-    ``|m - n|² + tr(C + D - 2 (C D)^(1/2))``. In the features of some network it compares models
-    with one another, of that network alone: it is no FID, which is defined by a certain one.
+    The distance is ``|m - n|² + tr(C + D - 2 (C D)^(1/2))``. Distances are comparable only within
+    the features of one network; the FID of the literature uses a certain Inception network.
 
     Reference: Dowson and Landau, *The Fréchet distance between multivariate normal distributions*,
     1982, equation 4.
@@ -219,17 +220,17 @@ def _root(matrix: Tensor) -> Tensor:
 
 
 def _vectors(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Return rows as vectors, about the origin: far from it squared distances have few digits."""
+    """Return flat rows, centred so that squared distances are accurate."""
     if x.dim() < 2:
         raise ShapeError("x", "rows (n, *row)", tuple(x.shape))
     if x.shape[1:] != y.shape[1:]:
-        raise ShapeError("y", f"rows of shape {tuple(x.shape[1:])}, as x has", tuple(y.shape))
+        raise ShapeError("y", f"rows of shape {tuple(x.shape[1:])}, as x", tuple(y.shape))
     x, y = (part.flatten(1) for part in _floating(x, y))
-    middle = x.detach().nan_to_num(0.0, 0.0, 0.0).mean(0)  # a row without a place spoils no other
+    middle = x.detach().nan_to_num(0.0, 0.0, 0.0).mean(0)  # a NaN stays in its row
     return x - middle, y - middle
 
 
 def _floating(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Return both in the dtype of the one with more digits, in float32 or better."""
+    """Return both in the more precise of their dtypes, in float32 or better."""
     both = torch.promote_types(torch.promote_types(x.dtype, y.dtype), torch.float32)
     return x.to(both), y.to(both)

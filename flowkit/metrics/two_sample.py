@@ -1,4 +1,4 @@
-"""Whether a classifier can tell two tables apart."""
+"""Classifier two-sample tests."""
 
 from dataclasses import dataclass
 
@@ -7,18 +7,18 @@ import numpy as np
 from flowkit.errors import ShapeError
 
 FEWEST_ROWS = 20
-_Z = 1.96  # of a two-sided normal interval of 95 %
+_Z = 1.96  # quantile of a two-sided normal interval of 95 %
 
 
 @dataclass(frozen=True)
 class TwoSample:
-    """What a classifier made of two tables.
+    """Result of a classifier two-sample test.
 
     Attributes:
-        auc: area under the ROC curve of rows not trained on; 0.5 is chance, 1 tells all.
-        null_low: lower end of the interval in which 95 % of the areas lie by chance.
-        null_high: its upper end.
-        importance: of each feature, how much the area falls when it is shuffled, ``(d,)``.
+        auc: area under the ROC curve of held-out rows: 0.5 for equal distributions, 1 for disjoint.
+        null_low: lower end of the 95 % interval of ``auc`` for equal distributions.
+        null_high: upper end of that interval.
+        importance: permutation importance of each feature, the fall of ``auc``, ``(d,)``.
     """
 
     auc: float
@@ -28,19 +28,19 @@ class TwoSample:
 
 
 def two_sample(x: np.ndarray, y: np.ndarray, *, seed: int = 0) -> TwoSample:
-    """Train boosted trees to tell half of ``x`` from half of ``y``, and score the other halves.
+    """Train boosted trees to classify half of ``x`` against half of ``y``; score the other halves.
 
-    The null interval is the normal one of the Mann-Whitney statistic. It is exact but for its
-    shape, as the rows scored had no part in the training; areas averaged over the folds of a
-    cross-validation are correlated, and vary by half as much again as that formula says.
+    The null interval is the normal approximation of the Mann-Whitney statistic, which is valid for
+    held-out rows. Cross-validation is not used: areas of folds are correlated, and their standard
+    deviation is half as large again as in that formula.
 
     Args:
-        x: ``(n, d)``, NaN where missing.
+        x: ``(n, d)``, NaN for missing values.
         y: ``(m, d)``.
-        seed: of halves and trees.
+        seed: random seed of halves and trees.
 
     Raises:
-        ShapeError: other shapes, or fewer than 20 rows in either table.
+        ShapeError: numbers of columns that differ, or fewer than 20 rows in either table.
 
     Reference: Lopez-Paz and Oquab, *Revisiting classifier two-sample tests*, 2017.
 
@@ -52,10 +52,10 @@ def two_sample(x: np.ndarray, y: np.ndarray, *, seed: int = 0) -> TwoSample:
     """
     from sklearn.ensemble import HistGradientBoostingClassifier
     from sklearn.metrics import roc_auc_score
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+    from threadpoolctl import threadpool_limits
 
     if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[1]:
-        raise ShapeError("y", f"as many columns as x, {x.shape}", y.shape)
+        raise ShapeError("y", f"the number of columns of x, {x.shape}", y.shape)
     if min(len(x), len(y)) < FEWEST_ROWS:
         expected = f"at least {FEWEST_ROWS} rows each"
         raise ShapeError("x and y", expected, f"{len(x)} and {len(y)}")
@@ -67,13 +67,13 @@ def two_sample(x: np.ndarray, y: np.ndarray, *, seed: int = 0) -> TwoSample:
         (np.concatenate(parts), np.repeat([0, 1], [len(part) for part in parts]))
         for parts in zip(*halves, strict=True)
     )
-    # The trees want at least one number in each column.
+    # The trees need at least one number in each column.
     empty = np.isnan(train).all(axis=0)
     train, test = np.where(empty, 0.0, train), np.where(empty, 0.0, test)
     trees = HistGradientBoostingClassifier(
         max_iter=100, max_leaf_nodes=15, early_stopping=False, random_state=seed
     )
-    # Threads that wait for each other on busy cores cost far more than they bring to small trees.
+    # With small trees on busy cores, threads cost more time than they save.
     with threadpool_limits(1, user_api="openmp"):
         trees.fit(train, labels)
 
@@ -92,19 +92,19 @@ def two_sample(x: np.ndarray, y: np.ndarray, *, seed: int = 0) -> TwoSample:
 
 
 def classifier_accuracy(x: np.ndarray, y: np.ndarray, *, folds: int = 5, seed: int = 0) -> float:
-    """Return the accuracy of a network that tells draws of two laws apart: 0.5 if it cannot.
+    """Return the accuracy of a network that classifies two samples: 0.5 for equal distributions.
 
-    The C2ST of simulation-based inference: two hidden layers of ten units per column, on columns
-    standardised by ``x``, by cross-validation.
+    This is the C2ST of simulation-based inference: two hidden layers of ten units per column, on
+    columns standardised by ``x``, with cross-validation.
 
     Args:
         x: ``(n, d)``.
-        y: ``(m, d)``, about as many.
-        folds: of the cross-validation.
-        seed: of folds and network.
+        y: ``(m, d)``, with m about n.
+        folds: number of folds of the cross-validation.
+        seed: random seed of folds and network.
 
     Raises:
-        ShapeError: other shapes, or fewer than 20 rows in either.
+        ShapeError: numbers of columns that differ, or fewer than 20 rows in either sample.
 
     Reference: Lopez-Paz and Oquab, *Revisiting classifier two-sample tests*, 2017; Lueckmann et
     al., *Benchmarking simulation-based inference*, 2021, for the network.
@@ -118,7 +118,7 @@ def classifier_accuracy(x: np.ndarray, y: np.ndarray, *, folds: int = 5, seed: i
     from sklearn.neural_network import MLPClassifier
 
     if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[1]:
-        raise ShapeError("y", f"as many columns as x, {x.shape}", y.shape)
+        raise ShapeError("y", f"the number of columns of x, {x.shape}", y.shape)
     if min(len(x), len(y)) < FEWEST_ROWS:
         raise ShapeError("x and y", f"at least {FEWEST_ROWS} rows each", f"{len(x)} and {len(y)}")
     mean, scale = x.mean(0), x.std(0)

@@ -1,4 +1,4 @@
-"""What a fitted density is worth: one page with every check of it, and the numbers as JSON."""
+"""Reports on fitted densities: an HTML page with all checks, and the numbers as JSON."""
 
 from flowkit.report.report import Report, make_report
 

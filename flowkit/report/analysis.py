@@ -1,4 +1,4 @@
-"""Everything that a report says, as one document ready for JSON."""
+"""Analysis of a density: all numbers of a report, as one JSON document."""
 
 import math
 from dataclasses import dataclass
@@ -21,24 +21,24 @@ from flowkit.metrics import (
 from flowkit.metrics.two_sample import FEWEST_ROWS
 from flowkit.report.baselines import baselines
 from flowkit.report.coordinates import Coordinates
-from flowkit.report.unlikely import blame
+from flowkit.report.unlikely import gains_by_column
 from flowkit.schema import Encoded
 from flowkit.schema.frames import cell, length, plain, read, take
 from flowkit.tabular import FlowDensity
 
-# Most rows that are looked at; a report on more says so.
+# Maximum number of rows that are evaluated; a note states that others are left out.
 MOST_ROWS = 20_000
 SAMPLES = 20_000
 _CLASSIFIED = 5_000
 _UNLIKELY = 20
-# Random splits of real rows, of which there are not too many to sort so often.
+# Number of random splits of real rows, and maximum number of rows to split.
 _SPLITS, _MOST_SPLIT = 99, 5_000
 _LEVELS = (0.5, 0.8, 0.9, 0.95, 0.99)
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows that are looked at: as the table has them, encoded, and how likely they are."""
+    """Evaluated rows: as a table, encoded, with log-densities and row numbers."""
 
     table: Any
     encoded: Encoded
@@ -46,14 +46,14 @@ class Rows:
     number: np.ndarray
 
     def column(self, name: str) -> tuple[np.ndarray, np.ndarray]:
-        """Return the values of a column and which are missing."""
+        """Return the values of a column and the mask of missing values."""
         series = read(self.table, name)
         return series.values, series.missing
 
 
 @dataclass(frozen=True)
 class Analysis:
-    """The rows of a report, and what was found."""
+    """The rows of a report, and the results."""
 
     held_out: Rows
     training: Rows | None
@@ -80,16 +80,16 @@ def analyse(
     training = None if training is None else plain(training)
     if length(held_out) < 2:
         raise DataError("held_out", "at least two rows", length(held_out))
-    said = list(notes)
-    new = _rows(density, held_out, numbers, seed, "held-out", said)
+    all_notes = list(notes)
+    new = _rows(density, held_out, numbers, seed, "held-out", all_notes)
     old = None
     if training is not None:
-        old = _rows(density, training, training_numbers, seed, "training", said)
+        old = _rows(density, training, training_numbers, seed, "training", all_notes)
     drawn = density.sample(SAMPLES, random_state=seed)
     encoded = density.encode(drawn)
     samples = Rows(drawn, encoded, density.score_encoded(encoded), np.arange(SAMPLES))
 
-    # No density knows more of a column than the rows that it was fitted to.
+    # The error of a fitted distribution function is at least that of the rows of the fit.
     band = Band(len(new.number), min(SAMPLES, density.run_["rows"]), seed=seed)
     columns = {}
     for name in schema.modelled:
@@ -112,10 +112,10 @@ def analyse(
             "looked_at": len(new.number),
             "samples": SAMPLES,
         },
-        "notes": said,
+        "notes": all_notes,
         "likelihood": _likelihood(density, new, old, seed),
         "calibration": {
-            "columns": {name: _curve(found) for name, found in columns.items()},
+            "columns": {name: _curve(curve) for name, curve in columns.items()},
             "outside_by_chance": _outside_by_chance(new, old, list(columns), band, seed),
             "regions": _curve(regions) | {"coverage": _coverage(place)},
         },
@@ -146,7 +146,7 @@ def analyse(
 
 
 def strict(value: Any) -> Any:
-    """Return a document with None for every number that is not finite: JSON has no others."""
+    """Return a document with None for each number that is not finite, as JSON requires."""
     if isinstance(value, dict):
         return {str(k): strict(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
@@ -156,8 +156,8 @@ def strict(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def shown(rows: Rows, name: str, i: int) -> str:
-    """Return a value as people read it."""
+def cell_text(rows: Rows, name: str, i: int) -> str:
+    """Return a value of the table as text."""
     value = cell(rows.table, name, i)
     if value is None:
         return "missing"
@@ -170,20 +170,20 @@ def _rows(
     numbers: np.ndarray | None,
     seed: int,
     kind: str,
-    said: list[str],
+    notes: list[str],
 ) -> Rows:
     n = length(table)
     numbers = np.arange(n) if numbers is None else numbers
     if n > MOST_ROWS:
         chosen = np.sort(np.random.default_rng(seed).choice(n, MOST_ROWS, replace=False))
         table, numbers = take(table, chosen), numbers[chosen]
-        said.append(f"Of {n:,} {kind} rows, {MOST_ROWS:,} drawn at random were looked at.")
+        notes.append(f"{MOST_ROWS:,} of {n:,} {kind} rows, drawn at random, were evaluated.")
     encoded = density.encode(table)
     return Rows(table, encoded, density.score_encoded(encoded), numbers)
 
 
 def _keys(ours: Rows, theirs: Rows, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return numbers in the order of the values, missing ones last."""
+    """Return numbers in the order of the values, with missing values last."""
     (a, a_missing), (b, b_missing) = ours.column(name), theirs.column(name)
     if a.dtype == object or b.dtype == object:
         both = np.unique(np.concatenate([a, b]).astype(str), return_inverse=True)[1]
@@ -192,10 +192,10 @@ def _keys(ours: Rows, theirs: Rows, name: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _outside_by_chance(new: Rows, old: Rows | None, names: list[str], band: Band, seed: int) -> int:
-    """Return how many columns leave their band, at most, in 95 % of cases without any fault.
+    """Return the 95 % quantile of the number of columns outside of their band by chance.
 
-    Columns go together, so they leave their bands together. The number is that of real rows:
-    held-out and training rows are pooled, and split at random as often as there is time for.
+    Columns are dependent, so the number is not binomial. The number is simulated with real rows:
+    held-out and training rows are pooled, and split at random repeatedly.
     """
     chance = 1 - band.level
     if old is None or len(new.number) + len(old.number) > _MOST_SPLIT or not names:
@@ -214,34 +214,34 @@ def _likelihood(
     density: FlowDensity, new: Rows, old: Rows | None, seed: int
 ) -> dict[str, dict[str, Any]]:
     ours = new.log_density
-    found: dict[str, dict[str, Any]] = {"flowkit": _mean(mean(ours))}
+    means: dict[str, dict[str, Any]] = {"flowkit": _mean(mean(ours))}
     if old is None:
-        return found
-    found["flowkit"]["training_rows"] = _mean(mean(old.log_density))
+        return means
+    means["flowkit"]["training_rows"] = _mean(mean(old.log_density))
     for name, score in baselines(density.schema_, old.encoded, seed).items():
         theirs = score(new.encoded)
-        found[name] = _mean(mean(theirs)) | {"flowkit_above": _mean(mean_difference(ours, theirs))}
-    return found
+        means[name] = _mean(mean(theirs)) | {"flowkit_above": _mean(mean_difference(ours, theirs))}
+    return means
 
 
-def _mean(found: Mean) -> dict[str, Any]:
-    return {"mean": found.value, "standard_error": found.standard_error}
+def _mean(value: Mean) -> dict[str, Any]:
+    return {"mean": value.value, "standard_error": value.standard_error}
 
 
-def _curve(found: Uniformity) -> dict[str, Any]:
+def _curve(curve: Uniformity) -> dict[str, Any]:
     return {
-        "within": found.within,
-        "p_value": found.p_value,
-        "level": found.level,
-        "at": found.at,
-        "difference": found.difference,
-        "lower": found.lower,
-        "upper": found.upper,
+        "within": curve.within,
+        "p_value": curve.p_value,
+        "level": curve.level,
+        "at": curve.at,
+        "difference": curve.difference,
+        "lower": curve.lower,
+        "upper": curve.upper,
     }
 
 
 def _coverage(place: np.ndarray) -> list[dict[str, float]]:
-    """Return the share of rows within the model's regions of highest density of some masses."""
+    """Return the share of rows within the model's highest-density regions of several masses."""
     return [
         {
             "mass": level,
@@ -259,21 +259,21 @@ def _classify(
     if n < FEWEST_ROWS:
         return None
     chosen = np.random.default_rng(seed).permutation(len(new.codes))[:n]
-    found = two_sample(points(new.take(chosen)), points(samples.take(np.arange(n))), seed=seed)
+    test = two_sample(points(new.take(chosen)), points(samples.take(np.arange(n))), seed=seed)
     by_column: dict[str, float] = {}
-    for name, fall in zip(points.columns, found.importance, strict=True):
+    for name, fall in zip(points.columns, test.importance, strict=True):
         by_column[name] = by_column.get(name, 0.0) + float(fall)
     return {
-        "auc": found.auc,
-        "null": [found.null_low, found.null_high],
+        "auc": test.auc,
+        "null": [test.null_low, test.null_high],
         "rows_each": n,
         "importance": dict(sorted(by_column.items(), key=lambda item: -item[1])),
     }
 
 
 def _summary(new: Rows, samples: Rows, name: str) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for who, rows in (("held_out", new), ("samples", samples)):
+    summary: dict[str, Any] = {}
+    for source, rows in (("held_out", new), ("samples", samples)):
         values, missing = rows.column(name)
         present = values[~missing]
         entry: dict[str, Any] = {"missing": float(missing.mean())}
@@ -285,24 +285,24 @@ def _summary(new: Rows, samples: Rows, name: str) -> dict[str, Any]:
             q = (0.01, 0.25, 0.5, 0.75, 0.99)
             quantiles = np.quantile(present.astype(np.float64), q)
             entry["quantiles"] = dict(zip(map(str, q), quantiles, strict=True))
-        found[who] = entry
-    return found
+        summary[source] = entry
+    return summary
 
 
 def _correlations(density: FlowDensity, new: Rows, samples: Rows) -> dict[str, Any]:
-    """Return rank correlations of the columns of numbers, in data and samples."""
+    """Return rank correlations of numeric columns, in held-out rows and samples."""
     numbers = [c for c in density.schema_.columns if c.is_modelled and c.kind != "categorical"]
     names = [c.name for c in numbers]
-    found: dict[str, Any] = {"columns": names}
-    for who, rows in (("held_out", new), ("samples", samples)):
+    correlations: dict[str, Any] = {"columns": names}
+    for source, rows in (("held_out", new), ("samples", samples)):
         table = []
         for name in names:
             values, missing = rows.column(name)
             number = values.astype(np.float64)
             middle = np.median(number[~missing]) if not missing.all() else 0.0
             table.append(_average_ranks(np.where(missing, middle, number)))
-        found[who] = _corrcoef(np.array(table)) if names else []
-    return found
+        correlations[source] = _corrcoef(np.array(table)) if names else []
+    return correlations
 
 
 def _average_ranks(x: np.ndarray) -> np.ndarray:
@@ -313,7 +313,7 @@ def _average_ranks(x: np.ndarray) -> np.ndarray:
 
 
 def _corrcoef(x: np.ndarray) -> np.ndarray:
-    """Return correlations, 0 for a column that does not vary."""
+    """Return correlations, 0 for a constant column."""
     x = x - x.mean(axis=1, keepdims=True)
     length_of = np.sqrt((x * x).sum(axis=1))
     x = x / np.where(length_of > 0, length_of, 1.0)[:, None]
@@ -324,28 +324,28 @@ def _corrcoef(x: np.ndarray) -> np.ndarray:
 def _unlikely(
     density: FlowDensity, new: Rows, old: Rows | None, samples: Rows
 ) -> list[dict[str, Any]]:
-    """Return the least likely rows, and what makes them so."""
-    found: list[dict[str, Any]] = []
-    for rows, seen in ((new, False), (old, True)):
+    """Return the rows of lowest density, each with the column of the largest gain."""
+    entries: list[dict[str, Any]] = []
+    for rows, fitted_to in ((new, False), (old, True)):
         if rows is None:
             continue
         least = np.argsort(rows.log_density, kind="stable")[:_UNLIKELY]
         unlikely = rows.encoded.take(least)
-        gains, best = blame(density, unlikely, rows.log_density[least], samples.encoded)
+        gains, best = gains_by_column(density, unlikely, rows.log_density[least], samples.encoded)
         for i, row in enumerate(least):
             c = int(gains[i].argmax())
             name = density.schema_.modelled[c]
-            found.append(
+            entries.append(
                 {
                     "row": int(rows.number[row]),
                     "log_density": float(rows.log_density[row]),
                     "percentile": float(density.percentile(rows.log_density[row])),
-                    "fitted_to": seen,
+                    "fitted_to": fitted_to,
                     "column": name,
-                    "value": shown(rows, name, int(row)),
-                    "likelier_value": shown(samples, name, int(best[i, c])),
+                    "value": cell_text(rows, name, int(row)),
+                    "likelier_value": cell_text(samples, name, int(best[i, c])),
                     "gain": float(gains[i, c]),
                     "gains": dict(zip(density.schema_.modelled, gains[i], strict=True)),
                 }
             )
-    return sorted(found, key=lambda entry: entry["log_density"])[:_UNLIKELY]
+    return sorted(entries, key=lambda entry: entry["log_density"])[:_UNLIKELY]

@@ -1,4 +1,4 @@
-"""What a density is held against: simple laws of the same columns, in the same units."""
+"""Baselines of a density: a Gaussian, a Gaussian mixture, and independent columns."""
 
 from collections.abc import Callable
 
@@ -11,7 +11,7 @@ from flowkit.tabular.continuous.preprocessing import Marginals
 from flowkit.tabular.discrete import DiscreteBlock
 
 _COMPONENTS = (1, 2, 4, 8, 16)
-# EM learns no more from more rows.
+# More rows do not change the fitted mixtures noticeably.
 _ROWS = 20_000
 
 Score = Callable[[Encoded], np.ndarray]
@@ -20,30 +20,29 @@ Score = Callable[[Encoded], np.ndarray]
 def baselines(schema: Schema, training: Encoded, seed: int = 0) -> dict[str, Score]:
     """Fit a Gaussian, a Gaussian mixture, and independent columns; return their log-densities.
 
-    All three see standardised columns, on the line that bounds and angles are mapped to; what is
-    missing is integrated out, and flags, categories and integers are independent, each with its
-    frequencies. The mixtures' components are chosen by a tenth of the rows. They score rows with
-    respect to the same measure, and in the same units, as the model.
+    Continuous columns are mapped to the line and standardised; missing values are integrated out.
+    Flags, categories and integers are independent, with their frequencies. The number of components
+    is selected by a held-out tenth of the rows. Log-densities have the units of the model's.
 
     Args:
-        schema: of the table.
-        training: the rows to fit.
-        seed: of the mixtures.
+        schema: schema of the table.
+        training: rows to fit.
+        seed: random seed of the mixtures.
     """
     chosen = np.random.default_rng(seed).permutation(len(training.values))[:_ROWS]
     rows = training.take(chosen)
     codes = None
     if schema.discrete:
         codes = DiscreteBlock.fit(training.codes, schema.discrete, networks=False)
-    found: dict[str, Score] = {}
+    scores: dict[str, Score] = {}
     if schema.continuous:
         every = list(range(len(schema.continuous)))
-        found["Gaussian"] = _score(codes, [_mixture(rows, schema, every, (1,), seed)])
+        scores["Gaussian"] = _score(codes, [_mixture(rows, schema, every, (1,), seed)])
         mixture = _mixture(rows, schema, every, _COMPONENTS, seed)
-        found["Gaussian mixture"] = _score(codes, [mixture])
+        scores["Gaussian mixture"] = _score(codes, [mixture])
     alone = [_mixture(rows, schema, [j], _COMPONENTS, seed) for j in range(len(schema.continuous))]
-    found["independent columns"] = _score(codes, alone)
-    return found
+    scores["independent columns"] = _score(codes, alone)
+    return scores
 
 
 def _score(codes: DiscreteBlock | None, parts: list[Callable[[np.ndarray], np.ndarray]]) -> Score:
@@ -61,9 +60,9 @@ def _score(codes: DiscreteBlock | None, parts: list[Callable[[np.ndarray], np.nd
 def _mixture(
     rows: Encoded, schema: Schema, columns: list[int], components: tuple[int, ...], seed: int
 ) -> Callable[[np.ndarray], np.ndarray]:
-    """Return the log-density of some columns by a mixture, its components chosen by held-out rows.
+    """Return the log-density of columns under a mixture; held-out rows select its size.
 
-    Rows of which none of the columns is present have a log-density of zero.
+    If all columns of a row are missing, the log-density is 0.
     """
     values = rows.values[:, columns]
     values = values[~np.isnan(values).all(axis=1)]

@@ -5,23 +5,22 @@ import numpy as np
 from flowkit.schema import Encoded, Schema, Statistics
 from flowkit.schema.statistics import median_and_quartiles
 
-# Categories with a coordinate of their own; codes are ordered by how frequent they are.
+# Number of categories with an indicator coordinate; codes are ordered by frequency.
 _CATEGORIES = 15
 
 
 class Coordinates:
-    """A map from encoded rows to points, about as wide in every direction.
+    """A map from encoded rows to points with coordinates of comparable scale.
 
-    Numbers are centred at their median, divided by the distance of their quartiles, and bent by
-    asinh, so that an outlier is far, but does not shrink all else to nothing. The map is one to
-    one: equal points are equal rows.
+    Numbers are centred at the median, divided by the interquartile range, and transformed by asinh,
+    which limits the influence of outliers. The map is injective: rows with equal points are equal.
 
     Args:
-        schema: of the rows.
-        reference: rows that give medians and quartiles.
+        schema: schema of the rows.
+        reference: rows from which medians and quartiles are computed.
 
     Attributes:
-        columns: of each coordinate, the name of the column that it comes from.
+        columns: name of the column of each coordinate.
     """
 
     def __init__(self, schema: Schema, reference: Encoded) -> None:
@@ -45,7 +44,7 @@ class Coordinates:
                 points.append(numbers[:, j])
                 continue
             points.append(code / max(column.size, 1))
-            # Two rows of different states are at distance one, or further.
+            # Rows of different states have a distance of at least 1.
             points += [(code == k) / 2**0.5 for k in range(min(column.size, _CATEGORIES))]
         for j, angle in enumerate(self.schema.circular):
             value = rows.values[:, j]
@@ -57,7 +56,7 @@ class Coordinates:
 
 
 def _scale(x: np.ndarray) -> tuple[float, float]:
-    """Return the median and the distance of the quartiles, or what there is in their place."""
+    """Return median and interquartile range; if 0, the standard deviation, or 1."""
     x = x[~np.isnan(x)]
     if not len(x):
         return 0.0, 1.0

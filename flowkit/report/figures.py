@@ -1,4 +1,4 @@
-"""The pictures of a report, as PNG files in memory."""
+"""Figures of a report, as PNG files in memory."""
 
 import io
 from typing import Any
@@ -9,7 +9,7 @@ from flowkit.errors import ArgumentError
 from flowkit.metrics import Uniformity
 from flowkit.report.analysis import Analysis
 
-# Columns, and pairs of columns, that get a picture.
+# Maximum number of columns, and of pairs of columns per criterion, with a figure.
 MOST_COLUMNS = 40
 _PAIRS = 6
 _DATA, _SAMPLES = "#1f6feb", "#f0883e"
@@ -22,7 +22,7 @@ def _figure(width: float, height: float, rows: int = 1) -> tuple[Any, Any]:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise ArgumentError(
-            "report", "matplotlib, as in `pip install 'flowkit-density[report]'`", "none"
+            "report", "an installed matplotlib (pip install 'flowkit-density[report]')", "none"
         ) from error
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, figure.subplots(rows)
@@ -35,7 +35,7 @@ def _png(figure: Any) -> bytes:
 
 
 def column(analysis: Analysis, name: str) -> bytes:
-    """Draw one column: data and samples, and below it the ranks of data among samples."""
+    """Draw one column: data and samples above, ranks of data among samples below."""
     figure, (top, bottom) = _figure(3.6, 3.6, 2)
     data, samples = analysis.held_out.column(name), analysis.samples.column(name)
     kind = _kind(analysis, name)
@@ -51,7 +51,7 @@ def column(analysis: Analysis, name: str) -> bytes:
 
 
 def regions(analysis: Analysis) -> bytes:
-    """Draw the ranks of the rows' log-densities among those of samples."""
+    """Draw the ranks of the log-densities of rows among those of samples."""
     figure, axes = _figure(4.4, 2.8)
     _difference(axes, analysis.regions)
     axes.set_xlabel("rank of log-density among samples (0: least likely)", fontsize=8)
@@ -59,7 +59,7 @@ def regions(analysis: Analysis) -> bytes:
 
 
 def pair(analysis: Analysis, first: str, second: str) -> bytes:
-    """Draw two columns against each other: data and as many samples."""
+    """Draw a scatter plot of two columns: data and as many samples."""
     figure, axes = _figure(3.4, 3.0)
     points = min(_POINTS, len(analysis.held_out.number))
     for rows, colour in ((analysis.held_out, _DATA), (analysis.samples, _SAMPLES)):
@@ -86,11 +86,12 @@ def pair(analysis: Analysis, first: str, second: str) -> bytes:
 def distances(analysis: Analysis) -> bytes:
     """Draw the distribution of distances to the closest training row."""
     figure, axes = _figure(4.4, 2.8)
-    for who, colour, label in (
+    for values, colour, label in (
         (analysis.distances.held_out, _DATA, "held-out rows"),
         (analysis.distances.samples, _SAMPLES, "samples"),
     ):
-        axes.plot(np.sort(who), (np.arange(len(who)) + 1) / len(who), color=colour, label=label)
+        shares = (np.arange(len(values)) + 1) / len(values)
+        axes.plot(np.sort(values), shares, color=colour, label=label)
     axes.set_xlabel("distance to the closest training row", fontsize=8)
     axes.set_ylabel("share of rows", fontsize=8)
     axes.tick_params(labelsize=7)
@@ -98,53 +99,53 @@ def distances(analysis: Analysis) -> bytes:
     return _png(figure)
 
 
-def curves(found: list[list[float]]) -> bytes:
-    """Draw the held-out scores of the flows in training."""
+def curves(scores: list[list[float]]) -> bytes:
+    """Draw the validation scores of the flows during training."""
     figure, axes = _figure(4.4, 2.8)
-    for curve in found:
+    for curve in scores:
         axes.plot(np.arange(1, len(curve) + 1), curve, linewidth=1)
-    # The first looks are far below, and would flatten the rest.
-    late = np.concatenate([np.asarray(c)[len(c) // 5 :] for c in found])
+    # The first scores are far below the rest, and do not determine the range of the axis.
+    late = np.concatenate([np.asarray(c)[len(c) // 5 :] for c in scores])
     late = late[np.isfinite(late)]
     if len(late):
         margin = 0.1 * (late.max() - late.min()) + 1e-3
         axes.set_ylim(late.min() - margin, late.max() + margin)
-    axes.set_xlabel("look, evenly spaced over the steps", fontsize=8)
-    axes.set_ylabel("held-out nats, standardised", fontsize=8)
+    axes.set_xlabel("validation (at equal intervals of steps)", fontsize=8)
+    axes.set_ylabel("nats, standardised columns", fontsize=8)
     axes.tick_params(labelsize=7)
     return _png(figure)
 
 
-def columns_shown(analysis: Analysis) -> list[str]:
-    """Return the columns that get a picture: all, or those that fit worst."""
+def columns_to_draw(analysis: Analysis) -> list[str]:
+    """Return the columns with a figure: all, or those with the smallest p-values."""
     by_fit = sorted(analysis.columns, key=lambda name: analysis.columns[name].p_value)
     chosen = set(by_fit[:MOST_COLUMNS])
     return [name for name in analysis.columns if name in chosen]
 
 
-def pairs_shown(analysis: Analysis) -> list[tuple[str, str]]:
-    """Return the pairs most correlated, and those whose correlations differ most from samples'."""
-    found = analysis.document["rank_correlations"]
-    names = found["columns"]
+def pairs_to_draw(analysis: Analysis) -> list[tuple[str, str]]:
+    """Return the most correlated pairs, and those whose correlation in samples differs most."""
+    correlations = analysis.document["rank_correlations"]
+    names = correlations["columns"]
     i, j = np.triu_indices(len(names), 1)
     if not len(i):
         return []
-    data, samples = (np.asarray(found[who])[i, j] for who in ("held_out", "samples"))
+    data, samples = (np.asarray(correlations[part])[i, j] for part in ("held_out", "samples"))
     strongest = np.argsort(-np.abs(data), kind="stable")[:_PAIRS]
     most_different = np.argsort(-np.abs(data - samples), kind="stable")[:_PAIRS]
     both = dict.fromkeys([*strongest.tolist(), *most_different.tolist()])
     return [(names[i[p]], names[j[p]]) for p in both]
 
 
-def _difference(axes: Any, found: Uniformity) -> None:
-    at = np.concatenate([[0.0], found.at, [1.0]])
+def _difference(axes: Any, ranks: Uniformity) -> None:
+    at = np.concatenate([[0.0], ranks.at, [1.0]])
     lower, difference, upper = (
         np.concatenate([[0.0], part, [0.0]])
-        for part in (found.lower, found.difference, found.upper)
+        for part in (ranks.lower, ranks.difference, ranks.upper)
     )
     axes.fill_between(at, lower, upper, color="0.88", linewidth=0)
     axes.axhline(0, color="0.6", linewidth=0.8)
-    axes.plot(at, difference, color=_DATA if found.within else "#cf222e", linewidth=1.4)
+    axes.plot(at, difference, color=_DATA if ranks.within else "#cf222e", linewidth=1.4)
     axes.set_xlim(0, 1)
     axes.set_ylabel("distribution of ranks\nminus uniform", fontsize=7)
     axes.tick_params(labelsize=7)
@@ -156,7 +157,7 @@ def _kind(analysis: Analysis, name: str) -> str:
 
 
 def _numbers(column: tuple[np.ndarray, np.ndarray], kind: str) -> np.ndarray:
-    """Return what is drawn: NaN where missing, days for times."""
+    """Return the numbers to draw: NaN for missing values, days for times."""
     values, missing = column
     unit = 86_400.0 if kind == "datetime" else 1.0
     return np.where(missing, np.nan, values.astype(np.float64) / unit)
@@ -165,13 +166,13 @@ def _numbers(column: tuple[np.ndarray, np.ndarray], kind: str) -> np.ndarray:
 def _dates(axis: Any) -> None:
     from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 
-    locator = AutoDateLocator(minticks=2, maxticks=4)  # type: ignore[no-untyped-call]
+    locator = AutoDateLocator(minticks=2, maxticks=4)
     axis.set_major_locator(locator)
-    axis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
+    axis.set_major_formatter(ConciseDateFormatter(locator))
 
 
 def _range(values: np.ndarray, kind: str) -> tuple[float, float, bool]:
-    """Return where an axis begins and ends, and whether it is logarithmic."""
+    """Return both limits of an axis, and whether the axis is logarithmic."""
     if not len(values):
         return 0.0, 1.0, False
     low, high = (float(v) for v in np.quantile(values, [0.005, 0.995]))
@@ -195,10 +196,10 @@ def _histogram(axes: Any, data: Any, samples: Any, kind: str) -> None:
     if kind == "datetime":
         _dates(axes.xaxis)
     for values, colour, fill in ((ours, _DATA, True), (theirs, _SAMPLES, False)):
-        here = values[~np.isnan(values)]
-        weights = np.full(len(here), 1 / max(len(values), 1))
+        present = values[~np.isnan(values)]
+        weights = np.full(len(present), 1 / max(len(values), 1))
         axes.hist(
-            here,
+            present,
             edges,
             weights=weights,
             color=colour,
@@ -209,9 +210,9 @@ def _histogram(axes: Any, data: Any, samples: Any, kind: str) -> None:
 
 def _bars(axes: Any, data: Any, samples: Any) -> None:
     names, counts = np.unique(data[0][~data[1]].astype(str), return_counts=True)
-    shown = names[np.argsort(-counts, kind="stable")[:_CATEGORIES]]
+    frequent = names[np.argsort(-counts, kind="stable")[:_CATEGORIES]]
     for k, ((values, missing), colour) in enumerate(((data, _DATA), (samples, _SAMPLES))):
         text = np.where(missing, "", values.astype(str))
-        shares = [float((text == name).mean()) for name in shown]
-        axes.bar(np.arange(len(shown)) + 0.4 * k - 0.2, shares, 0.4, color=colour, alpha=0.7)
-    axes.set_xticks(range(len(shown)), [str(name)[:10] for name in shown], rotation=30)
+        shares = [float((text == name).mean()) for name in frequent]
+        axes.bar(np.arange(len(frequent)) + 0.4 * k - 0.2, shares, 0.4, color=colour, alpha=0.7)
+    axes.set_xticks(range(len(frequent)), [str(name)[:10] for name in frequent], rotation=30)

@@ -1,4 +1,4 @@
-"""A report as one HTML page that needs nothing else: no network, no script."""
+"""HTML page of a report: one self-contained file, without scripts."""
 
 import base64
 from html import escape
@@ -35,7 +35,7 @@ figcaption { font-size: .8rem; color: #59636e; }
 
 
 def page(analysis: Analysis, title: str) -> str:
-    """Return the page."""
+    """Return the HTML text of a report."""
     parts = [
         _summary(analysis),
         _likelihood(analysis.document),
@@ -60,66 +60,66 @@ def _summary(analysis: Analysis) -> str:
     d = analysis.document
     rows = d["rows"]
     notes = "".join(f'<p class="note">{escape(note)}</p>' for note in d["notes"])
-    outside = [name for name, found in d["calibration"]["columns"].items() if not found["within"]]
-    count = len(d["calibration"]["columns"])
+    curves = d["calibration"]["columns"]
+    outside = [name for name, curve in curves.items() if not curve["within"]]
     by_chance = d["calibration"]["outside_by_chance"]
     facts = [
         _fact(
             len(outside) <= by_chance,
-            f"{count - len(outside)} of {count} columns have ranks within their 95 % band "
-            f"(without any fault up to {by_chance} leave it in 95 % of cases)"
-            + (f": outside {', '.join(outside[:6])}" if outside else ""),
-            "Look at the pictures of these columns below. If a hard bound or a rounding is missed, "
-            "give the column's kind with --column. Otherwise fit with --effort best.",
+            f"{len(curves) - len(outside)} of {len(curves)} columns have ranks within their 95 % "
+            f"band. For a correct model, at most {by_chance} are outside with probability 95 %."
+            + (f" Outside: {', '.join(outside[:6])}." if outside else ""),
+            "See the figures of these columns below. If a hard bound or rounding is not modelled, "
+            "set the kind of the column with --column. Otherwise fit with --effort best.",
         ),
         _fact(
             d["calibration"]["regions"]["within"],
-            _likely(d["calibration"]["regions"]),
+            _density_of_rows(d["calibration"]["regions"]),
             "Compare the log-density of a new row with those of held-out rows, not of samples. "
-            "If held-out rows are less likely, the table has few rows for its columns: add rows, "
-            "or drop columns.",
+            "If held-out rows have lower densities, the table has too few rows for its columns: "
+            "add rows, or drop columns.",
         ),
     ]
-    found = d["two_sample"]
-    if found:
+    test = d["two_sample"]
+    if test:
         facts.append(
             _fact(
-                found["auc"] <= found["null"][1],
-                f"a classifier tells samples from held-out rows with an AUC of {found['auc']:.3f} "
-                f"(by chance {found['null'][0]:.3f} to {found['null'][1]:.3f})",
-                "The columns that the classifier uses are listed below, the first one first. Look "
-                "at their pictures, and fit with --effort best.",
+                test["auc"] <= test["null"][1],
+                f"A classifier separates samples from held-out rows with an AUC of "
+                f"{test['auc']:.3f} (by chance {test['null'][0]:.3f} to {test['null'][1]:.3f}).",
+                "The columns that the classifier uses are listed below, the most important first. "
+                "See their figures, and fit with --effort best.",
             )
         )
-    found = d["memorisation"]
-    if found:
+    distances = d["memorisation"]
+    if distances:
+        low, high = distances["null"]
         facts.append(
             _fact(
-                found["closer"] <= found["null"][1],
-                f"samples come closer to training rows than held-out rows do with probability "
-                f"{found['closer']:.3f} (by chance {found['null'][0]:.3f} to "
-                f"{found['null'][1]:.3f})",
-                "Do not publish samples where training rows are private. Fit without "
-                "--store-rows, or with more rows.",
+                distances["closer"] <= high,
+                "A sample is closer to the training rows than a held-out row with probability "
+                f"{distances['closer']:.3f} (by chance {low:.3f} to {high:.3f}).",
+                "If training rows are private, do not publish samples. Fit without --store-rows, "
+                "or with more rows.",
             )
         )
-    training = "" if rows["training"] is None else f", fitted to {rows['training']:,}"
+    training = "" if rows["training"] is None else f"; {rows['training']:,} rows fitted"
     return (
-        f"<p>{rows['held_out']:,} rows scored{training}; {rows['samples']:,} samples drawn; "
-        f"seed {d['seed']}. All densities are natural logarithms, in the table's own units.</p>"
+        f"<p>{rows['held_out']:,} held-out rows{training}; {rows['samples']:,} samples; "
+        f"seed {d['seed']}. Log-densities are in nats, in the units of the table.</p>"
         f'{notes}<ul class="facts">{"".join(facts)}</ul>'
     )
 
 
-def _likely(regions: dict[str, Any]) -> str:
-    """Return how likely held-out rows are beside samples."""
+def _density_of_rows(regions: dict[str, Any]) -> str:
+    """Return a sentence that compares log-densities of held-out rows and samples."""
     if regions["within"]:
-        return "held-out rows are as likely as samples are"
+        return "Log-densities of held-out rows are distributed as those of samples."
     share = next(e["share"] for e in regions["coverage"] if e["mass"] == 0.95)
-    side = "less likely than" if share < 0.95 else "not as likely as"
+    relation = "are lower than" if share < 0.95 else "differ from"
     return (
-        f"held-out rows are {side} samples are: the region that holds 95 % of the samples holds "
-        f"{share:.1%} of the rows"
+        f"Log-densities of held-out rows {relation} those of samples. The region with 95 % of the "
+        f"samples contains {share:.1%} of the rows."
     )
 
 
@@ -130,12 +130,12 @@ def _fact(good: bool, text: str, remedy: str) -> str:
 
 def _likelihood(d: dict[str, Any]) -> str:
     rows = []
-    for name, found in d["likelihood"].items():
-        above = found.get("flowkit_above")
-        rows.append([name, _mean(found), _mean(above) if above else ""])
+    for name, entry in d["likelihood"].items():
+        above = entry.get("flowkit_above")
+        rows.append([name, _mean(entry), _mean(above) if above else ""])
     text = (
-        "<h2>Log-likelihood</h2><p>Mean over the scored rows, ± standard error. The last column "
-        "is by how much flowkit is above, row by row, with the error of the paired difference.</p>"
+        "<h2>Log-likelihood</h2><p>Mean log-density of held-out rows, ± standard error. The last "
+        "column is the paired difference between flowkit and the baseline.</p>"
     )
     trained = d["likelihood"]["flowkit"].get("training_rows")
     if trained:
@@ -143,8 +143,8 @@ def _likelihood(d: dict[str, Any]) -> str:
         if None not in gap:
             side = "above" if gap[0] > gap[1] else "below"
             text += (
-                f"<p>On the rows that it was fitted to, flowkit's mean is {_mean(trained)}, "
-                f"{abs(gap[0] - gap[1]):.3f} nats {side} that.</p>"
+                f"<p>On training rows, the mean of flowkit is {_mean(trained)}, "
+                f"{abs(gap[0] - gap[1]):.3f} nats {side} that on held-out rows.</p>"
             )
     return text + _table(["density", "nats per row", "flowkit above"], rows)
 
@@ -152,7 +152,7 @@ def _likelihood(d: dict[str, Any]) -> str:
 def _unlikely(d: dict[str, Any]) -> str:
     rows = [
         [
-            f"{e['row']:,}" + (" (fitted to)" if e["fitted_to"] else ""),
+            f"{e['row']:,}" + (" (training)" if e["fitted_to"] else ""),
             e["column"],
             _short(e["value"]),
             _short(e["likelier_value"]),
@@ -162,13 +162,12 @@ def _unlikely(d: dict[str, Any]) -> str:
         ]
         for e in d["unlikely"]
     ]
-    head = ["row", "column", "value", "likelier", "gain, nats", "log-density", "percentile"]
+    head = ["row", "column", "value", "alternative", "gain, nats", "log-density", "percentile"]
     return (
-        "<h2>Least likely rows</h2><p>Rows are counted from 0. The column named is the one of "
-        "which another value, all else unchanged, would make the row most likely: the likelier "
-        "value, and what it would gain. The percentile is among the rows fitted to. Where a column "
-        "has point masses or missing values, rows at these have a probability, others a density: "
-        "they are ranked in one list all the same.</p>"
+        "<h2>Rows of lowest density</h2><p>Rows are counted from 0. For each row, the table has "
+        "the column whose change alone would increase the log-density most, with the alternative "
+        "value and the gain. Percentiles are among training rows. Point masses and missing values "
+        "have probabilities, other values have densities; both are ranked in one list.</p>"
     ) + _table(head, rows)
 
 
@@ -178,91 +177,92 @@ def _calibration(analysis: Analysis) -> str:
         [f"{e['mass']:.0%}", f"{e['share']:.1%}", f"± {e['standard_error']:.1%}"] for e in coverage
     ]
     return (
-        "<h2>Calibration of the whole</h2><p>If the density is right, its region of highest "
-        "density with a mass of 90 % holds 90 % of new rows. The curve shows all masses at once: "
-        "the distribution of the rows' log-densities among those of samples, minus the uniform "
-        "one, with a band that holds in 95 % of cases at all points together. Below zero on the "
-        "left: fewer rows in the tails than there should be; above: more.</p>"
+        "<h2>Calibration of the joint density</h2><p>If the density is correct, the "
+        "highest-density region with a mass of 90 % contains 90 % of held-out rows. The curve "
+        "shows all masses: the distribution of ranks of log-densities among those of samples, "
+        "minus the uniform distribution. The grey band is simultaneous at level 95 %. On the "
+        "left, a curve below 0 means too few rows in the tails, and above 0 too many.</p>"
         '<div class="cards"><div>'
-        + _table(["mass", "rows within", "by chance"], rows)
+        + _table(["mass", "share of rows", "standard error"], rows)
         + f"</div>{_picture(figures.regions(analysis), 'ranks of log-density')}</div>"
     )
 
 
 def _columns(analysis: Analysis) -> str:
-    names = figures.columns_shown(analysis)
+    names = figures.columns_to_draw(analysis)
     cards = []
     for name in names:
-        found = analysis.columns[name]
-        caption = f"p = {found.p_value:.3f}" + ("" if found.within else ", outside the band")
+        curve = analysis.columns[name]
+        caption = f"p = {curve.p_value:.3f}" + ("" if curve.within else ", outside the band")
         cards.append(_picture(figures.column(analysis, name), f"column {name}", caption))
     left_out = len(analysis.columns) - len(names)
-    more = f" {left_out} columns that fit better are left out." if left_out else ""
+    more = f" {left_out} columns with larger p-values are omitted." if left_out else ""
     return (
         '<h2>Columns</h2><p>Above: shares of <span class="key-data">held-out rows</span> and '
-        '<span class="key-samples">samples</span>. Below: ranks of rows among samples (the '
-        "probability integral transform; ties at random), their distribution minus the uniform "
-        f"one, with its simultaneous 95 % band.{more}</p>"
+        '<span class="key-samples">samples</span>. Below: the distribution of ranks of rows among '
+        "samples (probability integral transform, ties at random), minus the uniform distribution, "
+        f"with the simultaneous 95 % band.{more}</p>"
         f'<div class="cards">{"".join(cards)}</div>'
     )
 
 
 def _pairs(analysis: Analysis) -> str:
-    found = figures.pairs_shown(analysis)
-    if not found:
+    pairs = figures.pairs_to_draw(analysis)
+    if not pairs:
         return ""
     cards = []
     correlations = analysis.document["rank_correlations"]
-    for first, second in found:
+    for first, second in pairs:
         i, j = (correlations["columns"].index(name) for name in (first, second))
-        data, samples = (correlations[who][i][j] for who in ("held_out", "samples"))
-        caption = f"rank correlation {data:+.2f}, of samples {samples:+.2f}"
+        data, samples = (correlations[part][i][j] for part in ("held_out", "samples"))
+        caption = f"rank correlation: rows {data:+.2f}, samples {samples:+.2f}"
         picture = figures.pair(analysis, first, second)
         cards.append(_picture(picture, f"{first} against {second}", caption))
     return (
-        "<h2>Pairs of columns</h2><p>Those most correlated, and those whose rank correlation "
-        'differs most between <span class="key-data">held-out rows</span> and '
+        "<h2>Pairs of columns</h2><p>The pairs with the strongest rank correlation, and with the "
+        'largest difference between <span class="key-data">held-out rows</span> and '
         f'<span class="key-samples">samples</span>.</p><div class="cards">{"".join(cards)}</div>'
     )
 
 
 def _two_sample(d: dict[str, Any]) -> str:
-    found = d["two_sample"]
-    if not found:
-        return "<h2>Samples against rows</h2><p>Too few rows for a classifier.</p>"
-    rows = [[name, f"{fall:+.3f}"] for name, fall in list(found["importance"].items())[:8]]
+    test = d["two_sample"]
+    if not test:
+        return "<h2>Classifier two-sample test</h2><p>There are too few rows for this test.</p>"
+    rows = [[name, f"{fall:+.3f}"] for name, fall in list(test["importance"].items())[:8]]
     return (
-        "<h2>Samples against rows</h2><p>Boosted trees were trained to tell "
-        f"{found['rows_each']:,} held-out rows from as many samples, and scored on others of them: "
-        f"AUC {found['auc']:.3f}; without any difference it lies between {found['null'][0]:.3f} "
-        f"and {found['null'][1]:.3f} in 95 % of cases. The columns that they went by, and how "
-        "much the AUC falls when each is shuffled:</p>"
+        "<h2>Classifier two-sample test</h2><p>Boosted trees classify "
+        f"{test['rows_each']:,} held-out rows against as many samples. One half is used for "
+        f"training, the other for the AUC: {test['auc']:.3f}. For equal distributions, the AUC is "
+        f"between {test['null'][0]:.3f} and {test['null'][1]:.3f} with probability 95 %. "
+        "Permutation importance of columns:</p>"
     ) + _table(["column", "fall of AUC"], rows)
 
 
 def _memorisation(analysis: Analysis) -> str:
-    found = analysis.document["memorisation"]
-    if not found:
+    distances = analysis.document["memorisation"]
+    if not distances:
         return (
-            "<h2>Memorisation</h2><p>The rows that the model was fitted to are not here, so "
-            "nothing can be said.</p>"
+            "<h2>Memorisation</h2><p>Training rows are not available, so memorisation is not "
+            "tested.</p>"
         )
+    low, high = distances["null"]
     return (
-        "<h2>Memorisation</h2><p>A model that has learned rows by heart draws samples closer to "
-        f"them than new rows are. Of {found['samples']:,} samples, {found['copies']} are exact "
-        f"copies of a training row (of the held-out rows, {found['held_out_copies']}). A sample "
-        f"is closer than a held-out row with probability {found['closer']:.3f}; by chance "
-        f"{found['null'][0]:.3f} to {found['null'][1]:.3f}.</p>"
+        "<h2>Memorisation</h2><p>If a model memorises training rows, samples are closer to "
+        f"training rows than held-out rows are. Of {distances['samples']:,} samples, "
+        f"{distances['copies']} are exact copies of a training row; of as many held-out rows, "
+        f"{distances['held_out_copies']}. A sample is closer than a held-out row with probability "
+        f"{distances['closer']:.3f} (by chance {low:.3f} to {high:.3f}).</p>"
     ) + _picture(figures.distances(analysis), "distances to the closest training row")
 
 
 def _training(d: dict[str, Any]) -> str:
     if not d["training_curves"]:
-        return "<h2>Training</h2><p>No network was trained for the continuous columns.</p>"
+        return "<h2>Training</h2><p>No flow was trained for the continuous columns.</p>"
     return (
-        "<h2>Training</h2><p>Mean log-density of each flow on the fold that it was not fitted to, "
-        "by which its training was stopped and its best weights were kept.</p>"
-    ) + _picture(figures.curves(d["training_curves"]), "held-out scores in training")
+        "<h2>Training</h2><p>Mean log-density of each flow on its validation fold. These scores "
+        "determine early stopping and the best weights.</p>"
+    ) + _picture(figures.curves(d["training_curves"]), "validation scores during training")
 
 
 def _run_card(d: dict[str, Any]) -> str:
@@ -272,12 +272,16 @@ def _run_card(d: dict[str, Any]) -> str:
     ]
     run = [[key, str(value)] for key, value in d["run"].items()]
     schema = [
-        [c["name"], c["kind"], ", ".join(f"{k} {_short(v)}" for k, v in c.items() if k not in _OWN)]
+        [
+            c["name"],
+            c["kind"],
+            ", ".join(f"{k} {_short(v)}" for k, v in c.items() if k not in _KEYS),
+        ]
         for c in d["schema"]["columns"]
     ]
     return (
-        "<h2>The model</h2><p>Its density is the weighted mean of these members', weighed by rows "
-        "that they were not fitted to.</p>"
+        "<h2>Model</h2><p>The density is a weighted mean of the densities of members. Weights are "
+        "fitted to held-out scores.</p>"
         + _table(["member", "kind", "weight", "held-out nats"], members)
         + "<h2>Run card</h2>"
         + _table(["", ""], run)
@@ -286,7 +290,7 @@ def _run_card(d: dict[str, Any]) -> str:
     )
 
 
-_OWN = ("name", "kind", "dtype")
+_KEYS = ("name", "kind", "dtype")  # of a column of the schema, not options
 
 
 def _short(value: Any) -> str:
@@ -294,10 +298,10 @@ def _short(value: Any) -> str:
     return text if len(text) <= 40 else text[:37] + "..."
 
 
-def _mean(found: dict[str, Any]) -> str:
-    if found["mean"] is None:
+def _mean(entry: dict[str, Any]) -> str:
+    if entry["mean"] is None:
         return "-inf"
-    return f"{found['mean']:+.3f} ± {_number(found['standard_error'], 'unknown')}"
+    return f"{entry['mean']:+.3f} ± {_number(entry['standard_error'], 'unknown')}"
 
 
 def _number(value: float | None, otherwise: str) -> str:

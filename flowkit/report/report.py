@@ -1,4 +1,4 @@
-"""`make_report`: hold a density against rows that it has not seen."""
+"""Report of a density on held-out rows, as HTML and JSON."""
 
 import json
 import os
@@ -15,10 +15,10 @@ from flowkit.tabular import FlowDensity
 
 
 class Report:
-    """What was found; see `make_report`.
+    """Results of `make_report`.
 
     Attributes:
-        document: every number, ready for JSON; None stands for what is not finite.
+        document: all numbers, as a JSON document; None for numbers that are not finite.
     """
 
     def __init__(self, analysis: Analysis, title: str) -> None:
@@ -26,14 +26,14 @@ class Report:
         self.document: dict[str, Any] = analysis.document
 
     def to_html(self) -> str:
-        """Return one self-contained page."""
+        """Return one self-contained HTML page."""
         return page(self._analysis, self._title)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the page, and beside it the document as ``.json``; return the latter's path.
+        """Write the HTML page, and the document with suffix ``.json``; return the JSON path.
 
         Raises:
-            DataError: they cannot be written.
+            DataError: a file cannot be written.
         """
         target = Path(path)
         twin = target.with_suffix(".json")
@@ -42,7 +42,7 @@ class Report:
             text = json.dumps(self.document, indent=1, allow_nan=False)
             write_atomically(twin, [text.encode() + b"\n"])
         except OSError as error:
-            raise DataError("out", "a place to write to", f"{target}: {error}") from error
+            raise DataError("out", "a path that can be written", f"{target}: {error}") from error
         return twin
 
 
@@ -57,23 +57,23 @@ def make_report(
     training_numbers: np.ndarray | None = None,
     notes: tuple[str, ...] = (),
 ) -> Report:
-    """Hold a density against rows that it has not seen.
+    """Evaluate a density on held-out rows.
 
-    Log-likelihood beside a Gaussian, a mixture and independent columns; calibration of each column
-    and of the whole; data beside samples; a classifier between the two; memorisation; the least
-    likely rows and the column to blame. Each number comes with its standard error, or with the
-    interval in which it lies by chance. Needs matplotlib (extra ``report``) for the page.
+    The report contains log-likelihoods of the density and of baselines, calibration of columns and
+    of the joint density, and comparisons of data and samples. Further sections are a classifier
+    two-sample test, memorisation, and the rows of lowest density with the responsible columns.
+    Numbers have standard errors or intervals by chance. The page needs matplotlib (extra
+    ``report``).
 
     Args:
-        density: fitted.
-        held_out: a table of rows that it was not fitted to, at least two.
-        training: the table that it was fitted to; without, there are no baselines, and nothing
-            is said of memorisation.
-        seed: of samples, ties and folds.
-        title: of the page.
-        numbers: of the rows of ``held_out``, ``(n,)``, by which they are called; counted from 0.
-        training_numbers: of those of ``training``.
-        notes: what else the page should say, first thing.
+        density: a fitted density.
+        held_out: a table of held-out rows, at least two.
+        training: the table of the fit. Without this table, baselines and memorisation are omitted.
+        seed: random seed of samples, ties and folds.
+        title: title of the page.
+        numbers: row numbers of ``held_out``, ``(n,)``; by default counted from 0.
+        training_numbers: row numbers of ``training``.
+        notes: sentences at the top of the page.
 
     Raises:
         DataError: a table does not fit the density's schema; column and row are named.

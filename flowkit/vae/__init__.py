@@ -1,4 +1,4 @@
-"""Latent-variable models that use flows: as posteriors, as priors, or fitted without data."""
+"""Latent-variable models: variational autoencoders, belief networks, variational posteriors."""
 
 from flowkit.metrics.samples import squared_mmd
 from flowkit.vae.belief import Bits, SigmoidBeliefNetwork
@@ -7,7 +7,12 @@ from flowkit.vae.ladder import HierarchicalVAE, LadderDecoder, LadderEncoder, La
 from flowkit.vae.model import VAE, Draw
 from flowkit.vae.networks import Networks, networks
 from flowkit.vae.objectives import (
+    DIP,
+    KL,
+    MMD,
+    Factor,
     Term,
+    TotalCorrelation,
     dip,
     dip_penalty,
     factor,
@@ -21,10 +26,14 @@ from flowkit.vae.tables import TableLikelihood
 from flowkit.vae.variational import Posterior, fit_posterior
 
 __all__ = [
+    "DIP",
+    "KL",
+    "MMD",
     "VAE",
     "Bits",
     "Diagnostics",
     "Draw",
+    "Factor",
     "HierarchicalVAE",
     "LadderDecoder",
     "LadderEncoder",
@@ -34,6 +43,7 @@ __all__ = [
     "SigmoidBeliefNetwork",
     "TableLikelihood",
     "Term",
+    "TotalCorrelation",
     "dip",
     "dip_penalty",
     "factor",

@@ -1,4 +1,4 @@
-"""Belief networks: layers of stochastic bits, for which there is no gradient through samples."""
+"""Sigmoid belief networks: layers of Bernoulli latents, fitted by score-function estimators."""
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
@@ -20,10 +20,10 @@ _OBJECTIVES = ("vimco", "nvil", "reinforce", "reweighted_wake_sleep")
 
 
 class Bits(NamedTuple):
-    """Latents drawn for some rows.
+    """Latents drawn for rows.
 
     Attributes:
-        layers: bits of each layer, the one next to the data first, ``(samples, n, units)``.
+        layers: bits of each layer, the layer next to the data first, ``(samples, n, units)``.
         log_p: ``log p(x, h)``, ``(samples, n)``.
         log_q: ``log q(h | x)``, ``(samples, n)``.
     """
@@ -34,13 +34,13 @@ class Bits(NamedTuple):
 
 
 class Conditional(nn.Module):
-    """Logits of one layer of bits, given another: linear, or by hidden tanh units.
+    """Conditional distribution of one layer of bits: logits from another layer.
 
     Args:
-        inputs: width of what it sees.
+        inputs: width of the input.
         outputs: number of bits.
-        hidden: widths of deterministic layers in between; none for a linear conditional.
-        centre: what is taken off the input: 1/2 for bits, the mean of the data.
+        hidden: widths of deterministic tanh layers in between; none for linear logits.
+        centre: subtracted from the input: 1/2 for latents, the mean for data.
     """
 
     centre: Tensor
@@ -63,28 +63,28 @@ class Conditional(nn.Module):
 
 
 class SigmoidBeliefNetwork(nn.Module):
-    """Layers of bits, each of which decides the one below; a mirrored network infers them.
+    """Layers of bits, each conditional on the layer above, with an inference network.
 
     ``p(x, h) = p(h_L) p(h_{L-1} | h_L) ... p(x | h_1)`` and
-    ``q(h | x) = q(h_1 | x) q(h_2 | h_1) ... q(h_L | h_{L-1})``, all of Bernoullis. For structured
-    prediction, with a context, it is ``p(x, h | c) = p(h_L | c) ... p(x | h_1)``, and the
-    latents are drawn from the model itself: its weights are ``p(x | h)``.
+    ``q(h | x) = q(h_1 | x) q(h_2 | h_1) ... q(h_L | h_{L-1})``; all factors are Bernoulli.
+    Structured prediction, with a context c, has ``p(x, h | c) = p(h_L | c) ... p(x | h_1)``.
+    Latents are then drawn from ``p(h | c)``, and importance weights are ``p(x | h_1)``.
 
     Args:
         visible: number of observed bits.
-        layers: units of each latent layer, the one next to the data first.
-        hidden: widths of deterministic tanh layers within each conditional; none for linear ones.
-        mean: of the observed bits, ``(visible,)``: inputs are centred by it, and the visible
-            biases start at its logits.
-        context_features: width of the context in structured prediction, 0 for none.
-        context_mean: of the context, which is centred by it.
-        baseline: widths of NVIL's baseline network.
+        layers: units of each latent layer, the layer next to the data first.
+        hidden: widths of deterministic tanh layers within each conditional distribution.
+        mean: mean of the observed bits, ``(visible,)``. Inputs are centred by the mean, and visible
+            biases are initialised with its logits.
+        context_features: width of the context in structured prediction; 0 for none.
+        context_mean: mean of the context, used to centre the context.
+        baseline: widths of the baseline network of NVIL.
 
-    Train it with ``fit(model, x, objective="vimco", samples=5)``, or "nvil", "reinforce",
-    "reweighted_wake_sleep"; an estimator of your own (of ``log_p, log_q``) serves too.
+    Train with ``fit(model, x, objective="vimco", samples=5)``; other objectives are "nvil",
+    "reinforce", "reweighted_wake_sleep", and any estimator of ``log_p, log_q``.
 
     Raises:
-        ArgumentError: no layers, or means that are not within 0 and 1.
+        ArgumentError: no layers, or a mean outside of [0, 1].
 
     Reference: Neal, *Connectionist learning of belief networks*, 1992; Mnih and Rezende,
     *Variational inference for Monte Carlo objectives*, 2016, section 5.
@@ -116,12 +116,12 @@ class SigmoidBeliefNetwork(nn.Module):
         down = [*pairwise(self.layers[::-1]), (self.layers[0], visible)]
         self.generative = nn.ModuleList(Conditional(a, b, hidden, 0.5) for a, b in down)
         with torch.no_grad():
-            bias = self.generative[-1].net[-1].bias  # type: ignore[index, union-attr]
+            bias = self.generative[-1].get_parameter(f"net.{2 * len(hidden)}.bias")
             bias.copy_(torch.logit(centre.clamp(0.01, 0.99)))
         self.prior: nn.Parameter | Conditional
         if context_features:
-            seen = _checked_mean("context_mean", context_mean, context_features)
-            self.prior = Conditional(context_features, self.layers[-1], hidden, seen)
+            context_centre = _checked_mean("context_mean", context_mean, context_features)
+            self.prior = Conditional(context_features, self.layers[-1], hidden, context_centre)
             self.inference = nn.ModuleList()
         else:
             self.prior = nn.Parameter(torch.zeros(self.layers[-1]))
@@ -143,10 +143,10 @@ class SigmoidBeliefNetwork(nn.Module):
         *,
         context: Tensor | None = None,
     ) -> Bits:
-        """Draw latents for rows ``x (n, visible)`` and weigh them; no gradient goes through them.
+        """Draw latents, without gradient, for rows ``x (n, visible)``, with their log-mass.
 
         Raises:
-            ContextError: a context is missing, or not asked for.
+            ContextError: a context is missing or superfluous.
         """
         check_count("samples", samples)
         check_event("x", x, (self.visible,))
@@ -195,17 +195,17 @@ class SigmoidBeliefNetwork(nn.Module):
         samples: int = 5,
         optimizer: Any = None,
     ) -> dict[str, Step]:
-        """Return what `flowkit.training.fit` is to minimise: the estimator's negative bound.
+        """Return the training step of `flowkit.training.fit`: the estimator's negative bound.
 
         Args:
             objective: "vimco", "nvil", "reinforce" or "reweighted_wake_sleep", or a function of
-                ``log_p`` and ``log_q``, such as one of these with options.
+                ``log_p`` and ``log_q``, such as a `functools.partial` of one of these estimators.
             samples: latents drawn for each row.
             optimizer: makes the optimiser from parameters and learning rate; by default Adam with
                 betas 0.95 and 0.999.
 
         Raises:
-            ArgumentError: an unknown objective, or fewer samples than it needs.
+            ArgumentError: an unknown objective, or fewer samples than the objective needs.
         """
         check_count("samples", samples)
         estimator: Any = objective
@@ -217,8 +217,8 @@ class SigmoidBeliefNetwork(nn.Module):
         def loss(batch: Batch, generator: torch.Generator) -> Mapping[str, Tensor]:
             _, log_p, log_q = self.draw(batch.x, samples, generator, context=batch.context)
             if learned:
-                seen = batch.x if batch.context is None else batch.context
-                baseline = self.baseline(seen).squeeze(-1)
+                inputs = batch.x if batch.context is None else batch.context
+                baseline = self.baseline(inputs).squeeze(-1)
                 estimate = estimator(log_p, log_q, baseline=baseline, moments=self.moments)
                 if self.training:
                     self.moments.update(estimate.bound - baseline.detach())
@@ -227,17 +227,17 @@ class SigmoidBeliefNetwork(nn.Module):
             value = estimate.bound + estimate.surrogate - estimate.surrogate.detach()
             return {"negative_bound": -mean_over_rows(value, batch.weights)}
 
-        moved = [p for name, p in self.named_parameters() if learned or "baseline" not in name]
-        return {"belief": Step(moved, loss, optimizer=optimizer or _adam)}
+        trained = [p for name, p in self.named_parameters() if learned or "baseline" not in name]
+        return {"belief": Step(trained, loss, optimizer=optimizer or _adam)}
 
     def validation_loss(self, batch: Batch, generator: torch.Generator) -> Mapping[str, Tensor]:
-        """Return the negative bound of ten samples, whatever is trained on."""
+        """Return the negative importance-weighted bound of ten samples, for any objective."""
         log_f = self.log_weights(batch.x, 10, generator, context=batch.context)
         bound = estimators.iwae(log_f, torch.zeros_like(log_f)).bound
         return {"negative_bound": -mean_over_rows(bound, batch.weights)}
 
     def check_rows(self, x: Tensor, context: Tensor | None = None) -> None:
-        """Raise unless rows are bits, as many as are visible, with a context if it is asked for."""
+        """Raise unless rows are ``visible`` bits, and a context is given if the model needs one."""
         if x.dim() != 2 or x.shape[1] != self.visible:
             raise ShapeError("data", f"rows (n, {self.visible})", tuple(x.shape))
         bad = (x != 0) & (x != 1)
@@ -256,7 +256,7 @@ class SigmoidBeliefNetwork(nn.Module):
     def _descend(
         self, logits: Tensor, generator: torch.Generator | None
     ) -> tuple[list[Tensor], Tensor]:
-        """Draw all layers from the top down; return them, bottom first, and their log-mass."""
+        """Draw all layers from the top down; return the layers, bottom first, and the log-mass."""
         layers = [_draw(logits, generator)]
         log_mass = _log_prob(logits, layers[0])
         for conditional in list(self.generative)[:-1]:
@@ -282,7 +282,7 @@ def _log_prob(logits: Tensor, bits: Tensor) -> Tensor:
 def _draw(logits: Tensor, generator: torch.Generator | None) -> Tensor:
     chances = torch.sigmoid(logits)
     bits = torch.bernoulli(chances.nan_to_num(), **source(generator))
-    # NaN goes on to the loss, which the fit watches.
+    # A NaN is kept, so that the fit detects a loss that is not finite.
     return torch.where(chances.isnan(), chances, bits)
 
 
@@ -303,5 +303,6 @@ def _checked_mean(argument: str, mean: Tensor | None, size: int) -> Tensor:
     if tuple(mean.shape) != (size,):
         raise ShapeError(argument, f"shape ({size},)", tuple(mean.shape))
     if not ((mean >= 0) & (mean <= 1)).all():
-        raise ArgumentError(argument, "numbers between 0 and 1", "others too")
+        outside = mean[~((mean >= 0) & (mean <= 1))][0].item()
+        raise ArgumentError(argument, "numbers between 0 and 1", outside)
     return mean.detach().to(torch.get_default_dtype())

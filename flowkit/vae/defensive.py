@@ -1,8 +1,8 @@
-"""Defensive proposals: the draws of a flow, and of two wider laws around it.
+"""Defensive importance sampling: a mixture of a flow and two wider distributions as proposal.
 
-Importance weights of a flow's own draws cannot see where the flow has next to no density. Under a
-mixture with wider laws no weight exceeds the target over a share of the wider density, so that what
-the flow misses is found if it lies within a few times the flow's width.
+Importance weights of draws of a flow contain no information where the flow has almost no density.
+Weights under a mixture are bounded by the target over a share of the wider density. Density that
+the flow misses is thus detected within a few times the flow's width.
 
 Reference: Owen and Zhou, *Safe and effective importance sampling*, 2000, sections 2 and 4.
 """
@@ -18,22 +18,21 @@ from torch import Tensor
 from flowkit import _noise
 from flowkit.distributions import Flow
 
-_DRAWS = 10_000  # from which a law takes its moments
+_DRAWS = 10_000  # draws of the flow that moments are estimated from
 _DF = 3.0
-# Of the wider laws' scale, in units of the flow's: around points, and around latents, which follow
-# the flow's own shape.
+# Scales of the Student t distributions, in units of the flow's: of points, and of latents.
 _AROUND_POINTS, _AROUND_LATENTS = 2.0, 1.5
-_TAIL = 1e-3  # share of draws on either side that moments are kept from
+_TAIL = 1e-3  # share of draws on either side that is clipped before moments are estimated
 
 
 class StudentAround:
-    """A multivariate Student t around draws: their mean, and their covariance times a factor.
+    """A multivariate Student t with the mean of draws, and a multiple of their covariance.
 
-    Computed on the CPU in float64, whatever the draws are.
+    Computation is on the CPU in float64, for draws of any device and dtype.
 
     Args:
         draws: ``(n, *event_shape)``.
-        factor: of the scale.
+        factor: factor of the scale.
     """
 
     def __init__(self, draws: Tensor, factor: float) -> None:
@@ -71,13 +70,13 @@ class StudentAround:
 
 
 class Draws(NamedTuple):
-    """Draws of a mixture in fixed shares.
+    """Draws of a mixture with fixed numbers per component.
 
     Attributes:
         z: points ``(n, *event_shape)``.
-        source: which law each is of, ``(n,)``: 0 for the flow.
-        log_densities: of each law, ``(laws, n)``, float64 on the CPU.
-        possible: whether the flow has any density there, ``(n,)``: its support is the target's.
+        source: component of each point, ``(n,)``: 0 for the flow.
+        log_densities: log-density under each component, ``(components, n)``, float64 on the CPU.
+        possible: whether the flow has positive density, ``(n,)``; flow and target have one support.
     """
 
     z: Tensor
@@ -87,7 +86,7 @@ class Draws(NamedTuple):
 
     @classmethod
     def joined(cls, parts: Sequence["Draws"]) -> "Draws":
-        """Return the draws of several mixtures of the same shares as those of one."""
+        """Concatenate draws of mixtures that have the same shares."""
         return cls(
             torch.cat([part.z for part in parts]),
             torch.cat([part.source for part in parts]),
@@ -97,18 +96,18 @@ class Draws(NamedTuple):
 
     @property
     def log_mixture(self) -> Tensor:
-        """Log-density of the mixture in the shares that were drawn, ``(n,)``."""
+        """Log-density of the mixture with the shares of the draws, ``(n,)``."""
         counts = torch.bincount(self.source, minlength=len(self.log_densities))
         log_shares = (counts.double() / len(self.source)).log()
         return torch.logsumexp(self.log_densities + log_shares[:, None], 0)
 
 
 class Defensive:
-    """A flow, a Student t around its points, and its own image of one around its latents.
+    """A mixture of a flow, a Student t around points, and the image of a Student t around latents.
 
     Args:
-        flow: without context.
-        seed: of the draws that the wider laws take their moments from.
+        flow: a flow without context.
+        seed: seed of the draws from which moments of the Student t are estimated.
     """
 
     @torch.no_grad()
@@ -121,38 +120,38 @@ class Defensive:
 
     @torch.no_grad()
     def draw(self, n: int, wide: float, generator: torch.Generator | None) -> Draws:
-        """Draw ``n`` points, of which a share is of the wider laws, half of it of either."""
+        """Draw ``n`` points, a share ``wide / 2`` of them from each of the two wider components."""
         flow, far = self._flow, round(wide * n)
         counts = (n - far, far - far // 2, far // 2)
         seed = _noise.below(2**31, 1, torch.empty(0), generator)
-        own = torch.Generator().manual_seed(int(seed))  # on the CPU, as the wider laws are
+        cpu = torch.Generator().manual_seed(int(seed))  # the Student t are computed on the CPU
         z = [flow.sample((counts[0],), generator=generator)]
         if far:
-            z.append(self._points.sample(counts[1], own))
-            z.append(flow.transform.inverse(self._latents.sample(counts[2], own))[0])
+            z.append(self._points.sample(counts[1], cpu))
+            z.append(flow.transform.inverse(self._latents.sample(counts[2], cpu))[0])
         points = torch.cat(z)
         source = torch.repeat_interleave(torch.arange(3), torch.tensor(counts))
-        # A latent far out may have no point that the flow's map can compute.
-        lost = ~points.isfinite().flatten(1).all(1)
-        points[lost] = points[0].clone()
+        # The inverse of an extreme latent may overflow.
+        overflown = ~points.isfinite().flatten(1).all(1)
+        points[overflown] = points[0].clone()
         log_densities = self._log_densities(points)
-        possible = ~lost.cpu() & (log_densities[0] > -math.inf)
+        possible = ~overflown.cpu() & (log_densities[0] > -math.inf)
         return Draws(points, source, log_densities, possible)
 
     def _log_densities(self, z: Tensor) -> Tensor:
         u, logabsdet = self._flow.transform(z)
         log_q = (self._flow.base.log_prob(u) + logabsdet).double().cpu()
         log_image = self._latents.log_prob(u) + logabsdet.double().cpu()
-        found = torch.stack([log_q, self._points.log_prob(z), log_image])
-        return torch.where(found.isnan(), -math.inf, found)
+        log_densities = torch.stack([log_q, self._points.log_prob(z), log_image])
+        return torch.where(log_densities.isnan(), -math.inf, log_densities)
 
 
 class Evidence(NamedTuple):
-    """An integral by importance weights.
+    """An integral estimated by importance sampling.
 
     Attributes:
-        log: its logarithm.
-        error: standard error of that.
+        log: logarithm of the integral.
+        error: standard error of ``log``.
     """
 
     log: float
@@ -160,7 +159,7 @@ class Evidence(NamedTuple):
 
 
 def evidence_of(log_f: np.ndarray) -> Evidence:
-    """Return the evidence by log-weights ``(n,)`` of one law's draws."""
+    """Return the evidence estimated from log-weights ``(n,)`` of draws of one distribution."""
     top = log_f.max()
     w = np.exp(log_f - top)
     mean = w.mean()
@@ -168,14 +167,14 @@ def evidence_of(log_f: np.ndarray) -> Evidence:
 
 
 def evidence_of_mixture(log_p: np.ndarray, draws: Draws) -> tuple[Evidence, np.ndarray]:
-    """Return the evidence by a mixture's draws, and the share of it that each draw stands for.
+    """Return the evidence estimated from draws of a mixture, and the share of each draw in it.
 
-    The laws' densities over the mixture's have known means, 1: they are control variates, by which
-    the error is about that of the best law alone.
+    The ratios of component density to mixture density have mean 1, and are used as control
+    variates. The error is then about that of the best component alone.
 
     Args:
         log_p: unnormalised log-density at the draws, ``(n,)``.
-        draws: of the mixture.
+        draws: draws of the mixture.
 
     Reference: Owen and Zhou, 2000, section 4.
     """
@@ -185,7 +184,7 @@ def evidence_of_mixture(log_p: np.ndarray, draws: Draws) -> tuple[Evidence, np.n
     ratios = np.exp(draws.log_densities.numpy() - log_m)
     design = np.concatenate([np.ones((1, len(y))), ratios[1:] - 1]).T
     coefficients = np.linalg.lstsq(design, y, rcond=None)[0]
-    if not coefficients[0] > 0:  # a few weights are all there is, and no line fits them
+    if not coefficients[0] > 0:  # a few weights dominate, so the regression is useless
         coefficients = np.array([y.mean(), 0.0, 0.0])
     mean = coefficients[0]
     error = stratified_error(y - design[:, 1:] @ coefficients[1:], draws.source.numpy())
@@ -193,6 +192,6 @@ def evidence_of_mixture(log_p: np.ndarray, draws: Draws) -> tuple[Evidence, np.n
 
 
 def stratified_error(values: np.ndarray, source: np.ndarray) -> float:
-    """Return the standard error of the mean of values, drawn in fixed numbers of each source."""
+    """Return the standard error of the mean of values with fixed numbers of draws per source."""
     parts = [values[source == k] for k in np.unique(source)]
     return math.sqrt(sum(len(part) * part.var() for part in parts)) / len(values)

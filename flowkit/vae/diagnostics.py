@@ -1,4 +1,4 @@
-"""Diagnostics of a flow that stands for a density: importance weights, and mass that they miss."""
+"""Diagnostics of a flow as an approximation of a density: importance weights and missed mass."""
 
 import math
 from dataclasses import dataclass, replace
@@ -13,38 +13,37 @@ from flowkit.transforms import Chain, Inverse, RationalQuadraticSpline, Transfor
 from flowkit.vae.defensive import Draws, evidence_of, evidence_of_mixture, stratified_error
 
 _TRUSTED = 0.7  # Pareto k, Vehtari et al.
-# With this error of the evidence the weights are so equal that the shape of their tail is noise.
+# If the error of the evidence is below, weights are nearly equal, and their tail index is noise.
 _PRECISE = 0.003
 _MATERIAL = 0.01  # share of the density, or difference of log evidences
-_ERRORS = 3.0  # by how many two evidences may differ
-# Where the flow has less than a tenth of the density it is not there, whatever its own draws weigh.
+_ERRORS = 3.0  # number of standard errors by which two evidences may differ
+# Density counts as missed only where it is more than ten times that of the flow.
 _ABSENT = math.log(10)
-_EDGE = 1e-3  # share of the density that may stay outside a box that is proposed
+_EDGE = 1e-3  # share of the density that may lie outside of a proposed box
 _MARGIN = 1.2
-# Below this an importance weight says "impossible"; -inf itself has no gradient to leave it by.
+# The log-density of impossible points; -inf has no useful gradient.
 LEAST = -1e6
 
 
 @dataclass(frozen=True)
 class Diagnostics:
-    """How well a flow stands for the density that it was fitted to.
+    """Quality of a flow as an approximation of the density that the flow was fitted to.
 
-    Weights of the flow's own draws cannot see where it has no density. The evidence is therefore
-    estimated with draws of two wider laws beside them, and both estimates are compared.
+    Draws of a flow contain no information about density that the flow misses. The evidence is
+    therefore estimated twice: from draws of the flow, and with draws of two wider distributions.
 
     Attributes:
-        effective_samples: of ``draws`` importance weights, how many equal ones are worth as much.
-        draws: number of the flow's own draws.
-        pareto_k: shape of their weights' tail: up to 0.7 estimates by them can be trusted, but for
-            what they miss.
-        log_evidence: ``log`` of the integral of the unnormalised density, by all draws.
-        elbo: the lower bound on it that the flow was fitted by, whatever its objective.
+        effective_samples: effective sample size of ``draws`` importance weights of the flow.
+        draws: number of draws of the flow.
+        pareto_k: Pareto tail index of the importance weights. Up to 0.7, estimates by the weights
+            are reliable, except for missed density.
+        log_evidence: log of the integral of the unnormalised density, estimated from all draws.
+        elbo: evidence lower bound of the flow, for any training objective.
         log_evidence_error: standard error of ``log_evidence``.
-        own_log_evidence: the same integral by the flow's own draws.
-        own_log_evidence_error: standard error of that.
-        missed: share of the density where the flow has so little that none of its own draws shows
-            it.
-        missed_error: standard error of that.
+        own_log_evidence: log of the same integral, estimated from draws of the flow alone.
+        own_log_evidence_error: standard error of ``own_log_evidence``.
+        missed: share of the density where the flow has too little density for any of its draws.
+        missed_error: standard error of ``missed``.
         advice: what to change, if density is missed.
     """
 
@@ -64,7 +63,7 @@ class Diagnostics:
     def misses(self) -> bool:
         """Whether the flow misses more than 1 % of the density, or the two evidences disagree.
 
-        They do if they differ by more than three standard errors, and by more than 0.01.
+        Evidences disagree if they differ by more than three standard errors, and more than 0.01.
         """
         apart = abs(self.log_evidence - self.own_log_evidence)
         error = math.hypot(self.log_evidence_error, self.own_log_evidence_error)
@@ -72,10 +71,9 @@ class Diagnostics:
 
     @property
     def trusted(self) -> bool:
-        """Whether nothing material is missed, and Pareto k is at most 0.7.
+        """Whether no material density is missed, and the importance weights are reliable.
 
-        Or an error of the evidence of at most 0.003: weights that are all but equal have no tail
-        of any shape.
+        Weights are reliable if Pareto k is at most 0.7, or the error of the evidence at most 0.003.
         """
         precise = self.pareto_k <= _TRUSTED or self.log_evidence_error <= _PRECISE
         return precise and not self.misses
@@ -96,49 +94,51 @@ class Diagnostics:
 
     @property
     def finding(self) -> str:
-        """The missed share, and what the flow's own draws say of the evidence, in words."""
+        """The missed share, and the evidence estimated from draws of the flow, in words."""
         return (
-            f"the flow misses {self.missed:.1%} ± {self.missed_error:.1%} of the density, and its "
-            f"own draws give log evidence {self.own_log_evidence:.4f} ± "
+            f"the flow misses {self.missed:.1%} ± {self.missed_error:.1%} of the density, and "
+            f"draws of the flow alone estimate log evidence {self.own_log_evidence:.4f} ± "
             f"{self.own_log_evidence_error:.4f}"
         )
 
 
 def diagnose(flow: Flow, draws: Draws, log_p: Tensor) -> Diagnostics:
-    """Return the diagnostics of a flow, by draws of it and of wider laws.
+    """Return the diagnostics of a flow, from draws of the flow and of wider distributions.
 
     Args:
         flow: the flow.
-        draws: of it and the wider laws.
-        log_p: the unnormalised log-density at them, ``(n,)``.
+        draws: draws of the flow and of the wider distributions.
+        log_p: the unnormalised log-density at the draws, ``(n,)``.
     """
     log_target = log_p.double().cpu().numpy()
     log_q, source = draws.log_densities[0].numpy(), draws.source.numpy()
-    own = (log_target - log_q)[source == 0]
+    log_weights = (log_target - log_q)[source == 0]
     evidence, shares = evidence_of_mixture(log_target, draws)
-    own_evidence = evidence_of(own)
+    own_evidence = evidence_of(log_weights)
     possible = draws.possible.numpy()
-    # Beyond the largest of its own weights no draw of the flow has been.
+    # No draw of the flow has a larger ratio than the largest of its weights.
     log_ratio = np.where(possible, log_target - np.where(possible, log_q, 0.0), -np.inf)
-    unseen = log_ratio > max(own.max(), evidence.log + _ABSENT)
+    unseen = log_ratio > max(log_weights.max(), evidence.log + _ABSENT)
     missed = np.where(unseen, shares, 0.0)
-    found = Diagnostics(
-        effective_samples=effective_samples(own),
-        draws=len(own),
-        pareto_k=psis(own).pareto_k,
+    result = Diagnostics(
+        effective_samples=effective_samples(log_weights),
+        draws=len(log_weights),
+        pareto_k=psis(log_weights).pareto_k,
         log_evidence=evidence.log,
-        elbo=float(np.mean(np.maximum(own, LEAST))),
+        elbo=float(np.mean(np.maximum(log_weights, LEAST))),
         log_evidence_error=evidence.error,
         own_log_evidence=own_evidence.log,
         own_log_evidence_error=own_evidence.error,
         missed=float(missed.sum()),
         missed_error=stratified_error(missed * len(missed), source),
     )
-    return replace(found, advice=_advice(flow, draws.z, shares, found)) if found.misses else found
+    if not result.misses:
+        return result
+    return replace(result, advice=_advice(flow, draws.z, shares, result.missed))
 
 
-def _advice(flow: Flow, z: Tensor, shares: np.ndarray, found: Diagnostics) -> str:
-    """Return a wider box, if the flow's splines have one and the target leaves it."""
+def _advice(flow: Flow, z: Tensor, shares: np.ndarray, missed: float) -> str:
+    """Advise a wider box if the target extends beyond the box of the flow's splines."""
     before, spline = _splines(flow.transform)
     if spline is not None:
         with torch.no_grad():
@@ -147,7 +147,7 @@ def _advice(flow: Flow, z: Tensor, shares: np.ndarray, found: Diagnostics) -> st
         bound = max(np.atleast_1d(spline.bound).tolist())
         extent = z.flatten(1).abs().amax(1).double().cpu().numpy()
         beyond = float(shares[extent > bound].sum())
-        if beyond > 0.5 * max(found.missed, _MATERIAL):
+        if beyond > 0.5 * max(missed, _MATERIAL):
             order = np.argsort(extent)
             kept = np.cumsum(shares[order]) < (1 - _EDGE) * shares.sum()
             wide = math.ceil(_MARGIN * extent[order][min(int(kept.sum()), len(order) - 1)])
@@ -163,7 +163,7 @@ def _advice(flow: Flow, z: Tensor, shares: np.ndarray, found: Diagnostics) -> st
 
 
 def _splines(transform: Transform) -> tuple[list[Transform], RationalQuadraticSpline | None]:
-    """Return the first spline with linear tails, and what stands between the data and it."""
+    """Return the first spline with linear tails, and the transforms before that spline."""
     before: list[Transform] = []
     for member in _members(transform):
         layer: nn.Module = member.transform if isinstance(member, Inverse) else member
@@ -175,7 +175,7 @@ def _splines(transform: Transform) -> tuple[list[Transform], RationalQuadraticSp
 
 
 def _members(transform: Transform) -> list[Transform]:
-    """Return the transforms of a chain, and of chains within it, one after the other."""
+    """Return the transforms of a chain in order, with nested chains flattened."""
     if not isinstance(transform, Chain):
         return [transform]
     return [part for member in transform._members() for part in _members(member)]

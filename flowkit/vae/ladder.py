@@ -1,7 +1,7 @@
-"""Hierarchies of latents: the variational ladder autoencoder, and the one that it argues against.
+"""Hierarchies of latents: the variational ladder autoencoder, and a hierarchical autoencoder.
 
-A ladder has no hierarchy of latents at all: its prior is flat, and what makes one latent more
-abstract than another is how much network stands between it and the data.
+The prior of a ladder is flat. The more layers of the networks lie between a group of latents and
+the data, the more abstract the group is.
 """
 
 import math
@@ -24,11 +24,11 @@ from flowkit.vae.networks import Flat
 
 
 class LadderEncoder(nn.Module):
-    """Levels one upon the other, each of which tells a group of latents.
+    """Stacked levels; each level yields the posterior's parameters of one group of latents.
 
     Args:
-        levels: modules, the first of which sees the data; each returns ``(n, *shape)``.
-        heads: of each level, what maps its output, flat, to means and log-scales of its group.
+        levels: modules, the one next to the data first; each returns ``(n, *shape)``.
+        heads: for each level, a module from the flattened output to means and log-scales.
 
     Reference: Zhao, Song and Ermon, *Learning hierarchical features from generative models*, 2017,
     equations 10 and 11.
@@ -48,16 +48,16 @@ class LadderEncoder(nn.Module):
 
 
 class LadderDecoder(nn.Module):
-    """Levels from the top down, each of which takes in its own group of latents.
+    """Stacked levels from the top down, each with one group of latents as additional input.
 
-    ``u_L = f_L(z_L)`` and ``u_l = f_l(u_{l+1} + gate_l v_l(z_l))``; the gates, one number for each
-    scalar of u, start at a tenth.
+    ``u_L = f_L(z_L)`` and ``u_l = f_l(u_{l+1} + gate_l v_l(z_l))``. Gates have one entry for each
+    scalar of u, with initial value 0.1.
 
     Args:
-        groups: sizes of the groups, the one next to the data first.
-        inject: v of each group, flat output, the one next to the data first.
-        levels: f of each level, likewise; the last one returns what stands below it.
-        shapes: of u of each level.
+        groups: sizes of the groups, the group next to the data first.
+        inject: modules v of the groups, in the same order, with flat outputs.
+        levels: modules f of the levels, in the same order.
+        shapes: shapes of u of the levels, in the same order.
 
     Reference: Zhao, Song and Ermon, 2017, equations 8 and 9.
     """
@@ -76,7 +76,7 @@ class LadderDecoder(nn.Module):
         self.gates = nn.ParameterList([*gates, torch.ones(shapes[-1])])
 
     def forward(self, z: Tensor) -> Tensor:
-        """Map latents of all groups ``(n, latents)`` to what the lowest level returns, flat."""
+        """Map latents of all groups ``(n, latents)`` to the flat output of the lowest level."""
         u: Tensor | float = 0.0
         parts = z.split(self.groups, dim=-1)
         steps = zip(parts, self.inject, self.levels, self.gates, self.shapes, strict=True)
@@ -89,22 +89,22 @@ class LadderDecoder(nn.Module):
 class LadderVAE(VAE):
     """The variational *ladder* autoencoder: flat prior, one group of latents for each depth.
 
-    It is a `VAE` whose networks are ladders: a group near the data goes through little of either
-    network and can hold only what is simple, one far from it what is abstract.
+    A group near the data passes through few layers of either network, and represents simple
+    features. A group far from the data represents abstract features.
 
     Args:
-        row: shape of a row; (channels, height, width) of an image where there are ``channels``.
-        groups: number of latents of each ladder, the one next to the data first.
-        channels: of the convolutions (4 x 4, stride 2) that the first levels are; none for rows
-            that are no images.
-        hidden: widths of the other levels. Together there are as many levels as groups.
+        row: shape of a row; (channels, height, width) of an image if ``channels`` are given.
+        groups: number of latents of each ladder, the ladder next to the data first.
+        channels: channels of convolutions (4 x 4, stride 2), which are the first levels; none
+            unless rows are images.
+        hidden: widths of the other levels. Channels and hidden have together one entry per group.
         likelihood: a `Likelihood`, or its name.
 
-    Train it with a warm-up, ``terms=[kl(warm_up=...)]``: without, ladders may die. The KL of each
-    ladder is reported as ``kl_1``, ``kl_2``, ...
+    Train with a warm-up, ``terms=[kl(warm_up=...)]``; otherwise the posterior of a ladder may
+    collapse to the prior. The KL of each ladder is reported as ``kl_1``, ``kl_2``, ...
 
     Raises:
-        ArgumentError: as many levels as groups there are not, or an image that cannot be halved.
+        ArgumentError: the number of levels is not the number of groups, or an image side is odd.
 
     Reference: Zhao, Song and Ermon, *Learning hierarchical features from generative models*, 2017.
 
@@ -125,17 +125,18 @@ class LadderVAE(VAE):
     ) -> None:
         sizes = check_widths("groups", groups)
         if len(channels) + len(hidden) != len(sizes):
-            expected = f"{len(sizes)} levels in channels and hidden together, as there are groups"
+            expected = f"{len(sizes)} levels in channels and hidden together, one for each group"
             raise ArgumentError("hidden", expected, len(channels) + len(hidden))
-        law = likelihood_named(likelihood)
+        likelihood = likelihood_named(likelihood)
         row = check_row(row)
-        encoder, decoder = _ladders(row, sizes, tuple(channels), tuple(hidden), law.outputs)
+        outputs = likelihood.outputs
+        encoder, decoder = _ladders(row, sizes, tuple(channels), tuple(hidden), outputs)
         latents = sum(sizes)
         q = ConditionalNormal(latents, context_features=2 * latents, hidden=None)
-        super().__init__(encoder, decoder, q, likelihood=law, groups=sizes, row=row)
+        super().__init__(encoder, decoder, q, likelihood=likelihood, groups=sizes, row=row)
 
     def ladder(self, group: int) -> slice:
-        """Return where the latents of a ladder stand, counted from the data on, from 0."""
+        """Return the slice of a ladder's latents; ladders are counted from the data on, from 0."""
         if not 0 <= group < len(self.groups):
             raise ArgumentError("group", f"from 0 to {len(self.groups) - 1}", group)
         start = sum(self.groups[:group])
@@ -143,12 +144,12 @@ class LadderVAE(VAE):
 
     @torch.no_grad()
     def vary(self, group: int, z: Tensor, values: Tensor) -> Tensor:
-        """Return mean rows where one ladder takes values, and the others what ``z`` says.
+        """Return mean rows for given values of one ladder; other latents are those of ``z``.
 
         Args:
             group: the ladder, counted from the data on, from 0.
-            z: ``(latents,)``, or something that broadcasts with the values' rows.
-            values: of the ladder, ``(n, size)``.
+            z: latents ``(latents,)``, or a tensor that broadcasts with ``(n, latents)``.
+            values: latents of the ladder, ``(n, size)``.
         """
         where = self.ladder(group)
         if values.dim() != 2 or values.shape[1] != where.stop - where.start:
@@ -174,19 +175,19 @@ def _ladders(
     shapes += [(width,) for width in hidden]
     relu, levels, falls = nn.ReLU(), [], []
     for level, (outer, inner) in enumerate(pairwise((row, *shapes))):
-        told = outer if level else (outer[0] * outputs, *outer[1:])
+        decoded = outer if level else (outer[0] * outputs, *outer[1:])
         down: nn.Module
         up: nn.Module
         if level < len(channels):
             convolution = nn.Conv2d(outer[0], inner[0], 4, 2, 1)
             down = nn.Sequential(nn.Flatten(), nn.Unflatten(1, outer), convolution)
-            up = nn.ConvTranspose2d(inner[0], told[0], 4, 2, 1)
+            up = nn.ConvTranspose2d(inner[0], decoded[0], 4, 2, 1)
         else:
             down = Flat(nn.Linear(math.prod(outer), math.prod(inner)))
-            up = Flat(nn.Linear(math.prod(inner), math.prod(told)))
-            up = nn.Sequential(up, nn.Unflatten(1, told))
+            up = Flat(nn.Linear(math.prod(inner), math.prod(decoded)))
+            up = nn.Sequential(up, nn.Unflatten(1, decoded))
         levels.append(nn.Sequential(down, relu))
-        # What comes from above and what is injected meet, and then go through f.
+        # The sum of the upper level and the injected latents is the input of f.
         falls.append(nn.Sequential(relu, up))
     heads = [nn.Linear(math.prod(s), 2 * g) for s, g in zip(shapes, groups, strict=True)]
     inject = [nn.Linear(g, math.prod(s)) for s, g in zip(shapes, groups, strict=True)]
@@ -197,12 +198,13 @@ def _ladders(
 
 
 class Chained(NamedTuple):
-    """Latents of a hierarchy, and the parts of their bound.
+    """Latents of a hierarchy, and the terms of the bound.
 
     Attributes:
         layers: latents, the layer next to the data first, ``(samples, n, size)`` each.
         log_likelihood: ``log p(x | z_1)``, ``(samples, n)``.
-        divergences: ``log q(z_l | z_{l-1}) - log p(z_l | z_{l+1})`` of each layer, likewise.
+        divergences: ``log q(z_l | z_{l-1}) - log p(z_l | z_{l+1})`` of each layer,
+            ``(samples, n)``.
     """
 
     layers: list[Tensor]
@@ -213,13 +215,13 @@ class Chained(NamedTuple):
 class HierarchicalVAE(nn.Module):
     """A chain of latents, ``p(z_L) ... p(z_1 | z_2) p(x | z_1)``, inferred from the data up.
 
-    It is here to be compared with: at its optimum ``p(x | z_1)`` and ``q(z_1 | x)`` alone already
-    say all there is to say, and the layers above have nothing to add.
+    The model is a baseline for `LadderVAE`: at the optimum, ``p(x | z_1)`` and ``q(z_1 | x)``
+    determine the distribution of the data, and the layers above are redundant.
 
     Args:
         row: shape of a row.
-        sizes: number of latents of each layer, the one next to the data first.
-        hidden: widths of the network of each conditional.
+        sizes: number of latents of each layer, the layer next to the data first.
+        hidden: widths of the network of each conditional distribution.
         likelihood: a `Likelihood`, or its name.
 
     Reference: Zhao, Song and Ermon, *Learning hierarchical features from generative models*, 2017,
@@ -258,7 +260,7 @@ class HierarchicalVAE(nn.Module):
     def draw(
         self, x: Tensor, samples: int = 1, generator: torch.Generator | None = None
     ) -> Chained:
-        """Draw latents for rows ``x (n, *row)``, from the data up, and weigh them."""
+        """Draw latents for rows ``x (n, *row)``, from the data up, with the terms of the bound."""
         check_count("samples", samples)
         below = self.likelihood.features(x).flatten(1).expand(samples, len(x), -1)
         layers, log_q = [], []
@@ -289,7 +291,7 @@ class HierarchicalVAE(nn.Module):
     def reconstruct(
         self, x: Tensor, layers: int = 1, generator: torch.Generator | None = None
     ) -> Tensor:
-        """Return mean rows after climbing so many layers from ``x``, and coming down again."""
+        """Return mean rows decoded from the given number of layers, inferred from ``x``."""
         if not 1 <= layers <= len(self.sizes):
             raise ArgumentError("layers", f"from 1 to {len(self.sizes)}", layers)
         z = self.draw(x, 1, generator).layers[layers - 1]
@@ -307,9 +309,9 @@ class HierarchicalVAE(nn.Module):
 
     @torch.no_grad()
     def gibbs(self, x: Tensor, steps: int, generator: torch.Generator | None = None) -> Tensor:
-        """Return rows after so many steps ``x -> z_1 -> x``, by the lowest layer alone.
+        """Return rows after ``steps`` Gibbs steps ``x -> z_1 -> x`` of the lowest layer.
 
-        At the optimum these are draws of the data's distribution, whatever the layers above do.
+        At the optimum the rows are draws of the data's distribution, for any layers above.
         """
         for _ in range(check_count("steps", steps)):
             z = self.draw(x, 1, generator).layers[0]
@@ -317,7 +319,7 @@ class HierarchicalVAE(nn.Module):
         return x
 
     def training_steps(self) -> dict[str, Step]:
-        """Return what `flowkit.training.fit` is to minimise: the negative ELBO, layer by layer."""
+        """Return the training step of `flowkit.training.fit`: the negative ELBO, layer by layer."""
 
         def loss(batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
             drawn = self.draw(self.likelihood.observe(batch.x, generator), 1, generator)
@@ -334,15 +336,16 @@ class HierarchicalVAE(nn.Module):
         return {"negative_elbo": -mean_over_rows(log_f, batch.weights)}
 
     def check_rows(self, x: Tensor, context: Tensor | None = None) -> None:
-        """Raise unless rows have the right shape and can be observed."""
+        """Raise unless rows have the right shape and lie in the support of the likelihood."""
         if context is not None:
-            raise ContextError("context", "None: the encoder's output is the context", "a tensor")
+            expected = "None, because the encoder computes the context"
+            raise ContextError("context", expected, "a tensor")
         if tuple(x.shape[1:]) != self.row:
             raise ShapeError("data", f"rows (n, *{self.row})", tuple(x.shape))
         self.likelihood.check(x)
 
     def _decode(self, z: Tensor) -> Tensor:
-        """Return the likelihood's parameters of latents ``(samples, n, size)``, they first."""
+        """Return the likelihood's parameters of latents, ``(outputs, samples, n, *row)``."""
         out: Tensor = self.decoder(z.flatten(0, 1))
         return out.reshape(*z.shape[:2], self.likelihood.outputs, *self.row).movedim(2, 0)
 

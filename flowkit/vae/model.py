@@ -1,4 +1,4 @@
-"""The variational autoencoder: exchangeable parts, and the line that joins them."""
+"""Variational autoencoder: encoder, posterior, prior, decoder and likelihood, each exchangeable."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,12 +20,12 @@ from flowkit.vae.objectives import Term, estimate_of, kl
 
 @dataclass
 class Draw:
-    """Latents drawn for some rows, and what every objective is made of.
+    """Latents drawn for rows, with the log-densities that objectives are computed from.
 
     Attributes:
-        model: that drew them.
+        model: the model that the latents are drawn from.
         x: observations ``(n, *event_shape)``.
-        context: what the encoder says of them, ``(n, context_features)``.
+        context: outputs of the encoder, ``(n, context_features)``.
         z: latents, reparameterised, ``(samples, n, latents)``.
         log_likelihood: ``log p(x | z)``, ``(samples, n)``.
         log_prior: ``log p(z)``, ``(samples, n)``.
@@ -47,10 +47,10 @@ class Draw:
 
     @cached_property
     def moments(self) -> tuple[Tensor, Tensor]:
-        """Means and log-scales of the Gaussian that the posterior starts from, ``(n, latents)``.
+        """Means and log-scales of the posterior's Gaussian base, ``(n, latents)`` each.
 
         Raises:
-            ArgumentError: it starts from none.
+            ArgumentError: the posterior has no Gaussian base.
         """
         return self.model.moments(self.context)
 
@@ -58,7 +58,7 @@ class Draw:
     def kl_of_latents(self) -> Tensor | None:
         """``KL(q(z_j | x) || p(z_j))`` of each latent in closed form, ``(n, latents)``.
 
-        None unless the posterior is a diagonal Gaussian and the prior a standard one.
+        None unless the posterior is a diagonal Gaussian and the prior a standard Gaussian.
         """
         if not self.model.is_gaussian:
             return None
@@ -70,31 +70,30 @@ class VAE(nn.Module):
     """A latent-variable model ``p(z) p(x | z)`` with an amortised posterior ``q(z | x)``.
 
     Args:
-        encoder: maps what the likelihood's ``features`` make of rows to a context,
-            ``(n, context_features)``.
-        decoder: maps latents ``(n, latents)`` to the likelihood's parameters: ``outputs`` times as
-            many numbers as a row has, the first parameter of all scalars first.
-        posterior: a conditional flow, or a base such as `ConditionalNormal`: anything with
-            ``sample`` and ``log_prob`` given a context. `flowkit.vae.posterior` makes the usual
-            ones by name.
+        encoder: maps ``likelihood.features(x)`` of rows to a context, ``(n, context_features)``.
+        decoder: maps latents ``(n, latents)`` to the likelihood's parameters: ``outputs`` numbers
+            per scalar of a row, the first parameter of all scalars first.
+        posterior: a conditional distribution, such as a flow or `ConditionalNormal`. The function
+            `flowkit.vae.posterior` makes common posteriors by name.
         prior: "normal", or a distribution without context.
         likelihood: a `Likelihood`, or its name: "bernoulli", "continuous_bernoulli", "gaussian",
             "logistic" or "categorical".
-        groups: sizes of groups of latents, in order, whose KL is reported one by one; one group by
-            default.
-        row: shape of a row that is drawn before any fit, as after ``load_state_dict``; by default
-            one vector, of all that the decoder returns. A fit sets it to the shape of its rows.
+        groups: sizes of groups of latents, in order; the KL is reported for each group. By default,
+            all latents are one group.
+        row: shape of a row that `sample` draws before a fit, as after ``load_state_dict``. By
+            default, a vector of all outputs of the decoder. A fit sets ``row`` to the shape of its
+            data.
 
     Attributes:
         row: shape of a row as `sample` draws it, or None for a vector.
 
-    Rows are ``(n, *event_shape)``. Costs: a pass of encoder, posterior and decoder per bound, the
-    last two for every sample.
+    Rows are ``(n, *event_shape)``. A bound costs one pass of the encoder, and one pass of posterior
+    and decoder for each sample.
 
     Raises:
-        ArgumentError: a part that is none of its kind.
-        ContextError: a posterior without context, a prior with one.
-        ShapeError: posterior and prior of different sizes, groups that do not add up.
+        ArgumentError: a part has the wrong type.
+        ContextError: a posterior without context, or a prior with context.
+        ShapeError: posterior and prior have different sizes, or groups do not add up to that size.
 
     Reference: Kingma and Welling, *Auto-encoding variational Bayes*, 2013; Rezende and Mohamed,
     *Variational inference with normalizing flows*, 2015.
@@ -130,7 +129,7 @@ class VAE(nn.Module):
         check_distribution_type("posterior", posterior)
         self.context_features = posterior.context_features
         if not self.context_features:
-            expected = "a posterior with context_features, which the encoder fills"
+            expected = "a distribution with context_features, the width of the encoder's output"
             raise ContextError("posterior", expected, type(posterior).__name__)
         (self.latents,) = posterior.event_shape
         if prior == "normal":
@@ -150,47 +149,47 @@ class VAE(nn.Module):
         self.posterior: Distribution = posterior
         self.prior: Distribution = prior
         self.likelihood = likelihood_named(likelihood)
-        # The step of the fit, for terms that change in its course.
+        # The step of the fit, for terms whose weight changes with the step.
         self.register_buffer("step", torch.zeros(()))
 
     @property
     def is_gaussian(self) -> bool:
-        """Whether the posterior is a diagonal Gaussian and the prior a standard one."""
+        """Whether the posterior is a diagonal Gaussian and the prior a standard Gaussian."""
         return isinstance(self.posterior, ConditionalNormal) and isinstance(
             self.prior, StandardNormal
         )
 
     def moments(self, context: Tensor) -> tuple[Tensor, Tensor]:
-        """Return means and log-scales of the Gaussian that the posterior starts from.
+        """Return means and log-scales of the posterior's Gaussian base, ``(n, latents)`` each.
 
         Raises:
-            ArgumentError: it starts from none.
+            ArgumentError: the posterior has no Gaussian base.
         """
         return self.gaussian.parts(context)
 
     @property
     def gaussian(self) -> ConditionalNormal:
-        """The Gaussian that the posterior starts from.
+        """The Gaussian base of the posterior, or the posterior itself if Gaussian.
 
         Raises:
-            ArgumentError: it starts from none.
+            ArgumentError: the posterior has no Gaussian base.
         """
         base = getattr(self.posterior, "base", self.posterior)
         if not isinstance(base, ConditionalNormal):
-            expected = "one that is, or starts from, a ConditionalNormal"
+            expected = "a ConditionalNormal, or a flow with a ConditionalNormal as base"
             raise ArgumentError("posterior", expected, type(base).__name__)
         return base
 
     def encode(self, x: Tensor) -> Tensor:
-        """Return what the encoder says of observations ``x``, ``(n, context_features)``."""
+        """Return the encoder's outputs of observations ``x``, ``(n, context_features)``."""
         context: Tensor = self.encoder(self.likelihood.features(x))
-        wanted = (len(x), self.context_features)
-        if context.shape != wanted:
-            raise ShapeError("encoder", f"one that returns {wanted}", tuple(context.shape))
+        shape = (len(x), self.context_features)
+        if context.shape != shape:
+            raise ShapeError("encoder", f"an output of shape {shape}", tuple(context.shape))
         return context
 
     def represent(self, x: Tensor) -> Tensor:
-        """Return the means of the posterior's Gaussian, ``(n, latents)``: the usual code."""
+        """Return the code of observations: the posterior's Gaussian means, ``(n, latents)``."""
         return self.moments(self.encode(x))[0]
 
     def decode(self, z: Tensor, event_shape: Sequence[int] | None = None) -> Tensor:
@@ -198,7 +197,7 @@ class VAE(nn.Module):
 
         Args:
             z: ``(*batch, latents)``.
-            event_shape: of a row; by default ``row``, or where that is None one vector.
+            event_shape: shape of a row; by default ``row``, or a vector if ``row`` is None.
         """
         out: Tensor = self.decoder(z.reshape(-1, self.latents)).flatten(1)
         if event_shape is None:
@@ -206,7 +205,7 @@ class VAE(nn.Module):
         return self.likelihood.arrange(out, z.shape[:-1], event_shape)
 
     def draw(self, x: Tensor, samples: int = 1, generator: torch.Generator | None = None) -> Draw:
-        """Draw latents for observations ``x (n, *event_shape)`` and weigh them."""
+        """Draw latents for observations ``x (n, *event_shape)``, with their log-densities."""
         check_count("samples", samples)
         context = self.encode(x)
         z, log_q = self.posterior.sample_and_log_prob((samples,), context, generator)
@@ -230,7 +229,7 @@ class VAE(nn.Module):
 
     @torch.no_grad()
     def reconstruct(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Return the mean row that a latent drawn for each row decodes to, shaped as ``x``."""
+        """Return the mean of ``p(x | z)`` for one draw of z per row, shaped as ``x``."""
         z = self.posterior.sample((), self.encode(x), generator)
         return self.likelihood.mean(self.decode(z, x.shape[1:]))
 
@@ -242,18 +241,19 @@ class VAE(nn.Module):
         terms: Sequence[Term] | None = None,
         optimizer: Any = None,
     ) -> dict[str, Step]:
-        """Return what `flowkit.training.fit` is to minimise.
+        """Return the training steps of `flowkit.training.fit`: objectives with their parameters.
 
         Args:
             objective: an estimator of `flowkit.estimators`, or its name. With `elbo` the loss is
-                the reconstruction and the terms; with any other the bound itself and the terms.
+                the reconstruction plus the terms; with others, the negative bound plus the terms.
             samples: latents drawn for each row.
-            terms: what is added, see `flowkit.vae.objectives`; by default the KL with `elbo`.
+            terms: terms added to the loss, see `flowkit.vae.objectives`; by default `kl` with
+                `elbo`, and none with other estimators.
             optimizer: makes the optimiser from parameters and learning rate.
 
         Raises:
-            ArgumentError: an unknown objective, no samples, or fewer than it needs; terms that
-                are none, that the model is not made for, or that bear one name.
+            ArgumentError: an unknown objective, too few samples for the objective, or a term of
+                the wrong type, unfit for the model, or with the name of another.
         """
         check_count("samples", samples)
         estimate = estimate_of(objective, samples)
@@ -262,45 +262,47 @@ class VAE(nn.Module):
 
         def loss(batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
             drawn = self.draw(self.likelihood.observe(batch.x, generator), samples, generator)
-            found: dict[str, Tensor] = {}
+            losses: dict[str, Tensor] = {}
             if plain:
-                found["reconstruction"] = -mean_over_rows(drawn.log_likelihood, batch.weights)
+                losses["reconstruction"] = -mean_over_rows(drawn.log_likelihood, batch.weights)
             else:
                 bound, surrogate = estimate(drawn)
                 # The value of the bound, with the gradient of the surrogate.
                 value = bound + surrogate - surrogate.detach()
-                found["negative_bound"] = -mean_over_rows(value, batch.weights)
+                losses["negative_bound"] = -mean_over_rows(value, batch.weights)
             for term in chosen:
                 for name, value in term(drawn, batch.weights).items():
-                    if name in found:
+                    if name in losses:
                         raise ArgumentError("terms", "terms of different names", f"two {name!r}")
-                    found[name] = value
-            return found
+                    losses[name] = value
+            return losses
 
         steps = {"vae": Step(self.parameters(), loss, optimizer=optimizer, before=self.step.fill_)}
         for term in chosen:
             more = term.steps(self)
             if steps.keys() & more.keys():
-                raise ArgumentError("terms", "one term with such steps", f"two: {', '.join(more)}")
+                name = ", ".join(more)
+                raise ArgumentError("terms", f"at most one term with the step {name!r}", "two")
             steps |= more
         return steps
 
     def validation_loss(self, batch: Batch, generator: torch.Generator) -> Mapping[str, Tensor]:
-        """Return the negative ELBO of held-out rows, in nats, whatever is trained on."""
+        """Return the negative ELBO of held-out rows, in nats, for any training objective."""
         drawn = self.draw(self.likelihood.observe(batch.x, generator), 1, generator)
         bound = elbo(drawn.log_p, drawn.log_q).bound
         return {"negative_elbo": -mean_over_rows(bound, batch.weights)}
 
     @torch.no_grad()
     def check_rows(self, x: Tensor, context: Tensor | None = None) -> None:
-        """Raise unless rows can be observed and go through all parts; take their shape.
+        """Raise unless the likelihood and all networks accept the rows; set ``row``.
 
         Raises:
-            DataError: a value is impossible under the likelihood; the row is named.
-            ShapeError: a part does not fit the others.
+            DataError: a value is outside the support of the likelihood; the row is named.
+            ShapeError: the shapes of two parts differ.
         """
         if context is not None:
-            raise ContextError("context", "None: the encoder's output is the context", "a tensor")
+            expected = "None, because the encoder computes the context"
+            raise ContextError("context", expected, "a tensor")
         if x.dim() < 2:
             raise ShapeError("data", "rows (n, *event_shape)", tuple(x.shape))
         self.likelihood.check(x)

@@ -1,4 +1,4 @@
-"""Encoders and decoders of the sizes that papers published, by name."""
+"""Encoders and decoders with the layer widths of published papers, by name."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -12,11 +12,11 @@ from flowkit.nets import MLP, ConvDecoder, ConvEncoder
 
 
 class Networks(NamedTuple):
-    """An encoder and a decoder that go together.
+    """An encoder with the matching decoder.
 
     Attributes:
-        encoder: rows to a context, ``(n, context_features)``.
-        decoder: latents to parameters of rows, ``(n, outputs * row)``.
+        encoder: maps rows to a context, ``(n, context_features)``.
+        decoder: maps latents to parameters of rows, ``(n, outputs * row)``.
         context_features: width of the context.
     """
 
@@ -36,13 +36,14 @@ def networks(
             "visual-concepts", 1200-1200 ReLU in, 1200-1200-1200 tanh out (Higgins et al., 2016, for
             2D shapes); "conv-64", convolutions 32-32-64-64 and 256 units (Locatello et al., 2019,
             after Higgins et al., 2017); "mlp-small", 64 ReLUs each way, for tables and tests.
-        row: shape of a row: of an image (channels, height, width), for "conv-64".
+        row: shape of a row; (channels, height, width) of an image for "conv-64".
         latents: number of latents.
-        outputs: of the likelihood, numbers per scalar of a row.
-        decoded: numbers that the decoder gives in all, where they are no multiple of a row's.
+        outputs: parameters of the likelihood per scalar of a row.
+        decoded: number of outputs of the decoder; by default ``outputs`` times the scalars of a
+            row.
 
     Raises:
-        ArgumentError: an unknown name, images that the convolutions cannot halve four times, or
+        ArgumentError: an unknown name, image sides that cannot be halved four times, or
             ``decoded`` for convolutions.
 
     Example:
@@ -59,17 +60,17 @@ def networks(
         check_count("decoded", decoded)
     if name == "conv-64":
         if decoded is not None:
-            raise ArgumentError("decoded", "None for images", decoded)
+            raise ArgumentError("decoded", "None for 'conv-64'", decoded)
         return _conv(row, latents, outputs)
     return _NAMED[name](row, latents, decoded or outputs * math.prod(row))
 
 
 class Flat(nn.Module):
-    """A network of vectors that takes rows of any shape.
+    """A network of vectors, applied to flattened rows of any shape.
 
     Args:
-        net: maps ``(n, in_features)``.
-        activation: what its output goes through, None for nothing.
+        net: maps ``(n, in_features)`` to ``(n, out_features)``.
+        activation: activation of the output; None for the identity.
     """
 
     def __init__(self, net: nn.Module, activation: nn.Module | None = None) -> None:
@@ -85,7 +86,7 @@ class Flat(nn.Module):
 def _mlp(
     down: tuple[int, ...], up: tuple[int, ...], activations: tuple[str, str], last: nn.Module
 ) -> Callable[[tuple[int, ...], int, int], Networks]:
-    """Return the maker of two multilayer perceptrons; the last hidden layer is the context."""
+    """Return a factory of two multilayer perceptrons; the last hidden layer is the context."""
 
     def make(row: tuple[int, ...], latents: int, decoded: int) -> Networks:
         *hidden, context = down

@@ -1,4 +1,4 @@
-"""The terms of a latent-variable model's loss, each in nats, each logged under its name."""
+"""Terms of the loss of a latent-variable model, in nats; each term is logged under its name."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ _SCORE = ("reinforce", "vimco", "nvil", "reweighted_wake_sleep")
 def estimate_of(
     objective: Callable[..., Estimate] | str, samples: int
 ) -> Callable[[Draw], Estimate]:
-    """Return the function that makes an estimate of a `Draw`.
+    """Return the function that computes an estimate from a `Draw`.
 
-    Estimators that need the posterior are given it; those by the score function get latents
-    without gradient, and their log-density anew.
+    If an estimator has an argument ``posterior``, the model's posterior is passed. For estimators
+    by the score function, latents are detached and their log-densities computed again.
 
     Raises:
-        ArgumentError: an unknown name, or an estimator that wants more samples.
+        ArgumentError: an unknown name, or an estimator that needs more samples.
     """
     if isinstance(objective, str):
         objective = getattr(estimators, check_choice("objective", objective, (*_PATHWISE, *_SCORE)))
@@ -62,13 +62,13 @@ def estimate_of(
 
 
 def check_enough(estimator: Callable[..., Estimate], samples: int) -> None:
-    """Raise if an estimator takes other samples as baseline, and there are none."""
+    """Raise if the baseline of an estimator is leave-one-out, and there is a single sample."""
     parameters = inspect.signature(estimator).parameters  # of a partial, with its own defaults
     baseline = parameters["baseline"].default if "baseline" in parameters else None
     is_vimco = getattr(estimator, "func", estimator) is estimators.vimco
     if samples < 2 and (baseline == "leave_one_out" or (is_vimco and baseline is not None)):
-        what = "VIMCO" if is_vimco else "a baseline of the other samples"
-        raise ArgumentError("samples", f"at least 2 for {what}", samples)
+        method = "VIMCO" if is_vimco else "a leave-one-out baseline"
+        raise ArgumentError("samples", f"at least 2 for {method}", samples)
 
 
 def _check_weight(argument: str, value: object) -> None:
@@ -77,53 +77,25 @@ def _check_weight(argument: str, value: object) -> None:
 
 
 class Term(ABC):
-    """Something that a loss adds up, as named scalars."""
+    """A summand of a loss: a function of a `Draw` that returns named scalars."""
 
     @abstractmethod
     def __call__(self, drawn: Draw, weights: Tensor | None) -> dict[str, Tensor]:
-        """Return named scalars in nats, each a mean over the rows, ``weights (n,)`` or None."""
+        """Return named scalars in nats, each a mean over the rows, weighted by ``weights (n,)``."""
 
     def check(self, model: VAE) -> None:
-        """Raise unless the model has what the term is made of; all have, usually."""
+        """Raise unless the term can be computed for the model; by default, never."""
         del model
 
     def steps(self, model: VAE) -> dict[str, Step]:
-        """Return what else has to be trained for it: nothing, usually."""
+        """Return additional training steps that the term needs; by default, none."""
         del model
         return {}
 
 
-# Terms are written as functions are, for that is how they read: terms=[kl(beta=4.0), dip("ii")].
-
-
 @dataclass(frozen=True)
-class kl(Term):
-    """``beta KL(q(z | x) || p(z))``: in closed form between Gaussians, else ``log q - log p(z)``.
-
-    Args:
-        beta: its weight.
-        normalised: beta is per pixel and latent, ``beta_norm``: the weight is beta times the
-            number of scalars in a row over the number of latents.
-        warm_up: steps in which the weight rises from zero, linearly.
-        free_bits: nats per group of latents, in the mean over a batch, that cost nothing.
-        capacity: ``(nats, steps)``: the term is ``beta |KL - C|`` with C rising to so many nats in
-            so many steps.
-
-    With several groups of latents there is one scalar for each, ``kl_1``, ``kl_2``, ...; a KL that
-    is not in closed form is not told apart.
-
-    Raises:
-        ArgumentError: numbers that make no sense, or both free bits and a capacity.
-
-    Reference: Higgins et al., *beta-VAE*, 2017 (and *Early visual concept learning*, 2016, for
-    ``beta_norm``); Kingma et al., *Improved variational inference with inverse autoregressive
-    flow*, 2016, for free bits; Burgess et al., *Understanding disentangling in beta-VAE*, 2018, for
-    the capacity.
-
-    Example:
-        >>> kl(beta=4.0, warm_up=1_000)
-        kl(beta=4.0, normalised=False, warm_up=1000, free_bits=0.0, capacity=None)
-    """
+class KL(Term):
+    """The term that `kl` returns."""
 
     beta: float = 1.0
     normalised: bool = False
@@ -137,29 +109,29 @@ class kl(Term):
         _check_weight("free_bits", self.free_bits)
         if self.capacity is not None:
             if self.free_bits:
-                raise ArgumentError("capacity", "None beside free bits", self.capacity)
+                raise ArgumentError("capacity", "None if free_bits is positive", self.capacity)
             if not isinstance(self.capacity, tuple | list) or len(self.capacity) != 2:
                 raise ArgumentError("capacity", "None, or (nats, steps)", repr(self.capacity))
             check_positive("capacity", float(self.capacity[0]))
             check_count("capacity", self.capacity[1])
 
     def __call__(self, drawn: Draw, weights: Tensor | None) -> dict[str, Tensor]:
-        """Return the KL of each group, weighed."""
+        """Return the weighted KL of each group."""
         model = drawn.model
-        factor: Tensor | float = self.beta
+        weight: Tensor | float = self.beta
         if self.normalised:
-            factor = factor * drawn.x[0].numel() / model.latents
+            weight = weight * drawn.x[0].numel() / model.latents
         if self.warm_up:
-            factor = factor * (model.step / self.warm_up).clamp(max=1.0)
+            weight = weight * (model.step / self.warm_up).clamp(max=1.0)
         divergences = self._divergences(drawn, weights)
         if self.free_bits:
             divergences = {k: v.clamp(min=self.free_bits) for k, v in divergences.items()}
         if self.capacity is None:
-            return {name: factor * value for name, value in divergences.items()}
+            return {name: weight * value for name, value in divergences.items()}
         nats, steps = self.capacity
         allowed = nats * (model.step / steps).clamp(max=1.0)
         total = torch.stack(list(divergences.values())).sum()
-        return {"kl": factor * (total - allowed).abs()}
+        return {"kl": weight * (total - allowed).abs()}
 
     @staticmethod
     def _divergences(drawn: Draw, weights: Tensor | None) -> dict[str, Tensor]:
@@ -174,6 +146,45 @@ class kl(Term):
         return {f"kl_{i}": part for i, part in enumerate(parts, start=1)}
 
 
+def kl(
+    beta: float = 1.0,
+    normalised: bool = False,
+    warm_up: int = 0,
+    free_bits: float = 0.0,
+    capacity: tuple[float, int] | None = None,
+) -> KL:
+    """Return the term ``beta KL(q(z | x) || p(z))``.
+
+    Between Gaussians the KL is in closed form; otherwise the estimate is
+    ``log q(z | x) - log p(z)``.
+
+    Args:
+        beta: weight of the term.
+        normalised: multiply ``beta`` by the number of scalars in a row over the number of latents
+            (``beta_norm``).
+        warm_up: steps in which the weight rises linearly from 0.
+        free_bits: lower bound of the KL of each group of latents, averaged over a batch, in nats.
+        capacity: ``(nats, steps)``: the term is ``beta |KL - C|``; C rises linearly from 0 to
+            ``nats`` in ``steps`` steps.
+
+    If the KL is in closed form and latents have several groups, each group has a scalar: ``kl_1``,
+    ``kl_2``, ...
+
+    Raises:
+        ArgumentError: a number out of range, or both free bits and a capacity.
+
+    Reference: Higgins et al., *beta-VAE*, 2017 (and *Early visual concept learning*, 2016, for
+    ``beta_norm``); Kingma et al., *Improved variational inference with inverse autoregressive
+    flow*, 2016, for free bits; Burgess et al., *Understanding disentangling in beta-VAE*, 2018, for
+    the capacity.
+
+    Example:
+        >>> kl(beta=4.0, warm_up=1_000)
+        KL(beta=4.0, normalised=False, warm_up=1000, free_bits=0.0, capacity=None)
+    """
+    return KL(beta, normalised, warm_up, free_bits, capacity)
+
+
 def dip_penalty(
     mean: Tensor,
     variance: Tensor | None = None,
@@ -182,21 +193,22 @@ def dip_penalty(
     lambda_d: float = 10.0,
     weights: Tensor | None = None,
 ) -> Tensor:
-    """Return DIP-VAE's distance of a covariance from the identity, ``()``.
+    """Return the penalty of DIP-VAE on the distance of a covariance from the identity, ``()``.
 
-    ``lambda_od sum_{i != j} C_ij² + lambda_d sum_i (C_ii - 1)²``, where C is the covariance of the
-    encoder's means over the batch, with ``1/N`` (DIP-VAE-I); with variances it is that of the
-    aggregated posterior, ``Cov[mean] + diag(E[variance])`` (DIP-VAE-II).
+    The penalty is ``lambda_od sum_{i != j} C_ij² + lambda_d sum_i (C_ii - 1)²``. Without variances,
+    C is the covariance, with ``1/N``, of the encoder's means over the batch (DIP-VAE-I). With
+    variances, C is the covariance of the aggregated posterior, ``Cov[mean] + diag(E[variance])``
+    (DIP-VAE-II).
 
     Args:
-        mean: of the encoder, ``(n, latents)``.
-        variance: likewise, or None.
-        lambda_od: weight off the diagonal; (i, j) and (j, i) both count.
-        lambda_d: weight on it.
-        weights: of the rows, ``(n,)``; all alike by default.
+        mean: means of the encoder, ``(n, latents)``.
+        variance: variances of the encoder, ``(n, latents)``, or None.
+        lambda_od: weight of entries off the diagonal; (i, j) and (j, i) both count.
+        lambda_d: weight of entries on the diagonal.
+        weights: weights of the rows, ``(n,)``; equal by default.
 
     Raises:
-        ShapeError: no matrix, or another shape.
+        ShapeError: ``mean`` is not a matrix, or ``variance`` has another shape.
 
     Reference: Kumar, Sattigeri and Balakrishnan, *Variational inference of disentangled latent
     concepts from unlabeled observations*, 2017, equations 6 and 7.
@@ -223,21 +235,8 @@ def dip_penalty(
 
 
 @dataclass(frozen=True)
-class dip(Term):
-    """The regulariser of DIP-VAE, over the encoder's means in the batch; see `dip_penalty`.
-
-    Args:
-        kind: "i", the covariance of the means, or "ii", of the aggregated posterior.
-        lambda_od: weight off the diagonal.
-        lambda_d: weight on it; by default ten times ``lambda_od`` for "i", the same for "ii".
-
-    Raises:
-        ArgumentError: another kind.
-
-    Example:
-        >>> dip(kind="i", lambda_od=5.0).weights
-        (5.0, 50.0)
-    """
+class DIP(Term):
+    """The term that `dip` returns."""
 
     kind: Literal["i", "ii"] = "ii"
     lambda_od: float = 10.0
@@ -250,12 +249,12 @@ class dip(Term):
             _check_weight("lambda_d", self.lambda_d)
 
     def check(self, model: VAE) -> None:
-        """Raise unless the posterior starts from a Gaussian, whose means are meant."""
+        """Raise unless the posterior is a Gaussian or has a Gaussian as base."""
         _ = model.gaussian
 
     @property
     def weights(self) -> tuple[float, float]:
-        """Off the diagonal, and on it."""
+        """The weights off and on the diagonal."""
         if self.lambda_d is not None:
             return self.lambda_od, self.lambda_d
         return self.lambda_od, self.lambda_od * (10.0 if self.kind == "i" else 1.0)
@@ -271,18 +270,40 @@ class dip(Term):
         return {"dip": penalty}
 
 
+def dip(
+    kind: Literal["i", "ii"] = "ii", lambda_od: float = 10.0, lambda_d: float | None = None
+) -> DIP:
+    """Return the regulariser of DIP-VAE over the encoder's means in the batch; see `dip_penalty`.
+
+    Args:
+        kind: "i" for the covariance of the means, "ii" for that of the aggregated posterior.
+        lambda_od: weight off the diagonal.
+        lambda_d: weight on the diagonal; by default ten times ``lambda_od`` for "i", and
+            ``lambda_od`` for "ii".
+
+    Raises:
+        ArgumentError: an unknown kind, or a negative weight.
+
+    Example:
+        >>> dip(kind="i", lambda_od=5.0).weights
+        (5.0, 50.0)
+    """
+    return DIP(kind, lambda_od, lambda_d)
+
+
 def total_correlation_of(
     z: Tensor, mean: Tensor, log_scale: Tensor, rows: int | None = None
 ) -> Tensor:
-    """Estimate ``KL(q(z) || prod_j q(z_j))`` of the aggregated posterior by one batch, ``()``.
+    """Estimate ``KL(q(z) || prod_j q(z_j))`` of the aggregated posterior from one batch, ``()``.
 
-    By minibatch weighting: ``q(z) ~ (1/(N n)) sum_i q(z | x_i)`` over the batch's n rows.
+    The estimate is by minibatch weighting: ``q(z) ~ (1/(N n)) sum_i q(z | x_i)`` over the n rows of
+    the batch.
 
     Args:
         z: one latent of each row, ``(n, latents)``.
-        mean: of each row's posterior, ``(n, latents)``.
-        log_scale: likewise.
-        rows: N, the number of rows of the data set; None takes the batch for all of it.
+        mean: mean of the posterior of each row, ``(n, latents)``.
+        log_scale: log-scale of the posterior of each row, ``(n, latents)``.
+        rows: N, the number of rows of the data set; None if the batch is the data set.
 
     Reference: Chen, Li, Grosse and Duvenaud, *Isolating sources of disentanglement in VAEs*, 2018,
     equations 3 and S5.
@@ -302,15 +323,8 @@ def total_correlation_of(
 
 
 @dataclass(frozen=True)
-class total_correlation(Term):
-    """``weight TC``, estimated by minibatch weighting: beta-TCVAE is this beside `kl`.
-
-    Args:
-        weight: beta - 1 in the paper's words, as `kl` has one TC already.
-        rows: of the data set; None takes each batch for all of it.
-
-    Reference: Chen, Li, Grosse and Duvenaud, *Isolating sources of disentanglement in VAEs*, 2018.
-    """
+class TotalCorrelation(Term):
+    """The term that `total_correlation` returns."""
 
     weight: float = 5.0
     rows: int | None = None
@@ -321,41 +335,42 @@ class total_correlation(Term):
             check_count("rows", self.rows)
 
     def check(self, model: VAE) -> None:
-        """Raise unless the posterior starts from a Gaussian, whose densities are meant."""
+        """Raise unless the posterior is a Gaussian or has a Gaussian as base."""
         _ = model.gaussian
 
     def __call__(self, drawn: Draw, weights: Tensor | None) -> dict[str, Tensor]:
-        """Return the estimate, weighed."""
+        """Return the weighted estimate."""
         parts = torch.stack([drawn.z[0], *drawn.moments], 1)
         z, mean, log_scale = drawn_by_weight(parts, weights).unbind(1)
         estimate = total_correlation_of(z, mean, log_scale, self.rows)
         return {"total_correlation": self.weight * estimate}
 
 
+def total_correlation(weight: float = 5.0, rows: int | None = None) -> TotalCorrelation:
+    """Return the term ``weight TC``, estimated by minibatch weighting.
+
+    The loss of beta-TCVAE is the ELBO with the terms `kl` and `total_correlation`.
+
+    Args:
+        weight: weight of the term, ``beta - 1`` of the paper, as `kl` contains TC once.
+        rows: number of rows of the data set; None if each batch is treated as the data set.
+
+    Raises:
+        ArgumentError: a negative weight, or fewer than one row.
+
+    Reference: Chen, Li, Grosse and Duvenaud, *Isolating sources of disentanglement in VAEs*, 2018.
+    """
+    return TotalCorrelation(weight, rows)
+
+
 def permuted_latents(z: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    """Shuffle each latent over the rows by itself: draws of ``prod_j q(z_j)``, ``(n, latents)``."""
+    """Permute each latent over the rows: draws of ``prod_j q(z_j)``, ``(n, latents)``."""
     return z.gather(0, uniform(z.shape, z, generator).argsort(0))
 
 
 @dataclass(frozen=True)
-class factor(Term):
-    """FactorVAE: ``gamma TC``, estimated by a discriminator that learns beside the model.
-
-    The discriminator tells latents from latents shuffled one by one, by two logits; the estimate is
-    the mean of their difference. It gets a step of its own, of latents drawn anew.
-
-    Args:
-        latents: number of latents.
-        gamma: the weight.
-        hidden: widths of the discriminator.
-        learning_rate: of its Adam (beta 0.5, 0.9).
-
-    Reference: Kim and Mnih, *Disentangling by factorising*, 2018, algorithm 2.
-
-    Example:
-        >>> factor(10, gamma=35.0).discriminator[-1].out_features
-        2
-    """
+class Factor(Term):
+    """The term that `factor` returns."""
 
     latents: int
     gamma: float = 10.0
@@ -375,18 +390,20 @@ class factor(Term):
         object.__setattr__(self, "discriminator", nn.Sequential(*layers, nn.Linear(width, 2)))
 
     def __call__(self, drawn: Draw, weights: Tensor | None) -> dict[str, Tensor]:
-        """Return what the discriminator makes of the latents, weighed."""
+        """Return the weighted estimate of the total correlation."""
         logits = self.discriminator(drawn.z[0])
         estimate = mean_over_rows(logits[:, 0] - logits[:, 1], weights)
         return {"total_correlation": self.gamma * estimate}
 
     def check(self, model: VAE) -> None:
-        """Raise unless the model has as many latents."""
+        """Raise unless the model has the same number of latents."""
         if model.latents != self.latents:
-            raise ShapeError("factor", f"{model.latents} latents, as the model has", self.latents)
+            raise ShapeError(
+                "factor", f"{model.latents} latents, the number in the model", self.latents
+            )
 
     def steps(self, model: VAE) -> dict[str, Step]:
-        """Return the discriminator's."""
+        """Return the training step of the discriminator."""
         self.discriminator.to(next(model.parameters()))
 
         def loss(batch: Batch, generator: torch.Generator) -> Mapping[str, Tensor]:
@@ -394,10 +411,10 @@ class factor(Term):
                 x = model.likelihood.observe(batch.x, generator)
                 z = model.draw(x, 1, generator).z[0]
                 shuffled = permuted_latents(z, generator)
-            own = torch.zeros(len(z), dtype=torch.long, device=z.device)
+            label = torch.zeros(len(z), dtype=torch.long, device=z.device)
             parts = (
-                F.cross_entropy(self.discriminator(z), own),
-                F.cross_entropy(self.discriminator(shuffled), own + 1),
+                F.cross_entropy(self.discriminator(z), label),
+                F.cross_entropy(self.discriminator(shuffled), label + 1),
             )
             return {"discriminator": 0.5 * (parts[0] + parts[1])}
 
@@ -408,16 +425,39 @@ class factor(Term):
         return {"discriminator": Step(self.discriminator.parameters(), loss, optimizer=adam)}
 
 
-@dataclass(frozen=True)
-class mmd(Term):
-    """``weight MMD²(q(z), p(z))`` between latents of the batch and as many of the prior.
+def factor(
+    latents: int,
+    gamma: float = 10.0,
+    hidden: tuple[int, ...] = (1000,) * 6,
+    learning_rate: float = 1e-4,
+) -> Factor:
+    """Return the term ``gamma TC`` of FactorVAE, estimated by a discriminator.
+
+    The discriminator classifies latents against latents permuted over the rows. The estimate is the
+    mean difference of the two logits. A second training step with new latents fits the
+    discriminator.
 
     Args:
-        weight: a factor.
+        latents: number of latents.
+        gamma: weight of the term.
+        hidden: widths of the discriminator.
+        learning_rate: learning rate of the discriminator's Adam (betas 0.5, 0.9).
 
-    Reference: Zhao, Song and Ermon, *InfoVAE*, 2017, section 3.3; Tolstikhin et al., *Wasserstein
-    auto-encoders*, 2017, for the kernel.
+    Raises:
+        ArgumentError: a number out of range.
+
+    Reference: Kim and Mnih, *Disentangling by factorising*, 2018, algorithm 2.
+
+    Example:
+        >>> factor(10, gamma=35.0).discriminator[-1].out_features
+        2
     """
+    return Factor(latents, gamma, hidden, learning_rate)
+
+
+@dataclass(frozen=True)
+class MMD(Term):
+    """The term that `mmd` returns."""
 
     weight: float = 100.0
 
@@ -425,7 +465,22 @@ class mmd(Term):
         _check_weight("weight", self.weight)
 
     def __call__(self, drawn: Draw, weights: Tensor | None) -> dict[str, Tensor]:
-        """Return the unbiased estimate, weighed."""
+        """Return the weighted unbiased estimate."""
         z = drawn_by_weight(drawn.z[0], weights)
         prior = drawn.model.prior.sample((len(z),))
         return {"mmd": self.weight * squared_mmd(z, prior)}
+
+
+def mmd(weight: float = 100.0) -> MMD:
+    """Return the term ``weight MMD²(q(z), p(z))`` between latents and as many draws of the prior.
+
+    Args:
+        weight: weight of the term.
+
+    Raises:
+        ArgumentError: a negative weight.
+
+    Reference: Zhao, Song and Ermon, *InfoVAE*, 2017, section 3.3; Tolstikhin et al., *Wasserstein
+    auto-encoders*, 2017, for the kernel.
+    """
+    return MMD(weight)

@@ -1,9 +1,9 @@
-"""The usual posteriors, by name: a Gaussian told by the encoder, and a flow behind it.
+"""Posteriors by name: a Gaussian conditional on the encoder's output, and a flow of its draws.
 
-Each is an ordinary conditional flow. Its latent is drawn from a diagonal Gaussian whose means and
-log-scales a linear layer reads off the context, and goes through the transform's cheap direction:
-autoregressive and planar maps stand under `Inverse`. Parameters of triangular, planar, radial
-and Sylvester maps are amortised, that is, read off the context as well.
+Each posterior is a conditional flow. A linear layer maps the context to means and log-scales of a
+diagonal Gaussian base. Draws use the cheap direction of each transform, so autoregressive and
+planar maps are wrapped in `Inverse`. Parameters of triangular, planar, radial and Sylvester maps
+are amortised, that is, computed from the context.
 """
 
 from collections.abc import Callable
@@ -29,22 +29,22 @@ from flowkit.transforms import (
 
 
 def posterior(name: str, latents: int, *, context_features: int, **options: Any) -> nn.Module:
-    """Return the posterior of a name.
+    """Return a posterior by name.
 
     Args:
         name: "normal" (diagonal), "full_normal", "planar", "radial", "sylvester", "iaf" or "nsf".
         latents: number of latents.
-        context_features: width of what the encoder returns.
+        context_features: width of the encoder's output.
         options: ``layers``; ``hidden`` of the networks of "iaf" and "nsf", ``bias`` of the gates of
             "iaf"; ``rank`` of "sylvester".
 
-    Sampling with the log-density costs a product with the context for each layer, and a network
-    pass more for each layer of "iaf" and "nsf"; `log_prob` of other points costs "iaf" and "nsf"
-    about one and a half passes a layer, and planar and Sylvester maps a root for each bend.
+    Sampling with the log-density costs a matrix product per layer, and one more network pass per
+    layer of "iaf" and "nsf". At other points, `log_prob` costs "iaf" and "nsf" about one and a half
+    passes per layer. Planar and Sylvester maps then need a root for each hidden unit.
 
     Raises:
         ArgumentError: an unknown name.
-        TypeError: an option that the posterior has not.
+        TypeError: an unknown option of the posterior.
 
     Example:
         >>> import torch
@@ -64,13 +64,13 @@ def _normal(latents: int, context_features: int) -> ConditionalNormal:
 
 
 def _behind(latents: int, context_features: int, transforms: list[Transform]) -> Flow:
-    """Return the flow whose draws go from a Gaussian through transforms, first to last."""
+    """Return the flow whose draws are those of a Gaussian, transformed from first to last."""
     layers = [Inverse(t) for t in reversed(transforms)]
     return Flow(Chain(*layers), _normal(latents, context_features))
 
 
 def _full_normal(latents: int, context_features: int) -> Flow:
-    """A triangular map of a diagonal Gaussian, both told by the context: any Gaussian at all."""
+    """A Gaussian of any covariance: an amortised triangular map of a diagonal Gaussian."""
     return _behind(
         latents, context_features, [UnitTriangular(latents, context_features=context_features)]
     )
@@ -102,7 +102,7 @@ def _iaf(
     hidden: tuple[int, ...] = (320,),
     bias: float = 2.0,
 ) -> Flow:
-    """Inverse autoregressive layers with gates, the order of the latents reversed at each."""
+    """Inverse autoregressive layers with gates; each layer reverses the order of the latents."""
     gate, order = Gate(bias), range(latents)
     maps: list[Transform] = []
     for layer in _range(layers):

@@ -1,4 +1,4 @@
-"""Tables as observations: a likelihood whose scalars are columns of several kinds."""
+"""Likelihood of table rows: one conditional distribution for each column."""
 
 import math
 from collections.abc import Sequence
@@ -18,26 +18,26 @@ from flowkit.errors import DataError
 from flowkit.schema import Encoded, Schema, Statistics, moments
 
 _LOG_2PI = math.log(2 * math.pi)
-# Log-scales of standardised columns: a column that repeats itself would be worth any density.
+# Bounds of log-scales of standardised columns; the density of repeated values is unbounded.
 _NARROWEST, _WIDEST = -6.0, 4.0
 
 
 class TableLikelihood(Likelihood):
-    """Rows of a table, column by column, given latents.
+    """Likelihood of the rows of a table; columns are independent given the latents.
 
-    Flags and categories are categorical; whole numbers take the mass that a logistic law has
-    around each, and bounds what lies beyond them; the others, on the whole line as the schema has
-    them and standardised, are normal. What is missing or at an atom has no factor but its flag's.
-    Log-probabilities are in the table's own units, like `FlowDensity`'s.
+    Flags and categories are categorical. Integers have the mass of a logistic distribution within
+    1/2; a bound has the mass of the whole tail. Continuous columns, mapped to the line by the
+    schema and standardised, are normal. Values that are missing or at an atom contribute only their
+    flag. Log-probabilities are in the units of the table, as those of `FlowDensity` are.
 
     Args:
-        schema: of the table, such as ``FlowDensity.schema_`` or ``Schema.infer(table)``.
-        table: rows that the columns' means and deviations are taken from.
+        schema: schema of the table, such as ``FlowDensity.schema_`` or ``Schema.infer(table)``.
+        table: rows from which means and standard deviations of the columns are computed.
 
     Attributes:
-        width: of a row as `encode` returns it.
-        seen: number of features that networks see of it.
-        decoded: number of outputs that a decoder must give for it.
+        width: width of an encoded row.
+        seen: number of features of a row, the width of the encoder's input.
+        decoded: number of outputs that a decoder must return for a row.
 
     Raises:
         DataError: the table does not fit the schema; column and row are named.
@@ -46,22 +46,22 @@ class TableLikelihood(Likelihood):
         >>> from flowkit.training import fit
         >>> from flowkit.vae import VAE, networks, posterior
         >>> rows = np.random.default_rng(0).normal(size=(200, 3)).round(2)
-        >>> law = TableLikelihood(Schema.infer(rows), rows)
-        >>> nets = networks("mlp-small", (law.seen,), 2, decoded=law.decoded)
+        >>> likelihood = TableLikelihood(Schema.infer(rows), rows)
+        >>> nets = networks("mlp-small", (likelihood.seen,), 2, decoded=likelihood.decoded)
         >>> q = posterior("normal", 2, context_features=nets.context_features)
-        >>> vae = VAE(nets.encoder, nets.decoder, q, likelihood=law)
-        >>> history = fit(vae, law.encode(rows), steps=5)
-        >>> law.decode(vae.sample(4)).shape
+        >>> vae = VAE(nets.encoder, nets.decoder, q, likelihood=likelihood)
+        >>> history = fit(vae, likelihood.encode(rows), steps=5)
+        >>> likelihood.decode(vae.sample(4)).shape
         (4, 3)
     """
 
-    outputs = 1  # per output of a decoder: their number per scalar differs by column
+    outputs = 1  # the number of parameters differs by column, so `decoded` counts them
 
     def __init__(self, schema: Schema, table: Any) -> None:
         super().__init__()
         self.schema = schema
         encoded = schema.encode(table)
-        # A category has one more state, for whatever the table does not show.
+        # A category has one more state, for values that are not in the table.
         self._states = [
             d.size + (d.kind == "categorical") if d.kind != "integer" else 0
             for d in schema.discrete
@@ -78,11 +78,11 @@ class TableLikelihood(Likelihood):
             mean, scale = moments(values.astype(np.float64))
             means.append(mean)
             self.register_buffer(f"{name}_scale", torch.from_numpy(scale).float())
-        # Rows hold distances from a column's middle: a year in seconds has more digits than a
-        # float32. That of an integer is one, and categories count from 0.
+        # Rows contain differences from a column's middle, because dates in seconds have more digits
+        # than float32. Middles of integers are integers; those of categories are 0.
         whole = np.array([not states for states in self._states], dtype=bool)
         middle = np.where(whole, means[0].round(), 0.0) if len(whole) else means[0]
-        # Kept as bits: no conversion of the module's dtype rounds them.
+        # Stored as int64 bits, which a conversion of the module's dtype does not round.
         bits = torch.from_numpy(np.concatenate([middle, means[1]]).view(np.int64))
         self.register_buffer("middle_bits", bits)
         self.register_buffer("codes_mean", torch.from_numpy(means[0] - middle).float())
@@ -97,9 +97,9 @@ class TableLikelihood(Likelihood):
         return self.middle_bits.cpu().numpy().view(np.float64)
 
     def encode(self, table: Any) -> Tensor:
-        """Return rows ``(n, width)``: codes, values on the line, which are present, log-slopes.
+        """Return rows ``(n, width)``: codes, values on the line, presence mask, log-Jacobian.
 
-        Integers and values are what they differ from their column's middle by.
+        Integers and values are differences from the middle of their column.
 
         Raises:
             DataError: the table does not fit the schema; column and row are named.
@@ -114,7 +114,7 @@ class TableLikelihood(Likelihood):
         return self.schema.decode(x[:, :k].round().astype(np.int64), x[:, k:])
 
     def features(self, x: Tensor) -> Tensor:
-        """Return one-hot codes, standardised numbers (0 where absent) and which are present."""
+        """Return one-hot codes, standardised numbers (0 where absent) and the presence mask."""
         codes, values, present, _ = self._split(x)
         parts = []
         for j, states in enumerate(self._states):
@@ -137,19 +137,19 @@ class TableLikelihood(Likelihood):
         return at_least_float32(out).reshape(1, *batch, self.decoded)
 
     def log_prob(self, x: Tensor, params: Tensor) -> Tensor:
-        """Return the log-probability of each column of the two blocks, ``(*batch, columns)``."""
-        codes, values, present, log_slopes = self._split(x)
+        """Return the log-probability of each column and the log-Jacobian, ``(*batch, columns)``."""
+        codes, values, present, log_jacobian = self._split(x)
         discrete, continuous = self._parts(params[0])
         terms = [self._log_code(codes, j, part) for j, part in enumerate(discrete)]
         mean, log_scale = continuous
         u = (values / self.values_scale - mean) * (-log_scale).exp()
         log_density = -0.5 * (u * u + _LOG_2PI) - log_scale - self.values_scale.log()
         terms += torch.where(present > 0, log_density, 0.0).unbind(-1)
-        terms.append(log_slopes.expand(log_density.shape[:-1]))
+        terms.append(log_jacobian.expand(log_density.shape[:-1]))
         return torch.stack(terms, -1)
 
     def mean(self, params: Tensor) -> Tensor:
-        """Return rows of the likeliest codes and the mean numbers, ``(*batch, width)``."""
+        """Return rows of the most probable codes and the mean numbers, ``(*batch, width)``."""
         discrete, (mean, _) = self._parts(params[0])
         codes = [
             part[..., : self.schema.discrete[j].size].argmax(-1).to(mean.dtype)
@@ -160,7 +160,7 @@ class TableLikelihood(Likelihood):
         return self._joined(codes, mean)
 
     def sample(self, params: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Draw rows ``(*batch, width)``; a category that the table does not show is never drawn."""
+        """Draw rows ``(*batch, width)``; only categories of the table are drawn."""
         discrete, (mean, log_scale) = self._parts(params[0].detach())
         shape = mean.shape[:-1]
 
@@ -180,14 +180,14 @@ class TableLikelihood(Likelihood):
         return self._joined(codes, drawn)
 
     def check(self, x: Tensor) -> None:
-        """Raise unless rows come from `encode`, and lie within their bounds.
+        """Raise unless rows have the width of `encode` and lie within the bounds of all columns.
 
         Raises:
             DataError: another width, or a value on or outside a bound; the row is named.
         """
         if x.dim() != 2 or x.shape[1] != self.width:
             raise DataError("data", f"rows (n, {self.width}), as encode returns", tuple(x.shape))
-        self._refuse(x, ~x.isfinite(), "a finite number, within its column's bounds")
+        self._refuse(x, ~x.isfinite(), "a finite number, within the bounds of the column")
 
     def _rows(self, encoded: Encoded) -> Tensor:
         middles = self._middles
@@ -202,10 +202,10 @@ class TableLikelihood(Likelihood):
         return torch.from_numpy(rows).to(self.values_scale.dtype)
 
     def _split(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return codes, values, which are present, and the sum of log-slopes ``(*batch,)``."""
+        """Return codes, values, presence mask and log-Jacobian ``(*batch,)``."""
         sizes = [self._n_codes, self._n_values, self._n_values, 1]
-        codes, values, present, log_slopes = x.split(sizes, -1)
-        return codes, values, present, log_slopes.squeeze(-1)
+        codes, values, present, log_jacobian = x.split(sizes, -1)
+        return codes, values, present, log_jacobian.squeeze(-1)
 
     def _parts(self, out: Tensor) -> tuple[list[Tensor], tuple[Tensor, Tensor]]:
         """Return the outputs of each code, and means and log-scales of the values."""
@@ -225,7 +225,7 @@ class TableLikelihood(Likelihood):
         half = 0.5 / self.codes_scale[j]
         v = (code - self.codes_mean[j]) / self.codes_scale[j] - mean
         low, high = (v - half) * inverse, (v + half) * inverse
-        # Not high - low, whose digits are lost where a column has millions of values.
+        # Not high - low, which is inexact if a column has millions of values.
         width = (2 * half * inverse).clamp(min=torch.finfo(low.dtype).tiny)
         at_lower = None if lower is None else code <= lower
         at_upper = None if upper is None else code >= upper
@@ -233,20 +233,20 @@ class TableLikelihood(Likelihood):
         return torch.where(self.schema.discrete[j].present(codes), mass, 0.0)
 
     def _bounds(self, j: int) -> tuple[float | None, float | None]:
-        """Return the bounds of an integer, soft ones too, as rows hold it."""
-        about, middle = self.schema.discrete[j], float(self._middles[j])
-        lower = None if about.least is None else about.least - middle
-        upper = None if about.upper is None else about.upper - middle
+        """Return the bounds of an integer, hard or soft, as differences from the middle."""
+        column, middle = self.schema.discrete[j], float(self._middles[j])
+        lower = None if column.least is None else column.least - middle
+        upper = None if column.upper is None else column.upper - middle
         return lower, upper
 
     def _bounded(self, code: Tensor, j: int) -> Tensor:
-        """Return whole numbers within the bounds of an integer."""
+        """Round to integers within the bounds of the column."""
         lower, upper = self._bounds(j)
         code = code.round()
         return code if lower is None and upper is None else code.clamp(lower, upper)
 
     def _codes_present(self, codes: np.ndarray) -> np.ndarray:
-        """Return which codes have a value, ``(n, codes)``: flags and categories always."""
+        """Return the presence mask of codes, ``(n, codes)``; flags and categories are present."""
         present = [column.present(codes) for column in self.schema.discrete]
         return np.stack(present, axis=1) if present else np.ones(codes.shape, dtype=bool)
 
@@ -257,6 +257,6 @@ class TableLikelihood(Likelihood):
             if flag is not None:
                 present[..., j] = (codes[flag] == 0).to(values.dtype)
         values = torch.where(present > 0, values, 0.0)
-        slopes = torch.zeros_like(values[..., :1])
+        log_jacobian = torch.zeros_like(values[..., :1])
         first = torch.stack(codes, -1) if codes else values[..., :0]
-        return torch.cat([first, values, present, slopes], -1)
+        return torch.cat([first, values, present, log_jacobian], -1)

@@ -1,4 +1,4 @@
-"""Variational inference without data: a flow fitted to a density known up to its constant."""
+"""Variational inference without data: a flow fitted to an unnormalised density."""
 
 import warnings
 from collections.abc import Callable
@@ -21,20 +21,20 @@ from flowkit.vae.diagnostics import LEAST, Diagnostics, diagnose
 LogDensity = Callable[[Tensor], Tensor]
 _OBJECTIVES = ("elbo", "iwae", "sticking_the_landing", "dreg", "reweighted_wake_sleep")
 _CHUNK = 10_000
-_FEWEST = 1_000  # draws that some are kept of
+_FEWEST = 1_000  # draws that are resampled, at least
 _DIFFERENTIATED = tuple(getattr(estimators, name) for name in _OBJECTIVES[:4])
-_WIDE = 0.2  # share of weighted draws that are of wider laws
+_WIDE = 0.2  # share of weighted draws that are from wider distributions
 
 
 class Posterior:
-    """A flow that stands for an unnormalised density, with what corrects it.
+    """A flow as approximation of an unnormalised density, with importance weights.
 
-    Made by `fit_posterior`.
+    Instances are made by `fit_posterior`.
 
     Attributes:
         flow: the fitted flow.
         target: the unnormalised log-density.
-        history: of the fit.
+        history: losses of the fit.
     """
 
     def __init__(self, flow: Flow, target: LogDensity, history: History, seed: int) -> None:
@@ -45,14 +45,13 @@ class Posterior:
     def sample(
         self, n: int, *, resample: bool = False, generator: torch.Generator | None = None
     ) -> Tensor:
-        """Draw ``(n, features)`` of the flow, or by importance weights of the density itself.
+        """Draw ``(n, features)`` from the flow, or from the density by importance resampling.
 
         Args:
             n: number of draws.
-            resample: draw ten times as many as `weighted` does, a thousand at least, and keep some
-                by their weights: nearly exact where the error of the evidence is small. A point
-                may be kept repeatedly.
-            generator: where to draw from.
+            resample: resample ``max(10 n, 1000)`` draws of `weighted` by their importance weights.
+                Draws are nearly exact if the error of the evidence is small; points may repeat.
+            generator: random number generator.
         """
         check_count("n", n)
         if not resample:
@@ -69,16 +68,16 @@ class Posterior:
 
         Args:
             n: number of draws.
-            wide: share of them that is not the flow's, but of two Student t's around it, by which
-                the weights see what the flow misses; 0 for the flow's own draws alone.
-            generator: where to draw from.
+            wide: share of draws from two Student t distributions around the flow, which detect
+                missed density; 0 for draws of the flow alone.
+            generator: random number generator.
 
         Raises:
-            ArgumentError: ``wide`` is no share below 1, or the density raises an error at a draw.
+            ArgumentError: ``wide`` is outside of [0, 1), or the density raises an error at a draw.
         """
         check_count("n", n)
         if isinstance(wide, bool) or not isinstance(wide, int | float) or not 0 <= wide < 1:
-            raise ArgumentError("wide", "a share of at least 0 and below 1", repr(wide))
+            raise ArgumentError("wide", "a number in [0, 1)", repr(wide))
         draws, log_p = self._weighed(n, wide, generator)
         return draws.z, log_p - draws.log_mixture.to(log_p)
 
@@ -88,7 +87,7 @@ class Posterior:
 
     @cached_property
     def diagnostics(self) -> Diagnostics:
-        """What 10,000 fresh draws of the flow, and as many of wider laws, show of it."""
+        """Diagnostics from 10,000 new draws of the flow, and as many of wider distributions."""
         generator = torch.Generator().manual_seed(self._seed + 1)
         with torch.no_grad():
             draws, log_p = self._weighed(20_000, 0.5, generator)
@@ -101,27 +100,28 @@ class Posterior:
     def _weighed(
         self, n: int, wide: float, generator: torch.Generator | None
     ) -> tuple[Draws, Tensor]:
-        """Return draws, and the density at them: none where the flow's support ends."""
+        """Return draws and their log-density, ``LEAST`` outside of the flow's support."""
         parts, log_p = [], []
         for start in range(0, n, _CHUNK):
             part = self._defensive.draw(min(_CHUNK, n - start), wide, generator)
             at = part.possible.to(part.z.device)
             try:
-                found = _target(self.target, part.z[at])
+                log_density = _target(self.target, part.z[at])
             except Exception as error:
-                expected = "a density wherever the flow has any, or -inf or NaN for none"
+                expected = "a number at each draw, or -inf or NaN outside of the support"
                 got = f"{type(error).__name__}: {error}"
                 raise ArgumentError("log_prob", expected, got) from error
-            own = (part.source == 0).to(at.device)[at]
-            # A wider law may go where the density is no number; the flow has no business there.
-            found = torch.where(found.isnan() & ~own, LEAST, found)
-            log_p.append(found.new_full((len(at),), LEAST).masked_scatter(at, found))
+            of_flow = (part.source == 0).to(at.device)[at]
+            # NaN is accepted at draws of the wider distributions, but not at those of the flow.
+            log_density = torch.where(log_density.isnan() & ~of_flow, LEAST, log_density)
+            everywhere = log_density.new_full((len(at),), LEAST)
+            log_p.append(everywhere.masked_scatter(at, log_density))
             parts.append(part)
         return Draws.joined(parts), torch.cat(log_p)
 
 
 class _Fitted(nn.Module):
-    """A flow and a log-density as `flowkit.training.fit` wants them; rows only count the draws."""
+    """A flow and a log-density as a model of `flowkit.training.fit`; only the row count matters."""
 
     step: Tensor
 
@@ -139,7 +139,7 @@ class _Fitted(nn.Module):
         self.register_buffer("step", torch.zeros(()))
 
     def training_steps(self) -> dict[str, Step]:
-        """Return the one step."""
+        """Return the training step of the flow."""
         return {"posterior": Step(self.flow.parameters(), self._loss, before=self.step.fill_)}
 
     def _loss(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
@@ -165,41 +165,40 @@ def fit_posterior(
     seed: int = 0,
     **options: Any,
 ) -> Posterior:
-    """Fit a flow to a density known up to its constant, such as a posterior.
+    """Fit a flow to an unnormalised density, such as a posterior.
 
-    Minimises ``KL(flow || density)`` by the ELBO, or an importance-weighted bound, or fits the flow
-    to importance-weighted draws of itself ("reweighted_wake_sleep"), which looks after what it
-    misses. The ELBO alone may settle for some of several modes: temper it then.
+    The objective is a bound on the evidence: the ELBO, which minimises ``KL(flow || density)``, or
+    an importance-weighted bound. Alternatively, "reweighted_wake_sleep" fits the flow to
+    importance-weighted draws, and misses less density. The ELBO may miss modes; ``anneal`` helps.
 
-    At the end the flow is weighed with 20,000 draws, see `Diagnostics`. A spline flow has no
-    density to speak of beyond its ``bound``: where the target reaches further, a warning names a
-    wider box.
+    After the fit, importance weights of 20,000 draws are computed, see `Diagnostics`. A spline flow
+    has almost no density beyond ``bound``. If the target extends further, a warning names a wider
+    bound.
 
     Args:
-        log_prob: maps points ``(n, features)`` to unnormalised log-densities ``(n,)``,
-            differentiably but for "reweighted_wake_sleep"; ``-inf`` where there is no density.
-        flow: without context; trained in place. Where the density lives in a box, put an
-            `Interval` before the flow.
+        log_prob: maps points ``(n, features)`` to unnormalised log-densities ``(n,)``, -inf outside
+            of the support; differentiable except with "reweighted_wake_sleep".
+        flow: a flow without context, trained in place. If the support is a box, prepend an
+            `Interval` to the flow.
         objective: "elbo", "iwae", "sticking_the_landing", "dreg" or "reweighted_wake_sleep".
-        samples: K of a bound that is importance-weighted.
-        batch_size: bounds per step, so ``samples * batch_size`` points.
-        steps: of the fit.
-        anneal: in so many first steps the log-density is multiplied by a number that rises from 0
-            to 1, so that the flow first spreads and then settles.
-        learning_rate: of Adam.
-        seed: of all noise.
-        options: further ones of `flowkit.training.fit`.
+        samples: number of samples K of an importance-weighted bound.
+        batch_size: bounds per step; a step draws ``samples * batch_size`` points.
+        steps: steps of the fit.
+        anneal: number of steps in which a factor of the log-density rises linearly from 0 to 1.
+        learning_rate: learning rate of Adam.
+        seed: random seed.
+        options: further options of `flowkit.training.fit`.
 
     Raises:
-        ContextError: the flow asks for a context.
+        ContextError: the flow needs a context.
         ShapeError: the log-density returns another shape.
-        ArgumentError: it returns NaN, or no density anywhere the flow begins, or nothing that can
-            be differentiated; or an unknown objective.
+        ArgumentError: the log-density returns NaN, is -inf at all initial draws of the flow, or
+            cannot be differentiated; or an unknown objective.
 
     Warns:
         MissedDensityWarning: the flow misses 1 % of the density or more. Draws of
-            ``sample(resample=True)`` and ``diagnostics.log_evidence`` make up for it, within their
-            errors, as far as the wider laws reach.
+            ``sample(resample=True)`` and ``diagnostics.log_evidence`` correct for missed density
+            within reach of the wider distributions.
 
     Reference: Rezende and Mohamed, *Variational inference with normalizing flows*, 2015.
 
@@ -231,12 +230,14 @@ def fit_posterior(
     )
     posterior = Posterior(flow, log_prob, history, seed)
     try:
-        found = posterior.diagnostics
-    except ArgumentError as error:  # far from the flow, which is no reason to lose the fit
-        warnings.warn(f"the flow is not weighed: {error}", MissedDensityWarning, stacklevel=2)
+        diagnostics = posterior.diagnostics
+    except ArgumentError as error:  # at draws of the wider distributions; the fit is still returned
+        message = f"diagnostics are not available: {error}"
+        warnings.warn(message, MissedDensityWarning, stacklevel=2)
         return posterior
-    if found.misses:
-        warnings.warn(f"{found.finding}: {found.advice}", MissedDensityWarning, stacklevel=2)
+    if diagnostics.misses:
+        message = f"{diagnostics.finding}: {diagnostics.advice}"
+        warnings.warn(message, MissedDensityWarning, stacklevel=2)
     return posterior
 
 
@@ -250,8 +251,8 @@ def _estimate_of(
     if estimator in (estimators.sticking_the_landing, estimators.dreg):
         return lambda log_p, _, z: estimator(log_p, flow, z)
     if estimator is estimators.reweighted_wake_sleep:
-        # Of the weights alone the flow learns nothing through the draws. The bound's two batch
-        # dimensions become one: every draw of a step is weighed against all others.
+        # The draws carry no gradient. The two batch dimensions of the bound become one, so that
+        # weights are normalised over all draws of a step.
         return lambda log_p, _, z: _broadcast(
             estimator(log_p.detach().flatten(), flow.log_prob(z.detach()).flatten())
         )
@@ -263,13 +264,13 @@ def _broadcast(estimate: Estimate) -> Estimate:
 
 
 def _target(log_prob: LogDensity, z: Tensor) -> Tensor:
-    """Return the log-density with a finite number for "impossible", whose gradient is zero."""
+    """Return the log-density, at least ``LEAST``, so that -inf has gradient zero."""
     return log_prob(z).clamp(min=LEAST)
 
 
 @torch.no_grad()
 def _check(log_prob: LogDensity, flow: Flow, seed: int) -> None:
-    """Raise unless a log-density is one at what the flow draws before it is fitted."""
+    """Raise unless the log-density is valid at initial draws of the flow."""
     z = flow.sample((64,), generator=torch.Generator().manual_seed(seed))
     value = log_prob(z)
     if not isinstance(value, Tensor) or value.shape != (64,):
@@ -277,14 +278,15 @@ def _check(log_prob: LogDensity, flow: Flow, seed: int) -> None:
         raise ShapeError("log_prob", "a function that returns (n,) for points (n, features)", got)
     if value.isnan().any():
         at = z[value.isnan()][0].tolist()
-        raise ArgumentError("log_prob", "numbers", f"NaN at {[round(c, 4) for c in at]}")
+        nan = f"NaN at {[round(c, 4) for c in at]}"
+        raise ArgumentError("log_prob", "a number or -inf at each draw of the flow", nan)
     if not (value > -torch.inf).any():
-        expected = "some density where the flow begins; bring it there by a base or a transform"
+        expected = "a finite value at some initial draw of the flow; change its base or transform"
         raise ArgumentError("log_prob", expected, "-inf at 64 draws")
 
 
 def _check_gradient(log_prob: LogDensity, flow: Flow, seed: int, objective: Any) -> None:
-    """Raise unless a log-density can be differentiated, where the objective asks for it."""
+    """Raise unless the log-density can be differentiated, if the objective needs gradients."""
     estimator = getattr(objective, "func", objective)  # of a functools.partial
     if estimator not in (*_OBJECTIVES[:4], *_DIFFERENTIATED):
         return
@@ -292,6 +294,6 @@ def _check_gradient(log_prob: LogDensity, flow: Flow, seed: int, objective: Any)
         z = flow.sample((64,), generator=torch.Generator().manual_seed(seed))
     with torch.enable_grad():
         value = log_prob(z.requires_grad_())
-    if not value.requires_grad and (value != value[0]).any():  # a constant has none, and needs none
-        expected = "what torch can differentiate (or reweighted_wake_sleep)"
+    if not value.requires_grad and (value != value[0]).any():  # a constant needs no gradient
+        expected = "a differentiable function, except with objective='reweighted_wake_sleep'"
         raise ArgumentError("log_prob", expected, "values without a gradient")

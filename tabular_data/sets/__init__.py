@@ -1,1 +1,1 @@
-"""One file for each data set, or family: how it is read, and where it is from."""
+"""Readers and cards of data sets, one module for each data set or family."""

@@ -1,4 +1,4 @@
-"""MNIST binarised once and for all, as Larochelle and Murray did."""
+"""Binarised MNIST, the fixed draw of Larochelle and Murray."""
 
 import gzip
 from pathlib import Path
@@ -12,7 +12,7 @@ from tabular_data.sets.mnist import COLUMNS
 
 STEPS = ("each pixel drawn once with the grey level as its probability; the source's own splits",)
 _FOLDER = "http://www.cs.toronto.edu/~larocheh/public/datasets/binarized_mnist"
-# The text files, packed; unpacked ones of the source are read as well.
+# Text files; gzipped copies are read as well.
 _FILES = tuple(
     Download(
         f"binarized_mnist/binarized_mnist_{part}.amat", f"{_FOLDER}/binarized_mnist_{part}.amat"
@@ -22,7 +22,7 @@ _FILES = tuple(
 
 
 def read(root: Path) -> DataSet:
-    """Read three text files of 784 digits a line."""
+    """Read three text files with 784 digits in a line."""
     paths = []
     for file in _FILES:
         packed = root / f"{file.path}.gz"
@@ -37,7 +37,7 @@ def read_amat(path: Path) -> np.ndarray:
         with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
             digits = np.frombuffer(file.read(), dtype=np.uint8)
     except (EOFError, gzip.BadGzipFile) as error:
-        raise DataError(str(path), "a whole gzip file", error) from error
+        raise DataError(str(path), "a complete gzip file", error) from error
     digits = digits[digits > ord(" ")] - ord("0")
     if len(digits) % 784 or not len(digits) or digits.max() > 1:
         raise DataError(str(path), "lines of 784 zeros and ones", f"{len(digits):,} digits")

@@ -18,12 +18,12 @@ PATCH_STEPS = (
     "each patch less its mean, the last pixel dropped",
     "training photographs for training and validation, test photographs for test",
 )
-# As many as in the benchmark; of training and test photographs there are 200 and 100.
+# Numbers of the benchmark, from 200 training and 100 test photographs.
 PATCHES = {"train": 1_000_000, "val": 50_000, "test": 250_000}
 
 
 def read(root: Path) -> DataSet:
-    """Read the HDF5 of MAF's archive."""
+    """Read the HDF5 file of MAF's archive."""
     import h5py
 
     path = member(root, "BSDS300/BSDS300.hdf5")
@@ -36,7 +36,7 @@ def read(root: Path) -> DataSet:
 
 
 def read_patches(root: Path) -> DataSet:
-    """Cut patches out of the photographs: the benchmark's distribution, but not its draw."""
+    """Cut patches from the photographs: the distribution of the benchmark, but another draw."""
     rng = np.random.default_rng(0)
     photographs = {part: _photographs(root, part) for part in ("train", "test")}
     parts = {
@@ -50,12 +50,12 @@ def read_patches(root: Path) -> DataSet:
         parts["test"],
         COLUMNS,
         PATCH_STEPS,
-        part="an own draw of patches",
+        part="a new draw of patches",
     )
 
 
 def cut(photographs: list[np.ndarray], n: int, rng: np.random.Generator) -> np.ndarray:
-    """Return ``n`` patches as the benchmark has them, float32 ``(n, 63)``, in any order."""
+    """Return ``n`` patches, preprocessed as in the benchmark, float32 ``(n, 63)``."""
     kept = np.empty((n, SIDE * SIDE - 1), np.float32)
     chosen = rng.integers(len(photographs), size=n)
     for k, photograph in enumerate(photographs):
@@ -74,7 +74,7 @@ def _photographs(root: Path, part: str) -> list[np.ndarray]:
     paths = sorted(folder.glob("*.jpg"))
     if not paths:
         raise MissingDataError(
-            f"{folder} holds no photographs. Place those of BSDS300 there: "
+            f"{folder} contains no photographs. Place those of BSDS300 there: "
             "https://www2.eecs.berkeley.edu/Research/Projects/CS/vision/bsds/"
         )
     photographs = []

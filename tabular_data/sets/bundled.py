@@ -1,4 +1,4 @@
-"""What scikit-learn ships: nothing to download."""
+"""Data sets bundled with scikit-learn, without downloads."""
 
 from functools import partial
 from pathlib import Path
@@ -12,7 +12,7 @@ STEPS = ("shuffled by default_rng(0): a fifth for test, a tenth of the rest for 
 
 
 def read(root: Path, name: str) -> DataSet:
-    """Load one of them."""
+    """Load one data set of scikit-learn."""
     from sklearn import datasets
 
     del root

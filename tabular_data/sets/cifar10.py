@@ -1,4 +1,4 @@
-"""CIFAR-10: small colour photographs, from the binary version, which needs no pickle."""
+"""CIFAR-10: small colour photographs, read from the binary version without pickle."""
 
 from pathlib import Path
 
@@ -42,7 +42,7 @@ def read(root: Path) -> DataSet:
 def read_batch(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Return labels and images ``(n, 3072)`` of a binary batch."""
     if not path.exists():
-        raise MissingDataError(f"{path} is not there")
+        raise MissingDataError(f"{path} is not there. Remove {path.parent}, and load again.")
     content = np.fromfile(path, dtype=np.uint8)
     if len(content) % _RECORD or not len(content):
         raise DataError(str(path), f"records of {_RECORD} bytes", f"{len(content):,} bytes")

@@ -1,4 +1,4 @@
-"""dSprites: shapes of which every factor of variation is known."""
+"""dSprites: images of shapes with known factors of variation."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ STEPS = (
 
 
 def read(root: Path) -> DataSet:
-    """Read ``imgs`` and ``latents_classes``; the pickled metadata beside them is left alone."""
+    """Read ``imgs`` and ``latents_classes``, but not the pickled metadata."""
     path = fetch(_FILE, root)
     try:
         with np.load(path, allow_pickle=False) as archive:

@@ -1,4 +1,4 @@
-"""Frey faces: one face, 1,965 times."""
+"""Frey faces: 1,965 pictures of one face."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ STEPS = (
 
 
 def read(root: Path) -> DataSet:
-    """Read the Matlab file's ``ff``, ``(560, 1965)``."""
+    """Read the array ``ff`` of the Matlab file, ``(560, 1965)``."""
     from scipy.io import loadmat
     from scipy.io.matlab import MatReadError
 

@@ -19,12 +19,12 @@ STEPS = (
 
 
 def read(root: Path) -> DataSet:
-    """Read MAF's pickled frame, by an unpickler that admits frames only."""
+    """Read MAF's pickled frame, with an unpickler restricted to frames."""
     return prepare(read_frame(member(root, "gas/ethylene_CO.pickle")))
 
 
 def prepare(frame: Any) -> DataSet:
-    """Do what MAF did to UCI's columns."""
+    """Preprocess UCI's columns as in MAF."""
     frame = frame.drop(columns=["Meth", "Eth", "Time"])
     rows, columns = frame.to_numpy(dtype=np.float64), [str(c) for c in frame.columns]
     related = (np.corrcoef(rows.T) > 0.98).sum(axis=1)

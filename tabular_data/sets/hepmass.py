@@ -1,4 +1,4 @@
-"""HEPMASS: simulated collisions that made a particle of mass 1,000."""
+"""HEPMASS: simulated collisions that produce a particle of mass 1,000."""
 
 import csv
 from pathlib import Path
@@ -23,7 +23,7 @@ def read(root: Path) -> DataSet:
 
 
 def prepare(train: tuple[list[str], np.ndarray], test: tuple[list[str], np.ndarray]) -> DataSet:
-    """Do what MAF did to the columns of the two files, the label first."""
+    """Preprocess the columns of both files, the label first, as in MAF."""
     names, rows = train
     train_rows = rows[rows[:, 0] == 1][:, 1:]
     test_rows = test[1][test[1][:, 0] == 1][:, 1:]
@@ -38,7 +38,7 @@ def prepare(train: tuple[list[str], np.ndarray], test: tuple[list[str], np.ndarr
 
 
 def _read(path: Path) -> tuple[list[str], np.ndarray]:
-    """Return the names and values of a CSV; a row's values beyond the header stay."""
+    """Return names and values of a CSV file; values beyond the header are kept."""
     with path.open(newline="") as file:
         lines = csv.reader(file)
         names = next(lines)

@@ -1,4 +1,4 @@
-"""The archive of *Masked autoregressive flow*: where it is, and how its tables are standardised."""
+"""Archive of *Masked autoregressive flow*: download, and standardisation of its tables."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ LICENCE = "CC BY 4.0 (archive); the tables are the UCI repository's, CC BY 4.0"
 
 
 def member(root: Path, path: str) -> Path:
-    """Return a file of the archive, which is fetched and unpacked first if need be."""
+    """Return a file of the archive; the archive is downloaded and unpacked first if necessary."""
     folder = root / "maf" / "data"
     if not (folder / path).exists():
         unpack(fetch(ARCHIVE, root), root / "maf" / "unpacked")
@@ -34,14 +34,14 @@ def member(root: Path, path: str) -> Path:
 
 
 def standardised(parts: tuple[np.ndarray, ...], reference: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Return the parts less the reference's mean, over its (biased) standard deviation."""
+    """Standardise parts by the mean and the biased standard deviation of a reference."""
     mean, scale = reference.mean(axis=0), reference.std(axis=0)
     return tuple((part - mean) / scale for part in parts)
 
 
 def first_value_repeats(rows: np.ndarray) -> np.ndarray:
-    """Return which columns have their smallest value more than 5 times, ``(d,)``.
+    """Return the mask of columns whose smallest value occurs more than 5 times, ``(d,)``.
 
-    It was meant to be the most frequent value; the benchmark's columns are what they are.
+    The benchmark intended the most frequent value, but its columns follow from the smallest.
     """
     return np.array([(column == column.min()).sum() > 5 for column in rows.T])

@@ -1,4 +1,4 @@
-"""MINIBOONE: light in a tank of oil where a neutrino was, or was not."""
+"""MINIBOONE: particle identification in a neutrino experiment."""
 
 from pathlib import Path
 
@@ -25,19 +25,21 @@ def read(root: Path) -> DataSet:
 
 
 def prepare(rows: np.ndarray) -> DataSet:
-    """Do what MAF did to rows ``(n, 43)``."""
+    """Preprocess rows ``(n, 43)`` as in MAF."""
     train, val, test = split_tail(rows)
     train, val, test = standardised((train, val, test), np.concatenate([train, val]))
     return DataSet("miniboone", train, val, test, _columns(rows), STEPS)
 
 
 def read_small(root: Path) -> DataSet:
-    """Read the validation and test splits alone: never to be set beside published numbers."""
+    """Read the validation and test splits only; scores are not comparable with published ones."""
     parts = []
     for name in ("val", "test"):
         path = root / "miniboone" / f"{name}.npy"
         if not path.exists():
-            raise MissingDataError(f"{path} is not there: the benchmark's {name} split, (n, 43)")
+            raise MissingDataError(
+                f"{path} is not there. Place the {name} split of the benchmark, (n, 43), there."
+            )
         parts.append(np.load(path, allow_pickle=False).astype(np.float64))
     rows, test = parts
     n_val = len(rows) // 10

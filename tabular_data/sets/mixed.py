@@ -1,4 +1,4 @@
-"""Tables as people have them: categories, blanks, counts; as pyarrow tables."""
+"""Tables of mixed columns (categories, missing values, counts), as pyarrow tables."""
 
 import gzip
 from dataclasses import dataclass
@@ -83,7 +83,7 @@ _STEPS = (
 
 
 def read(root: Path, name: str) -> DataSet:
-    """Read one table."""
+    """Read one table, with missing values as null."""
     form = TABLES[name]
     table = _table(root / "tables" / form.file, form)
     rng = np.random.default_rng(0)
@@ -106,11 +106,11 @@ def _table(path: Path, form: _Format) -> Any:
     from pyarrow import csv
 
     if not path.exists():
-        raise MissingDataError(f"{path} is not there: place the table of {form.source} by hand")
+        raise MissingDataError(f"{path} is not there. Place the table of {form.source} by hand.")
     lines = path.read_bytes()
     if path.suffix == ".gz":
         lines = gzip.decompress(lines)
-    # Spaces after a delimiter would be part of the values, and numbers with them text.
+    # With spaces after a delimiter, numbers would be read as text.
     lines = b"\n".join(
         form.delimiter.encode().join(cell.strip() for cell in line.split(form.delimiter.encode()))
         for line in lines.splitlines()
@@ -122,9 +122,9 @@ def _table(path: Path, form: _Format) -> Any:
         csv.ParseOptions(delimiter=form.delimiter),
         csv.ConvertOptions(null_values=list(form.missing), strings_can_be_null=True),
     )
-    if "" in table.column_names:  # the number of the row
+    if "" in table.column_names:  # row numbers
         table = table.drop_columns([""])
-    if form.test_file and path.name == form.test_file:  # the test file ends its classes with a dot
+    if form.test_file and path.name == form.test_file:  # classes of the test file end with a dot
         i = table.column_names.index(form.header[-1])
         column = pc.replace_substring(table.column(i), ".", "")
         table = table.set_column(i, form.header[-1], column)

@@ -1,4 +1,4 @@
-"""MNIST and Fashion-MNIST, in the idx files that both come in."""
+"""MNIST and Fashion-MNIST, read from idx files."""
 
 import hashlib
 from functools import partial
@@ -29,7 +29,7 @@ def _files(folder: str, mirror: str) -> tuple[Download, ...]:
     return tuple(Download(f"{folder}/{name}", f"{mirror}/{name}") for name in names)
 
 
-# Of the arrays: mirrors pack them differently.
+# Checksums of the arrays, because mirrors compress files differently.
 _SHA256 = {
     "mnist": "06b0d1f124c4e5fa796686ade41a9b778edacc8622f2195a352ef479ad44fc16",
     "fashion_mnist": "ca3ab2a37f845e1b8ae23cab1b51749a3011ba3bf1d9016176d75cbaabac376f",
@@ -37,22 +37,22 @@ _SHA256 = {
 
 
 def read(root: Path, name: str = "mnist") -> DataSet:
-    """Read the four files; their pixels are held against the sum of the original's."""
+    """Read the four files, and verify the checksum of the arrays."""
     arrays = {}
     for part, file in zip(_SHAPES, CARD_FILES[name], strict=True):
         arrays[part] = read_idx(fetch(file, root))
         if arrays[part].shape != _SHAPES[part]:
             raise DataError(str(root / file.path), f"shape {_SHAPES[part]}", arrays[part].shape)
-    found = hashlib.sha256(b"".join(a.tobytes() for a in arrays.values())).hexdigest()
-    if found != _SHA256[name]:
-        raise ChecksumError(f"{root / name}: expected sha256 {_SHA256[name]} of all, got {found}")
+    actual = hashlib.sha256(b"".join(a.tobytes() for a in arrays.values())).hexdigest()
+    if actual != _SHA256[name]:
+        raise ChecksumError(f"{root / name}: expected sha256 {_SHA256[name]} of all, got {actual}")
     return split(name, *arrays.values())
 
 
 def split(
     name: str, x: np.ndarray, y: np.ndarray, x_test: np.ndarray, y_test: np.ndarray
 ) -> DataSet:
-    """Return the data set of images ``(n, 28, 28)`` and labels."""
+    """Return a data set from images ``(n, 28, 28)`` and labels."""
     x, x_test, n_val = x.reshape(len(x), -1), x_test.reshape(len(x_test), -1), len(x) // 6
     labels = {"train": y[:-n_val], "val": y[-n_val:], "test": y_test}
     pixels = Pixels(256, (28, 28))

@@ -1,4 +1,4 @@
-"""POWER: a household's electricity, minute by minute."""
+"""POWER: electric power consumption of a household, by the minute."""
 
 from datetime import datetime
 from pathlib import Path
@@ -28,12 +28,12 @@ STEPS = (
 
 
 def read(root: Path) -> DataSet:
-    """Read ``data.npy`` of MAF's archive exactly as MAF did."""
+    """Read ``data.npy`` of MAF's archive."""
     return prepare(np.load(member(root, "power/data.npy"), allow_pickle=False))
 
 
 def prepare(rows: np.ndarray, part: str = "") -> DataSet:
-    """Do what MAF did to rows ``(n, 8)``."""
+    """Preprocess rows ``(n, 8)`` as in MAF."""
     rng = np.random.RandomState(42)
     rows = rows.copy()
     rng.shuffle(rows)
@@ -48,7 +48,7 @@ def prepare(rows: np.ndarray, part: str = "") -> DataSet:
 
 
 def read_raw(path: Path) -> np.ndarray:
-    """Return the rows of UCI's text file as ``data.npy`` has them: ``(n, 8)``, minutes last."""
+    """Return the rows of UCI's text file in the format of ``data.npy``, ``(n, 8)``."""
     rows = []
     with path.open() as file:
         next(file)
@@ -62,10 +62,12 @@ def read_raw(path: Path) -> np.ndarray:
 
 
 def read_part(root: Path) -> DataSet:
-    """Read as much of UCI's raw file as there is, and do to it what MAF did."""
+    """Read UCI's raw file, or the beginning of that file, and preprocess as in MAF."""
     path = root / "power" / "household_power_consumption.txt"
     if not path.exists():
-        raise MissingDataError(f"{path} is not there: UCI's raw file, or its beginning")
+        raise MissingDataError(
+            f"{path} is not there. Place UCI's raw file, or its beginning, there."
+        )
     rows = read_raw(path)
     whole = len(rows) == 2_049_280
     return prepare(rows, "" if whole else f"the first {len(rows):,} of 2,049,280 rows")

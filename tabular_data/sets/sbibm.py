@@ -1,4 +1,4 @@
-"""Posteriors known in closed form but for a constant, with reference draws of them."""
+"""Posteriors with known unnormalised density, with reference draws."""
 
 import bz2
 from functools import partial
@@ -22,23 +22,23 @@ STEPS = ("train holds the reference draws of one observation's posterior; there 
 
 
 def read(root: Path, task: str, observation: int = 1) -> DataSet:
-    """Read one observation of a task: draws, observation and the parameters that made it."""
+    """Read one observation of a task: reference draws, observation and true parameters."""
     if not 1 <= observation <= OBSERVATIONS:
         raise ArgumentError("observation", f"a number from 1 to {OBSERVATIONS}", observation)
     parameters, outcomes = TASKS[task]
     folder = root / "sbibm" / task / f"num_observation_{observation}"
     draws = _csv(folder / "reference_posterior_samples.csv.bz2", parameters)
-    known = {
+    labels = {
         "observation": _csv(folder / "observation.csv", outcomes)[0],
         "true_parameters": _csv(folder / "true_parameters.csv", parameters)[0],
     }
     columns = tuple(f"parameter_{j}" for j in range(1, parameters + 1))
     steps = (*STEPS, f"observation {observation}")
-    return DataSet(f"sbibm-{task}", draws, None, draws[:0], columns, steps, labels=known)
+    return DataSet(f"sbibm-{task}", draws, None, draws[:0], columns, steps, labels=labels)
 
 
 def _csv(path: Path, columns: int) -> np.ndarray:
-    """Return the numbers of a CSV with a header line, ``(n, columns)``."""
+    """Return the numbers of a CSV file with a header line, ``(n, columns)``."""
     if not path.exists():
         raise MissingDataError(
             f"{path} is not there. Place the folder of github.com/sbi-benchmark/sbibm, "

@@ -1,21 +1,24 @@
-"""A draw of shapes in the plane, for whoever wants rows and not the grid."""
+"""Random rows of the grid of `tabular_data.shapes`."""
 
 from pathlib import Path
 
 import numpy as np
 
 from flowkit._checks import check_count
+from flowkit.errors import ArgumentError
 from tabular_data import shapes
 from tabular_data.dataset import Card, DataSet, Pixels
 
 
 def read(root: Path, rows: int = 50_000, seed: int = 0) -> DataSet:
-    """Draw different places of the grid: ``rows`` to train, and a tenth as many to val and test."""
+    """Draw distinct rows: ``rows`` for training, a tenth as many for validation and for test."""
     del root
     check_count("rows", rows)
     check_count("seed", seed, 0)
     tenth = max(rows // 10, 1)
-    check_count("rows in all", shapes.TOTAL - rows - 2 * tenth, 0)
+    if rows + 2 * tenth > shapes.TOTAL:
+        most = shapes.TOTAL * 10 // 12
+        raise ArgumentError("rows", f"at most {most:,}, with validation and test distinct", rows)
     chosen = np.random.default_rng(seed).permutation(shapes.TOTAL)[: rows + 2 * tenth]
     codes = shapes.factors_of(chosen)
     pictures = shapes.render(codes)

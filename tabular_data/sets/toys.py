@@ -1,4 +1,4 @@
-"""The toy densities, drawn: 10,000 points to train, 2,000 and 10,000 for validation and test."""
+"""Samples of toy densities: 10,000 points for training, 2,000 for validation, 10,000 for test."""
 
 from functools import partial
 from pathlib import Path
@@ -12,7 +12,7 @@ _SIZES = (10_000, 2_000, 10_000)
 
 
 def read(root: Path, name: str) -> DataSet:
-    """Draw it."""
+    """Draw samples of a toy density."""
     del root
     rng = np.random.default_rng(0)
     train, val, test = (TOYS[name].sample(n, rng) for n in _SIZES)

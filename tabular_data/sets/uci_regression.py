@@ -1,4 +1,4 @@
-"""Nine regression tables of UCI with their published splits; for densities, target and all."""
+"""Regression tables of UCI with published splits; the target is a column of the density."""
 
 import re
 from functools import partial
@@ -40,7 +40,7 @@ def read(root: Path, table: str, split: int = 0) -> DataSet:
     paths = [folder / f"index_{part}_{split}.txt" for part in ("train", "test")]
     if not paths[0].exists():
         count = len([p for p in folder.iterdir() if re.match(r"index_train_\d+\.txt", p.name)])
-        raise MissingDataError(f"{paths[0]} is not there: splits are numbered 0 to {count - 1}")
+        raise MissingDataError(f"{paths[0]} is not there. Splits are numbered 0 to {count - 1}.")
     train, test = (_indices(path) for path in paths)
     rows = rows[:, np.concatenate([features, target])]
     n_val = max(len(train) // 10, 1)
