@@ -73,9 +73,9 @@ def test_no_score_that_is_not_finite_is_the_best():
     best, weight = Best(None, patience=3), {"w": torch.zeros(())}
     for step, score in enumerate((math.nan, -math.inf, math.inf)):
         best.offer([score], step, weight)
-    assert (best.found, best.done) == ([False], [False])
+    assert (best.scored, best.done) == ([False], [False])
     best.offer([5.0], 3, weight)
-    assert (best.found, best.steps, best.scores) == ([True], [3], [5.0])
+    assert (best.scored, best.steps, best.scores) == ([True], [3], [5.0])
 
 
 def holed(rows, row, column, value=math.nan):

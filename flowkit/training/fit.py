@@ -3,7 +3,6 @@
 import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal
 
 import torch
@@ -11,18 +10,19 @@ from torch import Tensor, nn
 
 from flowkit._checks import kind_of
 from flowkit.errors import ArgumentError
-from flowkit.training.checkpoint import Checkpoint
-from flowkit.training.data import Data, Wide
+from flowkit.training.checkpoint import Checkpoint, named
+from flowkit.training.data import Data, KeepsFloat64
 from flowkit.training.evaluation import Evaluation
 from flowkit.training.history import History
-from flowkit.training.looks import look_at
-from flowkit.training.loop import Loop, State
-from flowkit.training.options import DTYPES, Options, Progress, named
-from flowkit.training.processes import Processes, device_of, home_of
+from flowkit.training.loop import Loop
+from flowkit.training.options import Options, Progress
+from flowkit.training.processes import home_of
 from flowkit.training.rows import Batch
+from flowkit.training.runtime import Runtime
 from flowkit.training.schedule import Schedule
 from flowkit.training.standardising import Standardising
-from flowkit.training.step import Step, steps_of
+from flowkit.training.state import State
+from flowkit.training.step import Step, check_rows, objectives_of
 
 
 def fit(
@@ -159,15 +159,8 @@ def fit(
         resume=resume,
         max_seconds=max_seconds,
     )
-    (history,) = train(
-        [model],
-        Data(data, context, weights, validation, seeds=(seed,)),
-        settings,
-        seeds=(seed,),
-        validation=validation,
-        objective=objective,
-        extra=options,
-    )
+    rows = Data(data, context, weights, validation, seeds=(seed,))
+    (history,) = train([model], rows, settings, objective=objective, extra=options)
     return history
 
 
@@ -176,40 +169,43 @@ def train(
     data: Data,
     options: Options,
     *,
-    seeds: tuple[int, ...],
-    validation: Any,
     objective: Any,
     extra: Mapping[str, Any],
     stack: Callable[[Sequence[nn.Module]], nn.Module] | None = None,
 ) -> list[History]:
-    """Fit a model, or several that ``stack`` makes one of, to checked rows; return histories."""
-    home = home_of(models[0])
-    processes = Processes.join(device_of(models[0], options.device))
-    dtype, loop, model = DTYPES.get(options.precision or ""), None, models[0]
+    """Fit one model, or several that ``stack`` combines; return their histories.
+
+    Args:
+        models: the models.
+        data: the rows, checked.
+        options: the options that all fits share.
+        objective: named steps, or an option of the model's ``training_steps``.
+        extra: the other options of the model's ``training_steps``.
+        stack: makes one module of the models; None for a single model.
+    """
+    home, loop, model = home_of(models[0]), None, models[0]
+    runtime = Runtime.of(model, options, seed=data.seeds[0], members=data.members)
     if stack is None:
-        model.to(processes.device, dtype)
-    standardising = Standardising(models, data, options, processes, objective)
+        model.to(runtime.device, runtime.dtype)
+    standardising = Standardising(models, data, options, runtime, objective)
     try:
         standardising.apply()
         standardising.warn()
         if stack is not None:
             model = stack(models)
-            model.to(processes.device)
+            model.to(runtime.device)
         loop = _loop(
             model,
             data,
             options,
-            wide=standardising.keeps_wide(processes.device),
-            processes=processes,
-            seeds=seeds,
-            validation=validation,
             objective=objective,
             extra=extra,
-            members=None if stack is None else len(models),
+            runtime=runtime,
+            keeps_float64=standardising.keeps_float64(),
         )
         return loop.run()
     except BaseException:
-        if loop is None or loop.step == 0:
+        if loop is None or loop.state.step == 0:
             standardising.undo()  # nothing has been trained
         raise
     finally:
@@ -221,84 +217,69 @@ def _loop(
     data: Data,
     options: Options,
     *,
-    wide: Wide,
-    processes: Processes,
-    seeds: tuple[int, ...],
-    validation: Any,
     objective: Any,
     extra: Mapping[str, Any],
-    members: int | None,
+    runtime: Runtime,
+    keeps_float64: KeepsFloat64,
 ) -> Loop:
-    """Put the parts of a fit together."""
-    device, dtype = processes.device, DTYPES.get(options.precision or "")
-    rows = data.train.shape[-1]
-    batch_size, total = options.batch_for(rows), options.steps_for(rows)
-    if batch_size < processes.size:
-        expected = f"a row for each of the {processes.size} processes"
+    """Return the loop of a fit, from its parts."""
+    n_rows = data.train_indices.shape[-1]
+    batch_size, total_steps = options.batch_size_for(n_rows), options.total_steps_for(n_rows)
+    if batch_size < runtime.processes.size:
+        expected = f"a row for each of the {runtime.processes.size} processes"
         raise ArgumentError("batch_size", expected, batch_size)
-    named_steps = steps_of(model, objective, extra)
-    autocast: AbstractContextManager[Any] = nullcontext()
-    if options.precision == "bf16-mixed":
-        autocast = torch.autocast(device.type, dtype=torch.bfloat16)
-    source = data.source(device, dtype, wide)
-    look_at(model, source)
-    held_out = data.validation_source(device, dtype, wide)
-    if held_out is not None:
-        look_at(model, held_out, validation=True)
-    _warn_of_steps_not_taken(named_steps, total)
+    objectives = objectives_of(model, objective, extra)
+    source = data.source(runtime, keeps_float64)
+    check_rows(model, source)
+    validation_rows = data.validation_rows(runtime, keeps_float64)
+    if validation_rows is not None:
+        check_rows(model, validation_rows, validation=True)
+    _warn_of_steps_not_taken(objectives, total_steps)
     evaluation = None
-    if data.held_out is not None:
+    if data.validation_indices is not None:
         evaluation = Evaluation(
-            getattr(model, "validation_loss", next(iter(named_steps.values())).loss),
-            held_out or source,
-            data.held_out.to(device),
-            name="data" if held_out is None else "validation",
-            members=members,
-            processes=processes,
-            autocast=autocast,
-            seed=seeds[0],
+            getattr(model, "validation_loss", next(iter(objectives.values())).loss),
+            validation_rows or source,
+            data.validation_indices.to(runtime.device),
+            name="data" if validation_rows is None else "validation",
+            runtime=runtime,
         )
     elif options.patience is not None:
-        raise ArgumentError("patience", "None without validation", options.patience)
+        raise ArgumentError("patience", "validation=... beside it", f"{options.patience} alone")
     checkpoint = None
     if options.checkpoint is not None:
+        named_objective = None if isinstance(objective, Mapping) else objective
+        every = [(name, step.every) for name, step in objectives.items()]
         arguments = {
-            "steps": total,
+            "steps": total_steps,
             "batch_size": batch_size,
-            **options.arguments(),
-            "validation": validation if isinstance(validation, float) else None,
-            "seed": list(seeds),
-            "objective": [
-                None if isinstance(objective, Mapping) else named(objective),
-                *([name, named(step.every)] for name, step in named_steps.items()),
-            ],
+            **options.decisive(),
+            "schedule": named(options.schedule),
+            "validation": data.validation_share,
+            "seed": list(data.seeds),
+            "objective": named([named_objective, *every]),
             **{name: named(value) for name, value in extra.items()},
         }
         checkpoint = Checkpoint(
-            options.checkpoint, model=model, arguments=arguments, data=data.given
+            options.checkpoint, model=model, arguments=arguments, data=data.tensors
         )
     return Loop(
         model,
-        named_steps,
-        source=source,
-        order=data.order(batch_size, device),
-        train=data.train.to(device),
-        total=total,
+        objectives,
+        data.training_rows(source, batch_size, runtime.device),
+        total_steps=total_steps,
         evaluation=evaluation,
         options=options,
-        autocast=autocast,
-        seed=seeds[0],
-        processes=processes,
+        runtime=runtime,
         checkpoint=checkpoint,
-        members=members,
     )
 
 
-def _warn_of_steps_not_taken(steps: Mapping[str, Step], total: int) -> None:
-    for name, step in steps.items():
-        if not any(step.is_taken(number) for number in range(1, total + 1)):
+def _warn_of_steps_not_taken(objectives: Mapping[str, Step], total_steps: int) -> None:
+    for name, objective in objectives.items():
+        if not any(objective.is_taken(number) for number in range(1, total_steps + 1)):
             warnings.warn(
-                f"steps: in {total} of them {name!r} is never taken, and what it moves stays as "
-                "it is",
-                stacklevel=5,  # who has called `fit`
+                f"in {total_steps} steps {name!r} is never taken: its parameters stay as they are. "
+                "Give more steps",
+                stacklevel=5,  # the caller of `fit`
             )
