@@ -244,7 +244,7 @@ class Loop:
                 warnings.warn(
                     f"the validation score of step {self.state.step}{whose} is {score}: it counts "
                     "as worse than any number",
-                    stacklevel=6,  # the caller of `fit`
+                    stacklevel=7,  # the caller of `fit`
                 )
 
     def _agree(self) -> None:

@@ -63,7 +63,7 @@ def warn_of_rows_outside(model: nn.Module, batch: Batch) -> None:
             f"splines act within their bounds only: {'; '.join(parts[:_NAMED])}{more}. Give "
             "a larger bound, standardize=True, or a base with heavy tails, such as StudentT; on a "
             "circle, put Circular in front",
-            stacklevel=5,  # who has called `fit`
+            stacklevel=6,  # the caller of `fit`
         )
 
 
