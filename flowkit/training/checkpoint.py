@@ -21,6 +21,7 @@ from flowkit.training.snapshot import group
 
 _KEYS = ("arguments", "modules", "data", "loop", "histories")
 _BLOCK = 1_024  # rows that share a digest
+_REMEDY = "Give another file, or resume=False to start anew"
 
 
 class Checkpoint:
@@ -99,7 +100,9 @@ class Checkpoint:
         try:
             histories = _unpack(tensors, document["histories"])
         except (KeyError, TypeError, ValueError) as error:
-            raise ModelFileError(self._path, f"its histories lack {error}") from error
+            raise ModelFileError(
+                self._path, f"the histories are incomplete, {error} is missing. {_REMEDY}"
+            ) from error
         return tensors, document["loop"], histories
 
     def _check_model(
@@ -113,7 +116,8 @@ class Checkpoint:
                 raise ModelFileError(
                     self._path,
                     "a checkpoint of another model: "
-                    f"{name} is {there.get(name)} there, and {here.get(name)} here",
+                    f"{name} is {there.get(name)} in the file, and {here.get(name)} in the model. "
+                    f"{_REMEDY}",
                 )
 
     def _check_data(self, shapes: Any, tensors: Mapping[str, Tensor]) -> None:
@@ -125,12 +129,13 @@ class Checkpoint:
             for name, tensor in self._data.items():
                 difference = difference or _difference(name, tensors[f"data/{name}"], tensor)
         if difference:
-            expected = f"the data of the checkpoint {os.fspath(self._path)}"
+            expected = f"the data of the checkpoint {os.fspath(self._path)} (or resume=False)"
             raise ArgumentError("data", expected, f"others: {difference}")
 
     def _check_arguments(self, arguments: Any) -> None:
         if name := first_difference(self._arguments, arguments):
-            expected = f"{arguments.get(name)!r}, as in the checkpoint {os.fspath(self._path)}"
+            saved = f"{arguments.get(name)!r}, as in the checkpoint {os.fspath(self._path)}"
+            expected = f"{saved} (or resume=False)"
             raise ArgumentError(name, expected, repr(self._arguments.get(name)))
 
 

@@ -54,33 +54,33 @@ def fit(
     max_seconds: float | None = None,
     **options: Any,
 ) -> History:
-    """Fit a model to rows, by maximum likelihood unless told otherwise.
+    """Fit a model to rows, by maximum likelihood or by the model's own named steps.
 
-    Adam, with the gradient clipped by norm and a learning rate that falls to zero. The same seed,
-    data, number of threads and torch version give the same weights on a machine. Torch's random
-    state is left as it was, and so is the model's device.
+    The optimiser is Adam, with the gradient clipped by norm and a learning rate that falls to
+    zero. The same seed, data, number of threads and torch version give the same weights on a
+    machine. Torch's random state and the model's device are restored at the end.
 
-    Under ``torchrun`` every process computes its share of each batch: the weights are those that
-    one process would find, but for rounding (and for batch norm and noise, which see a share
-    only). If one process dies the others end with an error.
+    Under ``torchrun`` every process computes its share of each batch. The weights are those of one
+    process up to rounding; only batch norm and noise differ, as they see a share. If one process
+    dies, the others end with an error.
 
     Args:
-        model: a flow, or anything with ``log_prob(x, context)``, or with
-            ``training_steps(**options)`` that returns named `Step`s; trained in place, and left
-            in ``eval()``. If it has ``check_rows(x, context)``, that sees the rows before the
-            first step, and may refuse them.
+        model: a flow, or a module with ``log_prob(x, context)``, or one with
+            ``training_steps(**options)`` that returns named `Step`s. It is trained in place, and
+            is in ``eval()`` mode at the end. If it has ``check_rows(x, context)``, that gets the
+            rows before the first step, and may refuse them.
         data: rows, ``(rows, *event_shape)``.
-        context: ``(rows, *context_shape)`` if the model asks for it.
-        weights: of the rows, ``(rows,)``: non-negative and not all zero. Twice the weight has the
-            effect of a row that stands there twice.
+        context: ``(rows, *context_shape)``, if the model takes context.
+        weights: weights of the rows, ``(rows,)``: non-negative and not all zero. Weight 2 has the
+            effect of two equal rows of weight 1.
         validation: share of the rows to hold out, or other rows: a tensor, or a tuple or `Batch`
-            of them, their context and their weights. The model is left with the weights that
-            scored best on them, by its ``validation_loss(batch, generator)`` if it has one, or
-            else by the loss of its first step. The weights before the first step count among
-            these. None: train on every row, keep the last weights.
-        objective: named `Step`s to take instead of the model's; anything else is an option of
+            of rows, their context and their weights. The model ends with the weights of the best
+            score, those before the first step included. The score is the model's
+            ``validation_loss(batch, generator)``, or without one the loss of its first named
+            step. None: train on every row, and keep the last weights.
+        objective: named `Step`s that replace those of the model; anything else is an option of
             the model's ``training_steps``.
-        seed: of the split, the order of rows and all noise.
+        seed: random seed of the split, the order of rows and all noise.
         steps: number of steps; by default 30 epochs, but 1,000 to 20,000 steps.
         batch_size: rows per step, in all processes together.
         learning_rate: the learning rate of the first step; by default the model's
@@ -89,32 +89,32 @@ def fit(
             a factor of the learning rate.
         clip: largest norm of the gradient of a step, or None.
         standardize: whether a flow that is trained by its likelihood is standardised first, see
-            `flowkit.flows.standardize`: a map of its rows, and one of their contexts, to mean 0
-            and variance 1 become the start of the flow, with moments of the training rows in
-            float64. Columns that have these moments already are left alone; a flow that has
-            been standardised before keeps its maps. Rows given in float64 are standardised in
-            float64, whatever the precision.
-        average: decay, e.g. 0.999, of an exponential moving average of the weights, which
-            is what is validated and what the model is left with. Batch norms take their running
-            statistics anew from training rows then: those of averaged weights are their own.
+            `flowkit.flows.standardize`. The flow then starts with a map of its rows, and one of
+            their contexts, to mean 0 and variance 1, from moments of the training rows in
+            float64. Columns with these moments have no map; a flow that has been standardised
+            before keeps its maps. Rows in float64 are standardised in float64, whatever the
+            precision.
+        average: decay, e.g. 0.999, of an exponential moving average of the weights. The average
+            is validated, and is what the model ends with. Batch norms then take their running
+            statistics anew from training rows, under the averaged weights.
         patience: number of validations in a row without a better score that end the fit.
         validate_every: steps between two validations; by default 100, more for many rows.
         precision: "32" or "64" convert model and data; "bf16-mixed" computes the matrix products
-            of conditioners in bfloat16, everything else as it is; None leaves all as it is.
-        device: where to train; by default on the model's, or an accelerator if there is one.
+            of conditioners in bfloat16; None converts nothing.
+        device: device of the fit; by default the model's, or an accelerator if there is one.
         compile: whether losses go through ``torch.compile``, which takes a while at first;
-            "auto" does it for fits of 10,000 steps or more. Without a compiler there is a
-            warning, and no compiling.
+            "auto" compiles in fits of 10,000 steps or more. Without a compiler there is a
+            warning, and losses are not compiled.
         progress: True for a bar, or lines where there is no terminal; or a function that is
             called with (step, steps, loss) after each step.
         callbacks: functions that are called with a `State` after each step.
         checkpoint: file that the state of the fit is kept in.
         checkpoint_every: steps between two checkpoints.
-        resume: whether to go on from the checkpoint, if there is one. On the CPU that ends in the
-            very weights that an undisturbed fit would have found; a fit that is done is not
+        resume: whether to continue from the checkpoint, if there is one. On the CPU the final
+            weights are then those of an undisturbed fit, to the bit. A finished fit is not
             repeated.
         max_seconds: end after this time; the result then depends on the clock.
-        options: handed to the model's ``training_steps``.
+        options: passed to the model's ``training_steps``.
 
     Returns:
         The history.
@@ -123,11 +123,11 @@ def fit(
         ArgumentError: a bad option, rows that do not fit each other, or a checkpoint of other
             data or arguments.
         DataError: a validation row holds NaN or infinity, or is impossible under the model.
-        ModelFileError: the checkpoint is damaged, or of another model, as the names of its modules,
-            what they say in ``extra_repr``, and their weights tell.
-        TrainingError: the loss or its gradient turned NaN or infinite: step and term are named,
-            and the model is left with the best weights, or without validation the last. Or no
-            validation gave a finite score. Or another process died.
+        ModelFileError: the checkpoint is damaged, or of another model: the names of modules, their
+            ``extra_repr``, or the shapes of weights differ.
+        TrainingError: the loss or its gradient is NaN or infinite. The error names step and term;
+            the model has the best weights, or without validation the last. Also raised if no
+            validation score is finite, or another process died.
 
     Example:
         >>> from flowkit.flows import maf

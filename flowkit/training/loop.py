@@ -45,6 +45,7 @@ _CALIBRATION_ROWS = 10_000
 _SCALED_ROWS = 10_000  # whose scale may be the cause of an error
 _CALIBRATION_BATCHES = 20  # for the statistics of other batch norms under averaged weights
 _STEPS_BETWEEN_VALIDATIONS = 100
+_REMEDY = "Check the rows for NaN and infinity, or try a lower learning_rate"
 
 
 class Loop:
@@ -139,10 +140,9 @@ class Loop:
                     self._read()
                 except TrainingError as error:
                     self._settle(failed=True)
-                    cause = self._cause() if type(error) is NotFiniteError else ""
-                    if not cause:
+                    if type(error) is not NotFiniteError:
                         raise
-                    raise TrainingError(f"{error}; {cause}") from error
+                    raise TrainingError(f"{error}. {self._cause() or _REMEDY}") from error
                 finally:
                     for parameter in self._trained:
                         parameter.grad = None
@@ -287,7 +287,8 @@ class Loop:
                 whose = f" of model {model}" if len(self.histories) > 1 else ""
                 raise TrainingError(
                     f"no validation score{whose} is finite, neither that of the starting weights "
-                    f"nor any of {len(history.validation)}: the weights left are the last"
+                    f"nor any of {len(history.validation)} later ones: the model has the weights "
+                    f"of the last step. {_REMEDY}"
                 )
 
     @contextmanager

@@ -121,4 +121,5 @@ class Recorder:
             for model, number in enumerate(numbers):
                 if not math.isfinite(number):
                     whose = f" of model {model}" if self._shape else ""
-                    raise NotFiniteError(f"the {what} of step {step}{whose} is {number} ({where})")
+                    subject = f"the {what} of step {step}{whose}"
+                    raise NotFiniteError(f"{subject} is {number} ({where}), and must be finite")

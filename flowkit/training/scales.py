@@ -60,15 +60,15 @@ def warn_of_rows_outside(model: nn.Module, batch: Batch) -> None:
         ]
         more = f"; and {len(parts) - _NAMED} more" if len(parts) > _NAMED else ""
         warnings.warn(
-            f"splines act within their bounds only: {'; '.join(parts[:_NAMED])}{more}. Give "
-            "a larger bound, standardize=True, or a base with heavy tails, such as StudentT; on a "
-            "circle, put Circular in front",
+            "splines transform only the values within their bounds: "
+            f"{'; '.join(parts[:_NAMED])}{more}. Give a larger bound, standardize=True, or a base "
+            "with heavy tails, such as StudentT; on a circle, put Circular in front",
             stacklevel=6,  # the caller of `fit`
         )
 
 
 def scale_hint(model: nn.Module, batch: Batch) -> str:
-    """Return the words for a large scale as the cause of a loss that is not finite, or "".
+    """Return a sentence on a large scale as the cause of a loss that is not finite, or "".
 
     Args:
         model: the model in training, or several stacked into one.
@@ -82,7 +82,7 @@ def scale_hint(model: nn.Module, batch: Batch) -> str:
         largest = torch.where(rows.isfinite(), rows, 0.0).abs().flatten(0, -2).amax(0)
         if largest.max() > _LARGE:
             return (
-                f"a likely cause is the scale of {name}: column {int(largest.argmax())} reaches "
+                f"A likely cause is the scale of {name}: column {int(largest.argmax())} reaches "
                 f"{largest.max().item():.3g}. Give standardize=True, if the model is a flow that "
                 "is trained by its likelihood, or scale the columns first"
             )
@@ -91,7 +91,7 @@ def scale_hint(model: nn.Module, batch: Batch) -> str:
 
 @torch.no_grad()
 def support_hint(model: nn.Module, batch: Batch, indices: Tensor) -> str:
-    """Return the words for rows of density zero as the cause of an infinite loss, or "".
+    """Return a sentence on rows of density zero as the cause of an infinite loss, or "".
 
     Args:
         model: the model in training; several stacked into one get "".
@@ -107,7 +107,7 @@ def support_hint(model: nn.Module, batch: Batch, indices: Tensor) -> str:
         return ""
     first = int(indices[impossible].min())
     return (
-        f"the density is zero at {int(impossible.sum())} of {len(indices)} training rows, the "
+        f"The density is zero at {int(impossible.sum())} of {len(indices)} training rows, the "
         f"first is row {first}: they lie outside the support of the base. Give a base, or bounds, "
         "that cover the data"
     )

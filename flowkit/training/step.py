@@ -118,7 +118,9 @@ def objectives_of(model: nn.Module, objective: Any, options: Mapping[str, Any]) 
         objectives = {"likelihood": maximum_likelihood(model)}
     else:
         name = type(model).__name__
-        raise ArgumentError("model", "one with log_prob or training_steps, or an objective", name)
+        raise ArgumentError(
+            "model", "a module with log_prob or training_steps, or objective=...", name
+        )
     for option in options:
         raise _unknown(option, options[option], [])
     if not objectives:
