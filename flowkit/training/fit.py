@@ -1,4 +1,4 @@
-"""Fitting a model to rows."""
+"""Fit of a model to rows: the public function and its parts."""
 
 import os
 import warnings
