@@ -1,6 +1,7 @@
 """Standardisation in a flow: exact, of the training rows, kept in files, and out of the way."""
 
 import copy
+import dataclasses
 import math
 
 import pytest
@@ -33,6 +34,7 @@ from flowkit.training.data import Data
 from flowkit.training.options import Options
 from flowkit.training.processes import Processes
 from flowkit.training.rows import split
+from flowkit.training.runtime import Runtime
 from flowkit.training.standardising import Standardising
 from flowkit.transforms import (
     Chain,
@@ -150,7 +152,9 @@ def test_one_process_of_several_has_the_moments_of_all_rows():
         for p in flow.parameters():
             p.add_(1e3)
     processes = Second(torch.device("cpu"), rank=1, size=2)
-    Standardising([flow], Data(X, None, None, None, seeds=(0,)), Options(), processes, None).apply()
+    data, options = Data(X, None, None, None, seeds=(0,)), Options()
+    runtime = dataclasses.replace(Runtime.of(flow, options, seed=0), processes=processes)
+    Standardising([flow], data, options, runtime, None).apply()
     torch.testing.assert_close(flow.transform.standardize.mean, X.double().mean(0).float())
 
 

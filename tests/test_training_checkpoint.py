@@ -128,8 +128,11 @@ def test_other_data_and_other_arguments_are_refused(argument, message, change, s
     ("model", "difference"),
     [
         (lambda: maf(2, layers=2, context_features=1), "transform"),
-        (lambda: maf(2, layers=1, hidden=(9, 9), context_features=1), "out_features=128.* there"),
-        (lambda: nice(2, context_features=1), " is .* there, and .* here"),
+        (
+            lambda: maf(2, layers=1, hidden=(9, 9), context_features=1),
+            "out_features=128.* in the file",
+        ),
+        (lambda: nice(2, context_features=1), " is .* in the file, and .* in the model. Give"),
     ],
 )
 def test_a_checkpoint_of_another_model_is_refused(model, difference, started):

@@ -24,7 +24,7 @@ def test_without_a_compiler_there_is_one_warning_and_the_same_fit(monkeypatch):
         losses = fit(flow, x, steps=5, compile=True).loss
     assert losses == expected
     assert [str(w.message) for w in warned] == [
-        "the loss is not compiled: FileNotFoundError: no C++ compiler"
+        "the loss is not compiled, but computed as it stands: FileNotFoundError: no C++ compiler"
     ]
 
 

@@ -263,7 +263,10 @@ def test_a_loss_that_is_no_number_stops_and_names_step_and_term(clip):
     x = torch.randn(50, 2)
     x[7, 1] = math.nan
     flow = maf(2, batch_norm=True)
-    message = r"the loss of step 1 is nan \(likelihood: negative_log_likelihood\)"
+    message = (
+        r"the loss of step 1 is nan \(likelihood: negative_log_likelihood\), and must be finite. "
+        "Check the rows for NaN"
+    )
     with pytest.raises(TrainingError, match=message):
         fit(flow, x, steps=5, clip=clip, standardize=False)
     assert all(t.isfinite().all() for t in flow.state_dict().values())

@@ -70,5 +70,5 @@ def test_devices():
     assert device_of(flow, "cpu") == torch.device("cpu")
     if not torch.cuda.is_available():
         assert device_of(flow, "auto") == torch.device("cpu")
-        with pytest.raises(ArgumentError, match="device: expected a device that is there"):
+        with pytest.raises(ArgumentError, match="device: expected a device of this machine"):
             fit(flow, torch.randn(9, 2), device="cuda")

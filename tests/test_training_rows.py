@@ -1,6 +1,6 @@
 import torch
 
-from flowkit.training.rows import Order, Rows, rows_of, split
+from flowkit.training.rows import Order, Rows, shuffled, split
 from flowkit.training.seeds import StepSeeds, mixed
 
 
@@ -14,7 +14,7 @@ def test_each_row_comes_once_an_epoch_in_an_order_of_its_own():
     assert {len(order(step)) for step in range(1, 11)} == {4}
 
 
-def test_the_rows_of_a_step_depend_on_nothing_that_came_before():
+def test_the_shuffled_a_step_depend_on_nothing_that_came_before():
     rows = torch.arange(7)
     one = Order(rows, 3, seed=5)
     steps = [one(step) for step in range(1, 30)]
@@ -25,8 +25,8 @@ def test_the_rows_of_a_step_depend_on_nothing_that_came_before():
 
 
 def test_order_and_split_are_functions_of_the_whole_seed():
-    assert torch.equal(rows_of(0, 3, 50), rows_of(0, 3, 50))
-    assert not torch.equal(rows_of(0, 0, 50), rows_of(2**32, 0, 50))
+    assert torch.equal(shuffled(0, 3, 50), shuffled(0, 3, 50))
+    assert not torch.equal(shuffled(0, 0, 50), shuffled(2**32, 0, 50))
     train, held_out = split(4, 10, 3)
     assert torch.equal(torch.cat([train, held_out]).sort().values, torch.arange(10))
     assert len(held_out) == 3

@@ -1,6 +1,6 @@
 """A MADE, and the transpose of its derivative, advanced one feature at a time.
 
-Both are told in the MADE's order: below, "feature k" is ``made.order[k]``, and tensors are
+Both use the order of the MADE: below, "feature k" is ``made.order[k]``, and tensors are
 ``(features, batch)`` in that order.
 """
 
@@ -35,7 +35,8 @@ def parameters_sweep(made: MADE, x: Tensor, context: Tensor | None) -> Sweep:
 
     Returns:
         A sweep whose ``advance(k)`` gives the parameters ``(P, batch)`` of feature k, from the
-        values of features 0 to k - 1; in the end ``outputs`` of the sweep are them all.
+        values of features 0 to k - 1; after the last step ``outputs`` holds the parameters of
+        all features.
     """
     features, batch = x.shape
     weights = _ordered(made)

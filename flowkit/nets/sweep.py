@@ -1,12 +1,12 @@
-"""Evaluating a staircase network one input at a time, each hidden unit once.
+"""Incremental evaluation of a staircase network: one input at a time, each hidden unit once.
 
-The units of a MADE are sorted by degree, so what the first k inputs decide is the first so many
-rows of every layer. An inverse that finds its inputs one after the other need not run the network
-anew for each: it advances every layer by the few rows that the newest input has completed. All the
-steps together cost about one pass of the network.
+The units of a MADE are sorted by degree. So the units that depend on the first k inputs alone are
+the first rows of every layer. An inverse computes its inputs one after the other and need not run
+the network anew for each: each input completes a few rows of every layer. All the steps together
+cost about one pass of the network.
 
-Values are kept feature first, ``(units, batch)``: then a layer's new units are contiguous memory,
-and so is all that they see.
+Values are kept feature first, ``(units, batch)``: then the new units of a layer are contiguous
+memory, and so are the units that they see.
 """
 
 from bisect import bisect_right
@@ -16,8 +16,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-# Steps of a block. Within it, every step multiplies by the few columns that the block itself
-# completes; what came before is multiplied in one fat product, at the machine's best rate.
+# Steps of a block. Within a block, every step multiplies by the few columns that the block itself
+# completes; earlier columns are multiplied in one large product, at the machine's best rate.
 BLOCK = 8
 
 
@@ -28,7 +28,7 @@ class Layer:
         ends: ``ends[k]`` units depend on the first k inputs alone.
         pre: ``(units, batch)``; starts as the bias and collects the products.
         post: ``(units, batch)``, what other layers read; may be ``pre`` itself. Finite from the
-            start, as it is multiplied by zero before it is known.
+            start, as each value is multiplied by zero before it is complete.
 
     Attributes:
         pre_at, post_at: the rows of ``pre`` and ``post`` that step k completes, for each k.
@@ -53,9 +53,9 @@ class Layer:
         return cls(range(each, len(values) + 1, each), values, values)
 
     def reads(self, source: "Layer", weight: Tensor) -> None:
-        """Add ``weight (units, units of source)`` times what ``source`` says.
+        """Add ``weight (units, units of source)`` times the values of ``source``.
 
-        The weight is a staircase: zero where a unit would read what is completed after itself.
+        The weight is a staircase: zero where a unit would read a unit that is completed later.
         """
         self._sources.append((source, weight))
 
@@ -65,20 +65,20 @@ class Layer:
         return pieces
 
     def open_block(self, first: int, last: int) -> None:
-        """Take in what was completed before step ``first``, and lay out what is until ``last``."""
+        """Add the products completed before step ``first``; split those until step ``last``."""
         start, stop = self.before(first), self.ends[last]
         self._terms = []
         if start == stop:
             return
         pre, sizes = self.pre[start:stop], self.sizes[first : last + 1]
         for source, weight in self._sources:
-            known, later = source.before(first), source.ends[last]
+            complete, later = source.before(first), source.ends[last]
             rows = weight[start:stop]
-            if known:
-                torch.addmm(pre, rows[:, :known], source.post[:known], out=pre)
-            if later > known:
-                weights = torch.split(rows[:, known:later], sizes)
-                self._terms.append((weights, source.post[known:later]))
+            if complete:
+                torch.addmm(pre, rows[:, :complete], source.post[:complete], out=pre)
+            if later > complete:
+                weights = torch.split(rows[:, complete:later], sizes)
+                self._terms.append((weights, source.post[complete:later]))
 
     def advance(self, k: int, step: int) -> None:
         """Complete the units of step k, which is number ``step`` of its block."""
@@ -107,12 +107,12 @@ class Inputs(Layer):
         super().__init__(range(0, len(values) + 1, len(values) // count), values, values)
 
     def before(self, k: int) -> int:
-        """Return the number of values that are known before step k."""
+        """Return the number of values that are complete before step k."""
         return self.ends[k]
 
 
 class Sweep:
-    """A network whose layers advance as its inputs become known.
+    """A network whose layers advance as its inputs are completed.
 
     Args:
         layers: each after its sources, which may be `Inputs` that the caller fills in, first to

@@ -1,4 +1,4 @@
-"""Adam in one call."""
+"""Adam, as one call of the fused kernel."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -8,13 +8,13 @@ from torch import Tensor, nn
 
 
 class Adam(torch.optim.Adam):
-    """torch's fused Adam, without what its ``step`` does before the one kernel that matters.
+    """torch's fused Adam, without the preparation that its ``step`` makes before the kernel.
 
-    For narrow networks that preparation, in Python and parameter by parameter, takes longer than
+    For narrow networks the preparation, in Python and parameter by parameter, takes longer than
     the kernel. All parameters share one count of steps.
 
     Args:
-        parameters: what is moved.
+        parameters: the parameters to update.
         lr: learning rate.
 
     Reference: Kingma and Ba, *Adam: a method for stochastic optimization*, 2014, algorithm 1.
@@ -40,7 +40,7 @@ class Adam(torch.optim.Adam):
         self._share_step()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up the state that ``state_dict`` returned."""
+        """Restore the state that ``state_dict`` returned."""
         super().load_state_dict(state_dict)
         self._share_step()
 
@@ -49,19 +49,19 @@ class Adam(torch.optim.Adam):
         """Take a step.
 
         Args:
-            grad_scale: what the gradients are divided by as they are read, float32.
+            grad_scale: divisor of the gradients, applied as they are read, float32.
             found_inf: if 1, nothing is changed.
         """
         (group,) = self.param_groups
-        moved = [(p, p.grad, self.state[p]) for p in group["params"] if p.grad is not None]
+        updated = [(p, p.grad, self.state[p]) for p in group["params"] if p.grad is not None]
         self._step.add_(1)
         torch._fused_adam_(
-            [p for p, _, _ in moved],
-            [gradient for _, gradient, _ in moved],
-            [state["exp_avg"] for _, _, state in moved],
-            [state["exp_avg_sq"] for _, _, state in moved],
+            [p for p, _, _ in updated],
+            [gradient for _, gradient, _ in updated],
+            [state["exp_avg"] for _, _, state in updated],
+            [state["exp_avg_sq"] for _, _, state in updated],
             [],
-            [self._step] * len(moved),
+            [self._step] * len(updated),
             lr=group["lr"],
             beta1=group["betas"][0],
             beta2=group["betas"][1],

@@ -1,4 +1,4 @@
-"""An exponential moving average of weights."""
+"""Exponential moving average of weights."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,11 +14,11 @@ class Average:
     """The exponential moving average of parameters.
 
     ``average += (1 - d) (parameter - average)`` after each step t, with
-    ``d = min(decay, (1 + t) / (10 + t))``, so that what the fit started from is soon forgotten.
+    ``d = min(decay, (1 + t) / (10 + t))``, so that the starting weights soon lose their effect.
 
     Args:
-        parameters: what is averaged.
-        decay: the weight that the past keeps at each step.
+        parameters: the parameters to average.
+        decay: the weight of the past at each step.
 
     Reference: Polyak and Juditsky, *Acceleration of stochastic approximation by averaging*, 1992.
     """
@@ -29,17 +29,17 @@ class Average:
         self.tensors = [p.clone() for p in self._parameters]
 
     def update(self, step: int) -> None:
-        """Take in the parameters after a step."""
+        """Add the parameters after a step to the average."""
         decay = min(self._decay, (1 + step) / (10 + step))
         torch._foreach_lerp_(self.tensors, self._parameters, 1 - decay)
 
     def apply(self) -> None:
-        """Put the average in the place of the parameters, for good."""
+        """Replace the parameters by the average."""
         torch._foreach_copy_(self._parameters, self.tensors)
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """Put the average in the place of the parameters, and these back at the end."""
+        """Replace the parameters by the average, and restore them at the end."""
         live = [p.clone() for p in self._parameters]
         self.apply()
         try:
@@ -63,11 +63,10 @@ def running_statistics(model: nn.Module) -> list[Tensor]:
 
 @contextmanager
 def taking_statistics(model: nn.Module) -> Iterator[None]:
-    """Have batch norms take the plain mean of what goes through them, in a model in ``eval`` mode.
+    """Let batch norms take the plain mean of their inputs, in a model in ``eval`` mode.
 
-    So those of them that were in training, in a model that was; frozen ones stay as they are.
-    Averaged weights have statistics of their own, which are not the average of those that the
-    weights had.
+    Only batch norms in training mode do so; frozen ones keep their statistics. The statistics of
+    averaged weights are not the average of the statistics of the weights.
 
     Reference: Izmailov et al., *Averaging weights leads to wider optima and better
     generalization*, 2018, section 3.2.

@@ -1,4 +1,4 @@
-"""The weights that scored best on the validation rows."""
+"""Best weights of a fit, by their score on the validation rows."""
 
 import math
 from collections.abc import Mapping
@@ -10,13 +10,13 @@ class Best:
     """The best weights seen, of one model or of each of several.
 
     Args:
-        members: number of models whose weights are stacked along the first dimension of every
-            tensor; None for a single model whose weights are not.
+        members: number of models that are stacked along the first dimension of every tensor;
+            None: a single model, not stacked.
         patience: validations without a better score after which a model is done; None: never.
 
     Attributes:
         scores: the best score of each model, infinite where none was finite; lower is better.
-        steps: the step that each was reached at; 0 for the weights before the first step.
+        steps: the step of each of these scores; 0 for the weights before the first step.
         stale: the number of validations since.
         tensors: the weights by name.
     """
@@ -32,18 +32,18 @@ class Best:
 
     @property
     def done(self) -> list[bool]:
-        """Whether each model has waited in vain for as long as patience allows."""
+        """Whether each model has had ``patience`` validations without a better score."""
         return [self._patience is not None and stale >= self._patience for stale in self.stale]
 
     @property
-    def found(self) -> list[bool]:
+    def scored(self) -> list[bool]:
         """Whether each model has had a finite score."""
         return [math.isfinite(score) for score in self.scores]
 
     def offer(self, scores: list[float], step: int, weights: Mapping[str, Tensor]) -> None:
         """Keep the weights of the models that score better than before.
 
-        NaN and both infinities are worse than any number: they are no means of finite losses.
+        NaN and both infinities are worse than any number.
         """
         better = [
             math.isfinite(score) and score < best and not done
@@ -59,9 +59,9 @@ class Best:
                 self._copy(member, weights, self.tensors)
 
     def restore(self, weights: Mapping[str, Tensor]) -> None:
-        """Put the best weights back, where there are any."""
-        for member, found in enumerate(self.found):
-            if found:
+        """Restore the best weights of the models that have any."""
+        for member, scored in enumerate(self.scored):
+            if scored:
                 self._copy(member, self.tensors, weights)
 
     def _copy(self, member: int, source: Mapping[str, Tensor], to: Mapping[str, Tensor]) -> None:

@@ -1,7 +1,13 @@
-"""Checkpoints: a fit that was killed goes on as if nothing had happened."""
+"""Checkpoints: a fit that was killed continues as if it had not been.
 
+Fingerprints of data and arguments refuse a checkpoint of another fit.
+"""
+
+import functools
+import hashlib
 import os
 from collections.abc import Mapping
+from dataclasses import is_dataclass
 from typing import Any
 
 import torch
@@ -10,25 +16,26 @@ from torch import Tensor, nn
 from flowkit._checks import first_difference
 from flowkit._container import check_document, read_file, write_file
 from flowkit.errors import ArgumentError, ModelFileError
-from flowkit.training.fingerprint import difference, digests
 from flowkit.training.history import History
 from flowkit.training.snapshot import group
 
 _KEYS = ("arguments", "modules", "data", "loop", "histories")
+_BLOCK = 1_024  # rows that share a digest
+_REMEDY = "Give another file, or resume=False to start anew"
 
 
 class Checkpoint:
-    """The file that a fit writes from time to time, and goes on from.
+    """The file that a fit writes from time to time, and continues from.
 
-    It holds everything that the steps to come depend on, and what tells whether model, data and
-    arguments are still the same. No state of a generator: random numbers are functions of the
-    seed and the step.
+    It holds everything that later steps depend on, and descriptions of model, data and arguments,
+    which a resumed fit must match. It holds no state of a generator: random numbers are functions
+    of the seed and the step.
 
     Args:
         path: the file.
-        model: what is trained.
-        arguments: what decides on the result, as JSON.
-        data: the tensors that the fit was given, by argument.
+        model: the model in training.
+        arguments: the arguments that decide on the result, as JSON.
+        data: the tensors of the fit, by argument.
     """
 
     def __init__(
@@ -41,7 +48,7 @@ class Checkpoint:
     ) -> None:
         self._path = path
         self._arguments = dict(arguments)
-        # What a module says of itself has its hyper-parameters, as torch's own do.
+        # ``extra_repr`` has the hyper-parameters, as in torch's own modules.
         self._modules = {
             name or "the model": f"{type(module).__name__}({module.extra_repr()})"
             for name, module in model.named_modules()
@@ -56,7 +63,7 @@ class Checkpoint:
         """Replace the file.
 
         Args:
-            tensors: weights and the like, under names like ``weights/base.loc``.
+            tensors: weights, optimiser states and the like, by names like ``weights/base.loc``.
             loop: counters, as JSON.
             histories: of the models.
         """
@@ -74,14 +81,14 @@ class Checkpoint:
     def read(
         self, weights: Mapping[str, Tensor]
     ) -> tuple[dict[str, Tensor], dict[str, Any], list[History]] | None:
-        """Return what was written, or None if there is no file yet.
+        """Return tensors, counters and histories, or None if there is no file yet.
 
         Args:
-            weights: those of the model, which the file's must fit.
+            weights: the weights of the model, which those of the file must fit.
 
         Raises:
             ModelFileError: the file is no checkpoint, damaged, or one of another model.
-            ArgumentError: data or arguments are others than the checkpoint's.
+            ArgumentError: data or arguments differ from those of the checkpoint.
         """
         if not os.path.exists(self._path):
             return None
@@ -93,7 +100,9 @@ class Checkpoint:
         try:
             histories = _unpack(tensors, document["histories"])
         except (KeyError, TypeError, ValueError) as error:
-            raise ModelFileError(self._path, f"its histories lack {error}") from error
+            raise ModelFileError(
+                self._path, f"the histories are incomplete, {error} is missing. {_REMEDY}"
+            ) from error
         return tensors, document["loop"], histories
 
     def _check_model(
@@ -107,25 +116,65 @@ class Checkpoint:
                 raise ModelFileError(
                     self._path,
                     "a checkpoint of another model: "
-                    f"{name} is {there.get(name)} there, and {here.get(name)} here",
+                    f"{name} is {there.get(name)} in the file, and {here.get(name)} in the model. "
+                    f"{_REMEDY}",
                 )
 
     def _check_data(self, shapes: Any, tensors: Mapping[str, Tensor]) -> None:
-        found = None
+        difference = None
         if name := first_difference(self._shapes, shapes):
             there, here = shapes.get(name), self._shapes.get(name)
-            found = f"{name} of {_shape_text(here)} where it was of {_shape_text(there)}"
+            difference = f"{name} of {_shape_text(here)} where it was of {_shape_text(there)}"
         else:
             for name, tensor in self._data.items():
-                found = found or difference(name, tensors[f"data/{name}"], tensor)
-        if found:
-            expected = f"the data of the checkpoint {os.fspath(self._path)}"
-            raise ArgumentError("data", expected, f"others: {found}")
+                difference = difference or _difference(name, tensors[f"data/{name}"], tensor)
+        if difference:
+            expected = f"the data of the checkpoint {os.fspath(self._path)} (or resume=False)"
+            raise ArgumentError("data", expected, f"others: {difference}")
 
     def _check_arguments(self, arguments: Any) -> None:
         if name := first_difference(self._arguments, arguments):
-            expected = f"{arguments.get(name)!r}, as in the checkpoint {os.fspath(self._path)}"
+            saved = f"{arguments.get(name)!r}, as in the checkpoint {os.fspath(self._path)}"
+            expected = f"{saved} (or resume=False)"
             raise ArgumentError(name, expected, repr(self._arguments.get(name)))
+
+
+def named(value: Any) -> Any:
+    """Return a value that JSON can hold, by which a resumed fit recognises an argument."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, list | tuple):
+        return [named(part) for part in value]
+    if isinstance(value, Tensor):
+        return [str(value.dtype), list(value.shape), digests(value.reshape(-1)).tolist()]
+    if isinstance(value, functools.partial):
+        keywords = [[name, named(part)] for name, part in sorted(value.keywords.items())]
+        return [named(value.func), named(value.args), keywords]
+    if hasattr(value, "__qualname__"):
+        return f"{value.__module__}.{value.__qualname__}"
+    if is_dataclass(value):
+        return repr(value)
+    return type(value).__qualname__
+
+
+def digests(tensor: Tensor) -> Tensor:
+    """Return 64 bits for each 1,024 rows of a tensor, ``(blocks,)``."""
+    flat = tensor.detach().contiguous().cpu().view(len(tensor), -1).view(torch.uint8)
+    sums = [
+        hashlib.blake2b(flat[i : i + _BLOCK].numpy().data, digest_size=8).digest()
+        for i in range(0, len(flat), _BLOCK)
+    ]
+    return torch.tensor([int.from_bytes(s, "little", signed=True) for s in sums])
+
+
+def _difference(name: str, before: Tensor, tensor: Tensor) -> str | None:
+    """Return which rows of a tensor have other digests than before; None if all are equal."""
+    differing = (digests(tensor) != before).nonzero()
+    if len(differing) == 0:
+        return None
+    first = int(differing[0]) * _BLOCK
+    last = min(first + _BLOCK, len(tensor)) - 1
+    return f"rows {first} to {last} of {name} differ"
 
 
 def _shape_text(shape: Any) -> str:

@@ -1,4 +1,4 @@
-"""Losses through ``torch.compile``, and without it where there is no compiler."""
+"""Compiled losses, by ``torch.compile``; uncompiled where there is no compiler."""
 
 import warnings
 from collections.abc import Mapping
@@ -12,10 +12,10 @@ from flowkit.training.step import Loss
 
 
 class Compiled:
-    """A loss that is compiled for the one shape that batches have.
+    """A loss that is compiled for the one shape of all batches.
 
-    Where compiling fails, for want of a compiler or for any other reason, there is one warning,
-    and the loss is computed as it was written.
+    If compiling fails, for want of a compiler or for any other reason, there is one warning, and
+    the loss is computed uncompiled.
     """
 
     def __init__(self, loss: Loss) -> None:
@@ -32,7 +32,9 @@ class Compiled:
             if is_out_of_memory(error):
                 raise
             problem = f"{type(error).__name__}: {error}".splitlines()[0]
-        terms = self._loss(batch, generator)  # if it is the loss that is wrong, this says so
+        terms = self._loss(batch, generator)  # raises if the loss itself is wrong
         self._compiled = None
-        warnings.warn(f"the loss is not compiled: {problem}", stacklevel=2)
+        warnings.warn(
+            f"the loss is not compiled, but computed as it stands: {problem}", stacklevel=2
+        )
         return terms

@@ -1,4 +1,4 @@
-"""Several models of one architecture, trained at once as one batched network."""
+"""Ensembles: models of one architecture, trained at once as one batched network."""
 
 import copy
 from collections.abc import Mapping, Sequence
@@ -14,12 +14,12 @@ from flowkit.errors import ArgumentError
 from flowkit.training.data import Data
 from flowkit.training.fit import train
 from flowkit.training.history import History
-from flowkit.training.options import DTYPES, Options
+from flowkit.training.options import Options
 from flowkit.training.rows import Batch
-from flowkit.training.step import Loss, Step, steps_of
+from flowkit.training.step import Loss, Step, objectives_of
 from flowkit.transforms import BatchNorm
 
-# They change what they remember in a forward pass, and know one model only.
+# Layers that change their buffers in a forward pass, and hold those of one model only.
 _UNBATCHED = (BatchNorm, nn.modules.batchnorm._BatchNorm)
 
 
@@ -74,12 +74,12 @@ def fit_many(
         raise ArgumentError("seeds", f"one, or {len(models)}, one for each model", len(seeds))
     if isinstance(objective, Mapping):
         raise ArgumentError("objective", "an option of the models", "named steps")
-    given = {f.name: options.pop(f.name) for f in fields(Options) if f.name in options}
-    settings = Options(**given)
+    shared = {f.name: options.pop(f.name) for f in fields(Options) if f.name in options}
+    settings = Options(**shared)
     _check_alike(models)
     for model in models:
-        model.to(dtype=DTYPES.get(settings.precision or ""))
-    table = Data(data, context, weights, validation, seeds=seeds, members=len(models))
+        model.to(dtype=settings.dtype)
+    rows = Data(data, context, weights, validation, seeds=seeds, members=len(models))
     ensembles: list[Ensemble] = []
 
     def stack(models: Sequence[nn.Module]) -> Ensemble:
@@ -90,10 +90,8 @@ def fit_many(
     try:
         return train(
             models,
-            table,
+            rows,
             settings,
-            seeds=seeds,
-            validation=validation,
             objective=None,
             extra=options if objective is None else {"objective": objective, **options},
             stack=stack,
@@ -115,14 +113,14 @@ class Ensemble(nn.Module):
     def __init__(self, models: Sequence[nn.Module]) -> None:
         super().__init__()
         self._models = list(models)
-        self._moved = [name for name, p in models[0].named_parameters() if p.requires_grad]
-        # In a tuple, so that it is no part of this module: it lends its methods, not its weights.
+        self._trained = [name for name, p in models[0].named_parameters() if p.requires_grad]
+        # In a tuple, so that it is no part of this module: only its methods are used.
         self._template = (copy.deepcopy(models[0]),)
         for name, parameter in models[0].named_parameters():
             if parameter.requires_grad:
                 values = [model.get_parameter(name).detach() for model in models]
                 self.register_parameter(_flat(name), nn.Parameter(torch.stack(values)))
-        # What does not differ, a mask or a permutation, is shared.
+        # Tensors that do not differ, such as a mask or a permutation, are shared.
         for name, tensor in _fixed(models[0]).items():
             values = [_fixed(model)[name] for model in models]
             if not all(torch.equal(tensor, value) for value in values):
@@ -130,7 +128,7 @@ class Ensemble(nn.Module):
 
     @property
     def template(self) -> nn.Module:
-        """A model of this architecture, whose weights are no one's."""
+        """A model of this architecture, whose weights are not used."""
         return self._template[0]
 
     def train(self, mode: bool = True) -> "Ensemble":
@@ -139,7 +137,7 @@ class Ensemble(nn.Module):
         return super().train(mode)
 
     def _apply(self, *args: Any, **kwargs: Any) -> "Ensemble":
-        # What `to` and its like call.
+        # Called by `to` and the like.
         self._template[0]._apply(*args, **kwargs)
         super()._apply(*args, **kwargs)  # type: ignore[no-untyped-call]
         return self
@@ -148,30 +146,30 @@ class Ensemble(nn.Module):
         """Return the steps of the models, each over the stacked parameters."""
         (template,) = self._template
         names = {id(p): _flat(name) for name, p in template.named_parameters()}
-        steps = steps_of(template, options.pop("objective", None), options)
+        objectives = objectives_of(template, options.pop("objective", None), options)
         if loss := getattr(template, "validation_loss", None):
             self.validation_loss = self._batched(loss)
         return {
             name: Step(
-                [self.get_parameter(names[id(p)]) for p in step.parameters],
-                self._batched(step.loss),
-                step.every,
-                step.optimizer,
+                [self.get_parameter(names[id(p)]) for p in objective.parameters],
+                self._batched(objective.loss),
+                objective.every,
+                objective.optimizer,
             )
-            for name, step in steps.items()
+            for name, objective in objectives.items()
         }
 
     def unstack(self) -> None:
-        """Give each model its weights."""
+        """Copy its weights back into each model."""
         with torch.no_grad():
             for i, model in enumerate(self._models):
-                moved = [p for p in model.parameters() if p.requires_grad]
-                for name, parameter in zip(self._moved, moved, strict=True):
+                trained = [p for p in model.parameters() if p.requires_grad]
+                for name, parameter in zip(self._trained, trained, strict=True):
                     parameter.copy_(self.get_parameter(_flat(name))[i])
                 model.train(self.training)
 
     def _batched(self, loss: Loss) -> Loss:
-        """Return a loss of one model as a loss of all of them."""
+        """Return a loss of one model as a loss of all models."""
         module = _Lossy(self._template[0], loss)
 
         def one(
@@ -181,10 +179,10 @@ class Ensemble(nn.Module):
             return terms
 
         def batched(batch: Batch, generator: torch.Generator) -> Mapping[str, Tensor]:
-            own = {**dict(self.named_parameters()), **dict(self.named_buffers())}
-            tensors = {f"model.{name.replace('/', '.')}": t for name, t in own.items()}
-            rows = Batch(*(None if t is None else 0 for t in batch))  # type: ignore[arg-type]
-            call = vmap(one, in_dims=(0, rows, None), randomness="different")
+            stacked = {**dict(self.named_parameters()), **dict(self.named_buffers())}
+            tensors = {f"model.{name.replace('/', '.')}": t for name, t in stacked.items()}
+            dims = Batch(*(None if t is None else 0 for t in batch))  # type: ignore[arg-type]
+            call = vmap(one, in_dims=(0, dims, None), randomness="different")
             terms: Mapping[str, Tensor] = call(tensors, batch, generator)
             return terms
 
@@ -209,7 +207,7 @@ def _flat(name: str) -> str:
 
 
 def _fixed(model: nn.Module) -> dict[str, Tensor]:
-    """Return the tensors that training does not move."""
+    """Return the tensors that training does not change."""
     frozen = {name: p.detach() for name, p in model.named_parameters() if not p.requires_grad}
     return {**frozen, **dict(model.named_buffers())}
 
@@ -226,8 +224,8 @@ def _check_alike(models: Sequence[nn.Module]) -> None:
     for i, model in enumerate(models):
         other = _description(model)
         if name := first_difference(first, other):
-            found = f"{name} is {other.get(name)} in model {i}, and {first.get(name)} in model 0"
-            raise ArgumentError("models", "one architecture", found)
+            difference = f"{name} is {other.get(name)} in model {i}, {first.get(name)} in model 0"
+            raise ArgumentError("models", "one architecture", f"several: {difference}")
 
 
 def _description(model: nn.Module) -> dict[str, str]:

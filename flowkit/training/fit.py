@@ -1,9 +1,8 @@
-"""Fitting a model to rows."""
+"""Fit of a model to rows: the public function and its parts."""
 
 import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal
 
 import torch
@@ -11,18 +10,19 @@ from torch import Tensor, nn
 
 from flowkit._checks import kind_of
 from flowkit.errors import ArgumentError
-from flowkit.training.checkpoint import Checkpoint
-from flowkit.training.data import Data, Wide
+from flowkit.training.checkpoint import Checkpoint, named
+from flowkit.training.data import Data, KeepsFloat64
 from flowkit.training.evaluation import Evaluation
 from flowkit.training.history import History
-from flowkit.training.looks import look_at
-from flowkit.training.loop import Loop, State
-from flowkit.training.options import DTYPES, Options, Progress, named
-from flowkit.training.processes import Processes, device_of, home_of
+from flowkit.training.loop import Loop
+from flowkit.training.options import Options, Progress
+from flowkit.training.processes import home_of
 from flowkit.training.rows import Batch
+from flowkit.training.runtime import Runtime
 from flowkit.training.schedule import Schedule
 from flowkit.training.standardising import Standardising
-from flowkit.training.step import Step, steps_of
+from flowkit.training.state import State
+from flowkit.training.step import Step, check_rows, objectives_of
 
 
 def fit(
@@ -54,33 +54,33 @@ def fit(
     max_seconds: float | None = None,
     **options: Any,
 ) -> History:
-    """Fit a model to rows, by maximum likelihood unless told otherwise.
+    """Fit a model to rows, by maximum likelihood or by the model's own named steps.
 
-    Adam, with the gradient clipped by norm and a learning rate that falls to zero. The same seed,
-    data, number of threads and torch version give the same weights on a machine. Torch's random
-    state is left as it was, and so is the model's device.
+    The optimiser is Adam, with the gradient clipped by norm and a learning rate that falls to
+    zero. The same seed, data, number of threads and torch version give the same weights on a
+    machine. Torch's random state and the model's device are restored at the end.
 
-    Under ``torchrun`` every process computes its share of each batch: the weights are those that
-    one process would find, but for rounding (and for batch norm and noise, which see a share
-    only). If one process dies the others end with an error.
+    Under ``torchrun`` every process computes its share of each batch. The weights are those of one
+    process up to rounding; only batch norm and noise differ, as they see a share. If one process
+    dies, the others end with an error.
 
     Args:
-        model: a flow, or anything with ``log_prob(x, context)``, or with
-            ``training_steps(**options)`` that returns named `Step`s; trained in place, and left
-            in ``eval()``. If it has ``check_rows(x, context)``, that sees the rows before the
-            first step, and may refuse them.
+        model: a flow, or a module with ``log_prob(x, context)``, or one with
+            ``training_steps(**options)`` that returns named `Step`s. It is trained in place, and
+            is in ``eval()`` mode at the end. If it has ``check_rows(x, context)``, that gets the
+            rows before the first step, and may refuse them.
         data: rows, ``(rows, *event_shape)``.
-        context: ``(rows, *context_shape)`` if the model asks for it.
-        weights: of the rows, ``(rows,)``: non-negative and not all zero. Twice the weight has the
-            effect of a row that stands there twice.
+        context: ``(rows, *context_shape)``, if the model takes context.
+        weights: weights of the rows, ``(rows,)``: non-negative and not all zero. Weight 2 has the
+            effect of two equal rows of weight 1.
         validation: share of the rows to hold out, or other rows: a tensor, or a tuple or `Batch`
-            of them, their context and their weights. The model is left with the weights that
-            scored best on them, by its ``validation_loss(batch, generator)`` if it has one, or
-            else by the loss of its first step. The weights before the first step count among
-            these. None: train on every row, keep the last weights.
-        objective: named `Step`s to take instead of the model's; anything else is an option of
+            of rows, their context and their weights. The model ends with the weights of the best
+            score, those before the first step included. The score is the model's
+            ``validation_loss(batch, generator)``, or without one the loss of its first named
+            step. None: train on every row, and keep the last weights.
+        objective: named `Step`s that replace those of the model; anything else is an option of
             the model's ``training_steps``.
-        seed: of the split, the order of rows and all noise.
+        seed: random seed of the split, the order of rows and all noise.
         steps: number of steps; by default 30 epochs, but 1,000 to 20,000 steps.
         batch_size: rows per step, in all processes together.
         learning_rate: the learning rate of the first step; by default the model's
@@ -89,32 +89,32 @@ def fit(
             a factor of the learning rate.
         clip: largest norm of the gradient of a step, or None.
         standardize: whether a flow that is trained by its likelihood is standardised first, see
-            `flowkit.flows.standardize`: a map of its rows, and one of their contexts, to mean 0
-            and variance 1 become the start of the flow, with moments of the training rows in
-            float64. Columns that have these moments already are left alone; a flow that has
-            been standardised before keeps its maps. Rows given in float64 are standardised in
-            float64, whatever the precision.
-        average: decay, e.g. 0.999, of an exponential moving average of the weights, which
-            is what is validated and what the model is left with. Batch norms take their running
-            statistics anew from training rows then: those of averaged weights are their own.
+            `flowkit.flows.standardize`. The flow then starts with a map of its rows, and one of
+            their contexts, to mean 0 and variance 1, from moments of the training rows in
+            float64. Columns with these moments have no map; a flow that has been standardised
+            before keeps its maps. Rows in float64 are standardised in float64, whatever the
+            precision.
+        average: decay, e.g. 0.999, of an exponential moving average of the weights. The average
+            is validated, and is what the model ends with. Batch norms then take their running
+            statistics anew from training rows, under the averaged weights.
         patience: number of validations in a row without a better score that end the fit.
         validate_every: steps between two validations; by default 100, more for many rows.
         precision: "32" or "64" convert model and data; "bf16-mixed" computes the matrix products
-            of conditioners in bfloat16, everything else as it is; None leaves all as it is.
-        device: where to train; by default on the model's, or an accelerator if there is one.
+            of conditioners in bfloat16; None converts nothing.
+        device: device of the fit; by default the model's, or an accelerator if there is one.
         compile: whether losses go through ``torch.compile``, which takes a while at first;
-            "auto" does it for fits of 10,000 steps or more. Without a compiler there is a
-            warning, and no compiling.
+            "auto" compiles in fits of 10,000 steps or more. Without a compiler there is a
+            warning, and losses are not compiled.
         progress: True for a bar, or lines where there is no terminal; or a function that is
             called with (step, steps, loss) after each step.
         callbacks: functions that are called with a `State` after each step.
         checkpoint: file that the state of the fit is kept in.
         checkpoint_every: steps between two checkpoints.
-        resume: whether to go on from the checkpoint, if there is one. On the CPU that ends in the
-            very weights that an undisturbed fit would have found; a fit that is done is not
+        resume: whether to continue from the checkpoint, if there is one. On the CPU the final
+            weights are then those of an undisturbed fit, to the bit. A finished fit is not
             repeated.
         max_seconds: end after this time; the result then depends on the clock.
-        options: handed to the model's ``training_steps``.
+        options: passed to the model's ``training_steps``.
 
     Returns:
         The history.
@@ -123,11 +123,11 @@ def fit(
         ArgumentError: a bad option, rows that do not fit each other, or a checkpoint of other
             data or arguments.
         DataError: a validation row holds NaN or infinity, or is impossible under the model.
-        ModelFileError: the checkpoint is damaged, or of another model, as the names of its modules,
-            what they say in ``extra_repr``, and their weights tell.
-        TrainingError: the loss or its gradient turned NaN or infinite: step and term are named,
-            and the model is left with the best weights, or without validation the last. Or no
-            validation gave a finite score. Or another process died.
+        ModelFileError: the checkpoint is damaged, or of another model: the names of modules, their
+            ``extra_repr``, or the shapes of weights differ.
+        TrainingError: the loss or its gradient is NaN or infinite. The error names step and term;
+            the model has the best weights, or without validation the last. Also raised if no
+            validation score is finite, or another process died.
 
     Example:
         >>> from flowkit.flows import maf
@@ -159,15 +159,8 @@ def fit(
         resume=resume,
         max_seconds=max_seconds,
     )
-    (history,) = train(
-        [model],
-        Data(data, context, weights, validation, seeds=(seed,)),
-        settings,
-        seeds=(seed,),
-        validation=validation,
-        objective=objective,
-        extra=options,
-    )
+    rows = Data(data, context, weights, validation, seeds=(seed,))
+    (history,) = train([model], rows, settings, objective=objective, extra=options)
     return history
 
 
@@ -176,40 +169,43 @@ def train(
     data: Data,
     options: Options,
     *,
-    seeds: tuple[int, ...],
-    validation: Any,
     objective: Any,
     extra: Mapping[str, Any],
     stack: Callable[[Sequence[nn.Module]], nn.Module] | None = None,
 ) -> list[History]:
-    """Fit a model, or several that ``stack`` makes one of, to checked rows; return histories."""
-    home = home_of(models[0])
-    processes = Processes.join(device_of(models[0], options.device))
-    dtype, loop, model = DTYPES.get(options.precision or ""), None, models[0]
+    """Fit one model, or several that ``stack`` combines; return their histories.
+
+    Args:
+        models: the models.
+        data: the rows, checked.
+        options: the options that all fits share.
+        objective: named steps, or an option of the model's ``training_steps``.
+        extra: the other options of the model's ``training_steps``.
+        stack: makes one module of the models; None for a single model.
+    """
+    home, loop, model = home_of(models[0]), None, models[0]
+    runtime = Runtime.of(model, options, seed=data.seeds[0], members=data.members)
     if stack is None:
-        model.to(processes.device, dtype)
-    standardising = Standardising(models, data, options, processes, objective)
+        model.to(runtime.device, runtime.dtype)
+    standardising = Standardising(models, data, options, runtime, objective)
     try:
         standardising.apply()
         standardising.warn()
         if stack is not None:
             model = stack(models)
-            model.to(processes.device)
+            model.to(runtime.device)
         loop = _loop(
             model,
             data,
             options,
-            wide=standardising.keeps_wide(processes.device),
-            processes=processes,
-            seeds=seeds,
-            validation=validation,
             objective=objective,
             extra=extra,
-            members=None if stack is None else len(models),
+            runtime=runtime,
+            keeps_float64=standardising.keeps_float64(),
         )
         return loop.run()
     except BaseException:
-        if loop is None or loop.step == 0:
+        if loop is None or loop.state.step == 0:
             standardising.undo()  # nothing has been trained
         raise
     finally:
@@ -221,84 +217,69 @@ def _loop(
     data: Data,
     options: Options,
     *,
-    wide: Wide,
-    processes: Processes,
-    seeds: tuple[int, ...],
-    validation: Any,
     objective: Any,
     extra: Mapping[str, Any],
-    members: int | None,
+    runtime: Runtime,
+    keeps_float64: KeepsFloat64,
 ) -> Loop:
-    """Put the parts of a fit together."""
-    device, dtype = processes.device, DTYPES.get(options.precision or "")
-    rows = data.train.shape[-1]
-    batch_size, total = options.batch_for(rows), options.steps_for(rows)
-    if batch_size < processes.size:
-        expected = f"a row for each of the {processes.size} processes"
+    """Return the loop of a fit, from its parts."""
+    n_rows = data.train_indices.shape[-1]
+    batch_size, total_steps = options.batch_size_for(n_rows), options.total_steps_for(n_rows)
+    if batch_size < runtime.processes.size:
+        expected = f"a row for each of the {runtime.processes.size} processes"
         raise ArgumentError("batch_size", expected, batch_size)
-    named_steps = steps_of(model, objective, extra)
-    autocast: AbstractContextManager[Any] = nullcontext()
-    if options.precision == "bf16-mixed":
-        autocast = torch.autocast(device.type, dtype=torch.bfloat16)
-    source = data.source(device, dtype, wide)
-    look_at(model, source)
-    held_out = data.validation_source(device, dtype, wide)
-    if held_out is not None:
-        look_at(model, held_out, validation=True)
-    _warn_of_steps_not_taken(named_steps, total)
+    objectives = objectives_of(model, objective, extra)
+    source = data.source(runtime, keeps_float64)
+    check_rows(model, source)
+    validation_rows = data.validation_rows(runtime, keeps_float64)
+    if validation_rows is not None:
+        check_rows(model, validation_rows, validation=True)
+    _warn_of_steps_not_taken(objectives, total_steps)
     evaluation = None
-    if data.held_out is not None:
+    if data.validation_indices is not None:
         evaluation = Evaluation(
-            getattr(model, "validation_loss", next(iter(named_steps.values())).loss),
-            held_out or source,
-            data.held_out.to(device),
-            name="data" if held_out is None else "validation",
-            members=members,
-            processes=processes,
-            autocast=autocast,
-            seed=seeds[0],
+            getattr(model, "validation_loss", next(iter(objectives.values())).loss),
+            validation_rows or source,
+            data.validation_indices.to(runtime.device),
+            name="data" if validation_rows is None else "validation",
+            runtime=runtime,
         )
     elif options.patience is not None:
-        raise ArgumentError("patience", "None without validation", options.patience)
+        raise ArgumentError("patience", "validation=... beside it", f"{options.patience} alone")
     checkpoint = None
     if options.checkpoint is not None:
+        named_objective = None if isinstance(objective, Mapping) else objective
+        every = [(name, step.every) for name, step in objectives.items()]
         arguments = {
-            "steps": total,
+            "steps": total_steps,
             "batch_size": batch_size,
-            **options.arguments(),
-            "validation": validation if isinstance(validation, float) else None,
-            "seed": list(seeds),
-            "objective": [
-                None if isinstance(objective, Mapping) else named(objective),
-                *([name, named(step.every)] for name, step in named_steps.items()),
-            ],
+            **options.decisive(),
+            "schedule": named(options.schedule),
+            "validation": data.validation_share,
+            "seed": list(data.seeds),
+            "objective": named([named_objective, *every]),
             **{name: named(value) for name, value in extra.items()},
         }
         checkpoint = Checkpoint(
-            options.checkpoint, model=model, arguments=arguments, data=data.given
+            options.checkpoint, model=model, arguments=arguments, data=data.tensors
         )
     return Loop(
         model,
-        named_steps,
-        source=source,
-        order=data.order(batch_size, device),
-        train=data.train.to(device),
-        total=total,
+        objectives,
+        data.training_rows(source, batch_size, runtime.device),
+        total_steps=total_steps,
         evaluation=evaluation,
         options=options,
-        autocast=autocast,
-        seed=seeds[0],
-        processes=processes,
+        runtime=runtime,
         checkpoint=checkpoint,
-        members=members,
     )
 
 
-def _warn_of_steps_not_taken(steps: Mapping[str, Step], total: int) -> None:
-    for name, step in steps.items():
-        if not any(step.is_taken(number) for number in range(1, total + 1)):
+def _warn_of_steps_not_taken(objectives: Mapping[str, Step], total_steps: int) -> None:
+    for name, objective in objectives.items():
+        if not any(objective.is_taken(number) for number in range(1, total_steps + 1)):
             warnings.warn(
-                f"steps: in {total} of them {name!r} is never taken, and what it moves stays as "
-                "it is",
-                stacklevel=5,  # who has called `fit`
+                f"in {total_steps} steps {name!r} is never taken: its parameters stay as they are. "
+                "Give more steps",
+                stacklevel=5,  # the caller of `fit`
             )

@@ -1,19 +1,18 @@
-"""What a fit leaves behind beside the weights."""
+"""History of a fit: loss terms, validation scores, and its end."""
 
 from dataclasses import dataclass, field
 
 
 @dataclass
 class History:
-    """What happened in training.
+    """The course of a fit.
 
     Attributes:
         terms: for each named step, each term of its loss, one value per update. For maximum
             likelihood: ``terms["likelihood"]["negative_log_likelihood"]``, in nats.
         validation: ``(step, mean loss of the validation rows)``.
-        best_step: the step whose weights the model was left with; 0 if no step improved on the
-            weights that the fit started from.
-        stopped: what ended the fit: "steps", "patience", "callback" or "max_seconds".
+        best_step: the step of the final weights; 0 if no step improved on the starting weights.
+        stopped: the reason why the fit ended: "steps", "patience", "callback" or "max_seconds".
         starting_score: mean loss of the validation rows before the first step; None without
             validation.
     """

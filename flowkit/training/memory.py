@@ -1,4 +1,4 @@
-"""When memory runs out, a batch is computed in pieces."""
+"""Batches in pieces, where memory does not suffice for all rows at once."""
 
 import warnings
 from collections.abc import Callable
@@ -11,10 +11,10 @@ T = TypeVar("T")
 
 
 class Pieces:
-    """How many pieces a batch is computed in: one, until memory runs out.
+    """The number of pieces that a batch is computed in: one, until memory runs out.
 
     Args:
-        what: is computed, for the warning.
+        what: name of the computation, for the warning.
 
     Attributes:
         count: the number of pieces; only ever doubled.
@@ -24,22 +24,22 @@ class Pieces:
         self._what = what
         self.count = 1
 
-    def of(self, rows: Tensor) -> tuple[Tensor, ...]:
-        """Cut the numbers of rows, ``(*, batch)``, into pieces of about one size."""
-        return (rows,) if self.count == 1 else rows.chunk(self.count, dim=-1)
+    def of(self, indices: Tensor) -> tuple[Tensor, ...]:
+        """Cut indices, ``(*, batch)``, into pieces of about one size."""
+        return (indices,) if self.count == 1 else indices.chunk(self.count, dim=-1)
 
-    def attempt(self, compute: Callable[[], T], rows: int) -> T:
-        """Return what ``compute`` returns, once the pieces of ``rows`` rows are small enough."""
+    def attempt(self, compute: Callable[[], T], n_rows: int) -> T:
+        """Return the result of ``compute``, once the pieces of ``n_rows`` are small enough."""
         while True:
             try:
                 return compute()
             except RuntimeError as error:
-                if not is_out_of_memory(error) or self.count >= rows:
+                if not is_out_of_memory(error) or self.count >= n_rows:
                     raise
-            # Out of the handler, which kept alive what filled the memory.
+            # Outside of the handler, which keeps the tensors alive that filled the memory.
             if self.count == 1:
                 warnings.warn(
-                    f"out of memory: the {rows} rows of {self._what} are computed in pieces from "
+                    f"out of memory: the {n_rows} rows of {self._what} are computed in pieces from "
                     "here on; the results are the same",
                     stacklevel=2,
                 )
@@ -49,7 +49,7 @@ class Pieces:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out, on an accelerator or on the CPU."""
+    """Return whether an error means that memory ran out, on an accelerator or on the CPU."""
     return isinstance(error, torch.OutOfMemoryError) or (
         isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
     )

@@ -1,26 +1,21 @@
-"""How a fit runs, whatever it fits."""
+"""Options of a fit, the same for every model."""
 
-import functools
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, is_dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import torch
-from torch import Tensor
 
 from flowkit._checks import check_choice, check_count, check_positive
 from flowkit.errors import ArgumentError
-from flowkit.training.fingerprint import digests
 from flowkit.training.schedule import Schedule, schedule_named
-
-if TYPE_CHECKING:
-    from flowkit.training.loop import State
+from flowkit.training.state import State
 
 Progress: TypeAlias = Callable[[int, int, float], object]
 
-# The dtypes that a precision asks for; other precisions leave the model in its own.
-DTYPES = {"32": torch.float32, "64": torch.float64}
+# The dtypes of the precisions; with any other precision, a model keeps its dtype.
+_DTYPES = {"32": torch.float32, "64": torch.float64}
 
 # Compiling five layers takes half a minute and more, and then saves some milliseconds a step.
 _WORTH_COMPILING = 10_000
@@ -28,7 +23,7 @@ _WORTH_COMPILING = 10_000
 
 @dataclass(frozen=True)
 class Options:
-    """What `fit` and `fit_many` take alike; documented there."""
+    """Options that `fit` and `fit_many` share; documented there."""
 
     steps: int | None = None
     batch_size: int = 512
@@ -43,7 +38,7 @@ class Options:
     device: str | torch.device = "auto"
     compile: bool | str = False
     progress: bool | Progress | None = None
-    callbacks: "Sequence[Callable[[State], object]]" = ()
+    callbacks: Sequence[Callable[[State], object]] = ()
     checkpoint: str | os.PathLike[str] | None = None
     checkpoint_every: int = 1_000
     resume: bool = True
@@ -69,47 +64,26 @@ class Options:
         if self.compile not in (True, False, "auto"):
             raise ArgumentError("compile", "True, False or 'auto'", repr(self.compile))
 
-    def steps_for(self, rows: int) -> int:
+    @property
+    def dtype(self) -> torch.dtype | None:
+        """The dtype that model and data are converted to; None: both keep their own."""
+        return _DTYPES.get(self.precision or "")
+
+    def total_steps_for(self, n_rows: int) -> int:
         """Return the number of steps: by default 30 epochs, but 1,000 to 20,000 steps."""
         if self.steps is not None:
             return self.steps
-        return min(max(30 * rows // self.batch_for(rows), 1_000), 20_000)
+        return min(max(30 * n_rows // self.batch_size_for(n_rows), 1_000), 20_000)
 
-    def batch_for(self, rows: int) -> int:
-        """Return the number of rows per step, of which there cannot be more than there are."""
-        return min(self.batch_size, rows)
+    def batch_size_for(self, n_rows: int) -> int:
+        """Return the number of rows per step, at most all of them."""
+        return min(self.batch_size, n_rows)
 
-    def compiles(self, steps: int) -> bool:
+    def compiles(self, total_steps: int) -> bool:
         """Whether losses are compiled in a fit of so many steps."""
-        return steps >= _WORTH_COMPILING if self.compile == "auto" else bool(self.compile)
+        return total_steps >= _WORTH_COMPILING if self.compile == "auto" else bool(self.compile)
 
-    def arguments(self) -> dict[str, Any]:
-        """Return what decides on the result, as JSON: a resumed fit must have the same."""
-        decisive = (
-            "learning_rate",
-            "clip",
-            "average",
-            "patience",
-            "validate_every",
-            "precision",
-        )
-        values = {name: getattr(self, name) for name in decisive}
-        return {**values, "schedule": named(self.schedule)}
-
-
-def named(value: Any) -> Any:
-    """Return a value that JSON can hold, by which a resumed fit tells it from another."""
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    if isinstance(value, list | tuple):
-        return [named(part) for part in value]
-    if isinstance(value, Tensor):
-        return [str(value.dtype), list(value.shape), digests(value.reshape(-1)).tolist()]
-    if isinstance(value, functools.partial):
-        keywords = [[name, named(part)] for name, part in sorted(value.keywords.items())]
-        return [named(value.func), named(value.args), keywords]
-    if hasattr(value, "__qualname__"):
-        return f"{value.__module__}.{value.__qualname__}"
-    if is_dataclass(value):
-        return repr(value)
-    return type(value).__qualname__
+    def decisive(self) -> dict[str, Any]:
+        """Return numbers that decide on the result: a resumed fit must have the same."""
+        names = ("learning_rate", "clip", "average", "patience", "validate_every", "precision")
+        return {name: getattr(self, name) for name in names}

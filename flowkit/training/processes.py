@@ -1,4 +1,4 @@
-"""Where a fit runs: one process, or the several that ``torchrun`` started."""
+"""Processes of a fit: one, or the several that ``torchrun`` started."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -10,12 +10,12 @@ from torch import Tensor, nn
 
 from flowkit.errors import ArgumentError, TrainingError
 
-# A process that waits for longer than this takes the others for dead.
+# Waiting time after which the other processes count as dead.
 _TIMEOUT = timedelta(minutes=10)
 
 
 class Processes:
-    """The processes of a fit: how many there are, which one this is, and how they add up.
+    """The processes of a fit: their number, the rank of this one, and sums over all.
 
     Every process holds the model and the data; each computes its share of a batch.
 
@@ -33,7 +33,7 @@ class Processes:
         """Join the processes that were started together, if any were."""
         if int(os.environ.get("WORLD_SIZE", "1")) == 1:
             return cls(device)
-        # Brings much of torch along that a single process has no use for.
+        # The import loads parts of torch that a single process does not need.
         from lightning_fabric import Fabric
         from lightning_fabric.strategies.ddp import DDPStrategy
 
@@ -47,37 +47,39 @@ class Processes:
         fabric.launch()
         return cls(fabric.device, fabric.global_rank, fabric.world_size)
 
-    def share(self, rows: int) -> slice:
-        """Return which of ``rows`` rows are this process's."""
-        return slice(self.rank * rows // self.size, (self.rank + 1) * rows // self.size)
+    def share(self, n_rows: int) -> slice:
+        """Return the share of this process in ``n_rows`` rows."""
+        return slice(self.rank * n_rows // self.size, (self.rank + 1) * n_rows // self.size)
 
     def sum(self, tensor: Tensor) -> Tensor:
         """Add up a tensor over the processes, in place."""
         if self.size > 1:
-            with _naming_the_dead():
+            with _process_errors():
                 torch.distributed.all_reduce(tensor)
         return tensor
 
     def any(self, flag: bool) -> bool:
-        """Whether the flag is raised in any process."""
+        """Return whether the flag is true in any process."""
         if self.size == 1:
             return flag
         return bool(self.sum(torch.tensor(float(flag), device=self.device)).item())
 
     def broadcast(self, tensors: Iterable[Tensor]) -> None:
-        """Give every process the tensors of the first."""
+        """Copy the tensors of the first process to every process, in place."""
         if self.size > 1:
-            with _naming_the_dead():
+            with _process_errors():
                 for tensor in tensors:
                     torch.distributed.broadcast(tensor, src=0)
 
 
 @contextmanager
-def _naming_the_dead() -> Iterator[None]:
+def _process_errors() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        raise TrainingError("another process of this fit has died or does not answer") from error
+        raise TrainingError(
+            "another process of this fit has died or does not answer; start all processes again"
+        ) from error
 
 
 def device_of(model: nn.Module, device: str | torch.device) -> torch.device:
@@ -99,7 +101,7 @@ def device_of(model: nn.Module, device: str | torch.device) -> torch.device:
     try:
         return torch.empty(0, device=device).device
     except (RuntimeError, AssertionError) as error:  # torch asserts that it was built with CUDA
-        raise ArgumentError("device", "a device that is there", repr(device)) from error
+        raise ArgumentError("device", "a device of this machine", repr(device)) from error
 
 
 def home_of(model: nn.Module) -> torch.device:

@@ -1,4 +1,4 @@
-"""Telling how far a fit has come."""
+"""Progress of a fit: a bar, lines, or calls of a function."""
 
 import sys
 from collections.abc import Iterator
@@ -11,12 +11,12 @@ _LINES = 10
 
 
 @contextmanager
-def reporter(progress: bool | Progress | None, steps: int) -> Iterator[Progress | None]:
-    """Yield what is to be called with (step, steps, loss) after each step, or None.
+def reporter(progress: bool | Progress | None, total_steps: int) -> Iterator[Progress | None]:
+    """Yield a function to call with (step, steps, loss) after each step, or None.
 
     Args:
         progress: True is a bar on a terminal and some lines elsewhere, on standard error.
-        steps: the number of steps.
+        total_steps: the number of steps.
     """
     if not progress:
         yield None
@@ -36,7 +36,7 @@ def reporter(progress: bool | Progress | None, steps: int) -> Iterator[Progress 
             rich.TimeRemainingColumn(),
         )
         with rich.Progress(*columns, console=Console(stderr=True)) as bar:
-            task = bar.add_task("", total=steps, loss=float("nan"))
+            task = bar.add_task("", total=total_steps, loss=float("nan"))
 
             def draw(step: int, steps: int, loss: float) -> None:  # noqa: ARG001
                 bar.update(task, completed=step, loss=loss)

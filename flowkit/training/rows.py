@@ -1,5 +1,7 @@
-"""Where rows come from, and in which order."""
+"""Rows of a fit, their batches, and the order of the rows."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import torch
@@ -26,10 +28,10 @@ def mean_over_rows(values: Tensor, weights: Tensor | None = None) -> Tensor:
 
 
 def drawn_by_weight(rows: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Return rows ``(n, ...)``, or where they are weighed as many drawn by weight.
+    """Return rows ``(n, ...)``, or with weights as many rows drawn with these probabilities.
 
-    For what compares whole samples, and has no form for rows that are weighed. Rows without any
-    weight among them are drawn alike.
+    For losses that compare whole samples, and have no form for weighted rows. If all weights are
+    zero, every row has the same probability.
     """
     if weights is None:
         return rows
@@ -38,14 +40,14 @@ def drawn_by_weight(rows: Tensor, weights: Tensor | None = None) -> Tensor:
 
 
 class Source(Protocol):
-    """What rows are taken from. Another one may keep them on a disk."""
+    """Rows by their indices. Another implementation may keep them on a disk."""
 
     def __len__(self) -> int:
         """Return the number of rows."""
         ...
 
-    def take(self, rows: Tensor) -> Batch:
-        """Return the rows of these numbers, in this order."""
+    def take(self, indices: Tensor) -> Batch:
+        """Return the rows of these indices, in this order."""
         ...
 
 
@@ -66,59 +68,75 @@ class Rows:
     def __len__(self) -> int:
         return len(self.x)
 
-    def take(self, rows: Tensor) -> Batch:
-        """Return the rows of these numbers."""
+    def take(self, indices: Tensor) -> Batch:
+        """Return the rows of these indices."""
         return Batch(
-            self.x.index_select(0, rows),
-            None if self.context is None else self.context.index_select(0, rows),
-            None if self.weights is None else self.weights.index_select(0, rows),
+            self.x.index_select(0, indices),
+            None if self.context is None else self.context.index_select(0, indices),
+            None if self.weights is None else self.weights.index_select(0, indices),
         )
 
 
-def rows_of(seed: int, epoch: int, rows: int) -> Tensor:
-    """Return the order of ``rows`` rows in an epoch: a pure function of its arguments."""
-    return torch.randperm(rows, generator=generator_of(seed, ORDER, epoch))
+@dataclass(frozen=True)
+class TrainingRows:
+    """Rows to train on, and the batch of each step.
+
+    Args:
+        source: the rows, those held out of them included.
+        indices: indices of all rows to train on, ``(rows,)``, or ``(members, rows)``.
+        order: returns the indices of the batch of a step, the first of which is step 1;
+            ``(batch,)``, or ``(members, batch)``.
+    """
+
+    source: Source
+    indices: Tensor
+    order: Callable[[int], Tensor]
 
 
-def split(seed: int, rows: int, held_out: int) -> tuple[Tensor, Tensor]:
-    """Return which rows to train on, and which ``held_out`` to hold out."""
-    order = torch.randperm(rows, generator=generator_of(seed, SPLIT))
-    return order[held_out:], order[:held_out]
+def shuffled(seed: int, epoch: int, n_rows: int) -> Tensor:
+    """Return the order of the rows in an epoch, ``(n_rows,)``: a pure function of its arguments."""
+    return torch.randperm(n_rows, generator=generator_of(seed, ORDER, epoch))
+
+
+def split(seed: int, n_rows: int, n_held_out: int) -> tuple[Tensor, Tensor]:
+    """Return the indices of the rows to train on, and of those to hold out."""
+    order = torch.randperm(n_rows, generator=generator_of(seed, SPLIT))
+    return order[n_held_out:], order[:n_held_out]
 
 
 class Order:
-    """The rows of each step.
+    """The indices of the batch of each step.
 
-    The epochs are laid end to end, each a shuffle of its own, and cut into batches. So every row
-    comes exactly once an epoch and all batches have one shape; one that lies across the border of
-    two epochs may hold a row twice.
+    The epochs are laid end to end, each with its own shuffle, and cut into batches. So every row
+    comes exactly once an epoch, and all batches have one shape. A batch that lies across the
+    border of two epochs may hold a row twice.
 
     Args:
-        rows: the numbers of the rows, of which there are at least as many as in a batch.
+        indices: indices of the rows, at least as many as in a batch.
         batch_size: rows per step.
-        seed: of the shuffles.
-        device: where the numbers are wanted.
+        seed: random seed of the shuffles.
+        device: the device of the result.
     """
 
     def __init__(
-        self, rows: Tensor, batch_size: int, seed: int, device: torch.device | str = "cpu"
+        self, indices: Tensor, batch_size: int, seed: int, device: torch.device | str = "cpu"
     ) -> None:
-        self.rows = rows.to(device)
+        self._indices = indices.to(device)
         self._batch_size = batch_size
         self._seed = seed
         self._epochs: dict[int, Tensor] = {}
 
     def __call__(self, step: int) -> Tensor:
-        """Return the rows of a step, the first of which is step 1; ``(batch_size,)``."""
-        epoch, start = divmod((step - 1) * self._batch_size, len(self.rows))
-        rows = self._epoch(epoch)[start : start + self._batch_size]
-        if missing := self._batch_size - len(rows):
-            rows = torch.cat([rows, self._epoch(epoch + 1)[:missing]])
-        return rows
+        """Return the indices of the batch of a step, the first of which is 1; ``(batch_size,)``."""
+        epoch, start = divmod((step - 1) * self._batch_size, len(self._indices))
+        batch = self._epoch(epoch)[start : start + self._batch_size]
+        if missing := self._batch_size - len(batch):
+            batch = torch.cat([batch, self._epoch(epoch + 1)[:missing]])
+        return batch
 
     def _epoch(self, epoch: int) -> Tensor:
         if epoch not in self._epochs:
-            order = rows_of(self._seed, epoch, len(self.rows)).to(self.rows.device)
+            order = shuffled(self._seed, epoch, len(self._indices)).to(self._indices.device)
             self._epochs = {e: r for e, r in self._epochs.items() if e == epoch - 1}
-            self._epochs[epoch] = self.rows[order]
+            self._epochs[epoch] = self._indices[order]
         return self._epochs[epoch]

@@ -1,4 +1,7 @@
-"""Rows that a fit cannot use: outside a spline's box, outside a base's support, or too large."""
+"""Scales of rows that a fit cannot use.
+
+A row may lie outside the box of a spline, outside the support of a base, or be too large.
+"""
 
 import math
 import warnings
@@ -13,42 +16,42 @@ from flowkit.distributions.standardization import flows_of, log_prob_of, some
 from flowkit.training.rows import Batch
 from flowkit.transforms import Coupling, Inverse, RationalQuadraticSpline
 
-# What is worth a warning: a share of rows outside of a box; or what these cost under a normal base,
-# which lies far too low there, in nats in the mean over all rows.
+# Limits of a warning: the share of rows outside of a box; or their cost under a normal base, whose
+# density is far too low there, in nats in the mean over all rows.
 _SHARE, _NATS = 1e-2, 0.1
 _NAMED = 3  # features in one warning
-_LARGE = 1e3  # from where on a scale may be why a loss is not finite
+_LARGE = 1e3  # scale from which on it may be the cause of a loss that is not finite
 
 
 @torch.no_grad()
 def warn_of_rows_outside(model: nn.Module, batch: Batch) -> None:
-    """Warn of features with rows outside of the box of the first spline that moves them.
+    """Warn of features with rows outside of the box of the first spline that transforms them.
 
-    A spline is the identity there, so that the density is that of what follows it: for a normal
-    base, far too small. With circular tails, no row should be outside.
+    A spline is the identity there. So a normal base gives such rows far too small a density. With
+    circular tails, no row should be outside.
 
     Args:
-        model: a flow, or a mixture of flows; no other model is looked at.
+        model: a flow, or a mixture of flows; other models have no such warning.
         batch: rows to train on.
     """
     flows, chosen = [*flows_of(model)], Batch(*some(model, *batch))
     outside: dict[tuple[str, int], tuple[float, float]] = {}
-    hooks = []
+    handles = []
     for number, flow in enumerate(flows):
         seen: set[int] = set()
         for name, layer in flow.transform.named_modules():
-            spline, moved = _spline(layer)
+            spline, features = _spline(layer)
             if spline is not None:
                 where = f"flow {number}, {name}" if len(flows) > 1 else name
                 is_normal = getattr(flow.base, "law", None) == "normal"
-                look = _look(where, spline, moved, seen, outside, chosen.weights, is_normal)
-                hooks.append(layer.register_forward_pre_hook(look))
+                hook = _hook(where, spline, features, seen, outside, chosen.weights, is_normal)
+                handles.append(layer.register_forward_pre_hook(hook))
     try:
-        if hooks:
+        if handles:
             log_prob_of(model, *chosen[:2])
     finally:
-        for hook in hooks:
-            hook.remove()
+        for handle in handles:
+            handle.remove()
     if outside:
         parts = [
             f"feature {feature} of transform.{where} has {100 * share:.3g} % of the training rows "
@@ -57,18 +60,18 @@ def warn_of_rows_outside(model: nn.Module, batch: Batch) -> None:
         ]
         more = f"; and {len(parts) - _NAMED} more" if len(parts) > _NAMED else ""
         warnings.warn(
-            f"splines act within their bounds only: {'; '.join(parts[:_NAMED])}{more}. Give "
-            "a larger bound, standardize=True, or a base with heavy tails, such as StudentT; on a "
-            "circle, put Circular in front",
-            stacklevel=5,  # who has called `fit`
+            "splines transform only the values within their bounds: "
+            f"{'; '.join(parts[:_NAMED])}{more}. Give a larger bound, standardize=True, or a base "
+            "with heavy tails, such as StudentT; on a circle, put Circular in front",
+            stacklevel=6,  # the caller of `fit`
         )
 
 
 def scale_hint(model: nn.Module, batch: Batch) -> str:
-    """Return the words for a large scale as the cause of a loss that is not finite, or "".
+    """Return a sentence on a large scale as the cause of a loss that is not finite, or "".
 
     Args:
-        model: what is trained, or several stacked into one.
+        model: the model in training, or several stacked into one.
         batch: rows to train on; of each model, where there are several.
     """
     flows = [*flows_of(getattr(model, "template", model))]
@@ -79,7 +82,7 @@ def scale_hint(model: nn.Module, batch: Batch) -> str:
         largest = torch.where(rows.isfinite(), rows, 0.0).abs().flatten(0, -2).amax(0)
         if largest.max() > _LARGE:
             return (
-                f"a likely cause is the scale of {name}: column {int(largest.argmax())} reaches "
+                f"A likely cause is the scale of {name}: column {int(largest.argmax())} reaches "
                 f"{largest.max().item():.3g}. Give standardize=True, if the model is a flow that "
                 "is trained by its likelihood, or scale the columns first"
             )
@@ -87,31 +90,31 @@ def scale_hint(model: nn.Module, batch: Batch) -> str:
 
 
 @torch.no_grad()
-def support_hint(model: nn.Module, batch: Batch, rows: Tensor) -> str:
-    """Return the words for rows of density zero as the cause of an infinite loss, or "".
+def support_hint(model: nn.Module, batch: Batch, indices: Tensor) -> str:
+    """Return a sentence on rows of density zero as the cause of an infinite loss, or "".
 
     Args:
-        model: what is trained, or several stacked into one (which are not looked at).
+        model: the model in training; several stacked into one get "".
         batch: rows to train on.
-        rows: their numbers in the training data, ``(n,)``.
+        indices: their indices in the training data, ``(n,)``.
     """
-    if not [*flows_of(model)] or rows.dim() > 1:
+    if not [*flows_of(model)] or indices.dim() > 1:
         return ""
     impossible = log_prob_of(model, *batch[:2]) == -math.inf
     if batch.weights is not None:
         impossible &= batch.weights > 0
     if not impossible.any():
         return ""
-    first = int(rows[impossible].min())
+    first = int(indices[impossible].min())
     return (
-        f"the density is zero at {int(impossible.sum())} of {len(rows)} training rows, the first "
-        f"is row {first}: they lie outside the support of the base. Give a base, or bounds, "
+        f"The density is zero at {int(impossible.sum())} of {len(indices)} training rows, the "
+        f"first is row {first}: they lie outside the support of the base. Give a base, or bounds, "
         "that cover the data"
     )
 
 
 def _spline(layer: nn.Module) -> tuple[RationalQuadraticSpline | None, list[int]]:
-    """Return the spline of a layer, if it has one, and the features that the layer moves."""
+    """Return the spline of a layer, if it has one, and the features that the layer transforms."""
     inner = layer.transform if isinstance(layer, Inverse) else layer
     spline = getattr(inner, "univariate", None)
     if not isinstance(spline, RationalQuadraticSpline):
@@ -121,20 +124,20 @@ def _spline(layer: nn.Module) -> tuple[RationalQuadraticSpline | None, list[int]
     return spline, [*range(inner.features)]  # type: ignore[arg-type]
 
 
-def _look(
+def _hook(
     where: str,
     spline: RationalQuadraticSpline,
-    moved: list[int],
+    features: list[int],
     seen: set[int],
     outside: dict[tuple[str, int], tuple[float, float]],
     weights: Tensor | None,
     is_normal: bool,
 ) -> Callable[[nn.Module, Any], None]:
-    """Return a hook that notes the features of which too many rows are outside."""
+    """Return a hook that records the features of which too many rows are outside."""
 
     def hook(layer: nn.Module, arguments: Any) -> None:  # noqa: ARG001
         x = arguments[0]
-        for i, feature in enumerate(moved):
+        for i, feature in enumerate(features):
             if feature in seen:
                 continue
             seen.add(feature)

@@ -1,4 +1,4 @@
-"""Learning rates over time, as factors of the first one."""
+"""Schedules of the learning rate, as factors of the first rate."""
 
 import math
 from collections.abc import Callable

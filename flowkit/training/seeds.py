@@ -1,7 +1,7 @@
-"""Every random number of a fit is a pure function of the seed and of where it is drawn.
+"""Seeds of a fit: pure functions of its seed, and of the purpose and step of a random number.
 
-So a fit that goes on from a checkpoint needs no state of a generator, and any number of processes
-agree on the order of rows.
+So a fit that continues from a checkpoint needs no state of a generator, and any number of
+processes have the same order of rows.
 """
 
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
-# What a number is drawn for. The streams of one seed are independent of each other.
+# Purposes of random numbers. The streams of one seed are independent of each other.
 SPLIT, ORDER, STEP, VALIDATION, CALIBRATION = range(5)
 
 _BLOCK = 1024
@@ -26,7 +26,7 @@ def mixed(seed: int, *key: int, count: int = 1) -> list[int]:
 
 
 def generator_of(seed: int, *key: int, device: str | torch.device = "cpu") -> torch.Generator:
-    """Return a generator that starts where ``seed`` and ``key`` say."""
+    """Return a generator that is seeded by ``seed`` and ``key``."""
     return torch.Generator(device).manual_seed(mixed(seed, *key)[0])
 
 
@@ -47,9 +47,9 @@ class StepSeeds:
 
 
 def reseed(generator: torch.Generator, seed: int) -> None:
-    """Start a generator anew, and torch's own too, which layers like dropout draw from.
+    """Seed a generator, and torch's own too, which layers like dropout draw from.
 
-    Whoever calls this has forked torch's random state, and restores it in the end.
+    The caller has forked torch's random state, and restores it in the end.
     """
     generator.manual_seed(seed)
     torch.default_generator.manual_seed(seed)
@@ -60,7 +60,7 @@ def reseed(generator: torch.Generator, seed: int) -> None:
 
 @contextmanager
 def random_state_restored(device: torch.device) -> Iterator[None]:
-    """Give torch's random state back as it was."""
+    """Restore torch's random state at the end."""
     devices = [device.index or 0] if device.type == "cuda" else []
     with torch.random.fork_rng(devices):
         yield

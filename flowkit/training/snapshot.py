@@ -1,4 +1,4 @@
-"""A fit in mid-course, as tensors and counters, and back."""
+"""Snapshot of a fit in progress, as tensors and counters."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -12,11 +12,11 @@ from flowkit.training.update import Update
 
 
 class Snapshot:
-    """Everything that the steps to come depend on, beside the step that was taken last.
+    """Everything that later steps depend on, beside the number of the last step.
 
     Args:
-        weights: returns the weights by name, as they are and to be written to.
-        updates: with their optimisers and ledgers.
+        weights: returns the weights by name, which `restore` writes into.
+        updates: the updates, with their optimisers and recorders.
         best: the best weights.
         average: the averaged weights, or None.
     """
@@ -46,7 +46,7 @@ class Snapshot:
         return tensors
 
     def counters(self) -> dict[str, Any]:
-        """Return what is no tensor, as JSON."""
+        """Return the counters, as JSON."""
         pieces = [update.pieces.count for update in self._updates]
         return {"best_steps": self._best.steps, "stale": self._best.stale, "pieces": pieces}
 
@@ -54,7 +54,7 @@ class Snapshot:
     def restore(
         self, tensors: Mapping[str, Tensor], counters: Mapping[str, Any], device: torch.device
     ) -> None:
-        """Put everything back."""
+        """Restore everything."""
         weights = self._weights()
         for name, tensor in group(tensors, "weights").items():
             weights[name].copy_(tensor)
@@ -71,7 +71,7 @@ class Snapshot:
                 parameter, key = name.split("/", 1)
                 state.setdefault(int(parameter), {})[key] = tensor
             update.optimizer.load_state_dict({**update.optimizer.state_dict(), "state": state})
-            update.ledger.resume()
+            update.recorder.resume()
             update.pieces.count = counters["pieces"][number]
 
 

@@ -1,35 +1,32 @@
-"""Standardisation of the flows of a fit, by the rows that they are trained on."""
+"""Standardisation of the flows of a fit, by the training rows."""
 
 import functools
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from flowkit._container import read_file
 from flowkit.distributions.placement import has_context, has_data, place_blank, unplace
 from flowkit.distributions.standardization import flows_of, standardize
-from flowkit.training.data import Data
+from flowkit.training.data import Data, KeepsFloat64
 from flowkit.training.options import Options
-from flowkit.training.processes import Processes
-from flowkit.training.rows import Batch
+from flowkit.training.runtime import Runtime
 from flowkit.training.scales import warn_of_rows_outside
 
 
 class Standardising:
-    """Standardises the flows among models of one architecture, and can take it back.
+    """Standardises the flows among models of one architecture, and can undo it.
 
-    Flows that are trained by their likelihood are standardised; no other model is, and no flow
-    with named steps of its own.
+    Only flows that are trained by their likelihood are standardised, not those with named steps.
 
     Args:
-        models: one, or the members of an ensemble, on the device of ``processes`` or not.
+        models: one, or the members of an ensemble, on any device.
         data: the rows.
-        options: of the fit.
-        processes: that share the work; the first one's weights decide.
-        objective: what the fit was given.
+        options: the options of the fit.
+        runtime: dtype, device and processes of the fit; the weights of the first process decide.
+        objective: the argument of the fit.
     """
 
     def __init__(
@@ -37,7 +34,7 @@ class Standardising:
         models: Sequence[nn.Module],
         data: Data,
         options: Options,
-        processes: Processes,
+        runtime: Runtime,
         objective: Any,
     ) -> None:
         self._models, self._flows = models, [[*flows_of(model)] for model in models]
@@ -45,7 +42,7 @@ class Standardising:
         self.applies = bool(self._flows[0]) and not (
             isinstance(objective, Mapping) or hasattr(models[0], "training_steps")
         )
-        self._data, self._options, self._processes = data, options, processes
+        self._data, self._options, self._runtime = data, options, runtime
 
     def apply(self) -> None:
         """Standardise the flows, where that applies.
@@ -53,21 +50,17 @@ class Standardising:
         Raises:
             DataError: an entry of the rows to train on is NaN or infinite.
         """
-        models, options = self._models, self._options
-        if (
-            not self.applies
-            or not options.standardize
-            or not _same_dtype(models[0], self._data, options)
-        ):
+        models, processes = self._models, self._runtime.processes
+        if not self.applies or not self._options.standardize or not self._same_dtype():
             return
-        names = _saved_names(options)
+        names = _saved_names(self._options)
         if names is not None and {name for name, _ in models[0].named_parameters()} <= names:
-            return  # as the checkpoint has it
+            return  # the checkpoint has no maps either
         for i, model in enumerate(models):
-            x, context, weights = self._data.rows_of(i)
+            x, context, weights = self._data.training_batch(i)
             place = functools.partial(standardize, model, x, context, weights=weights)
             placed = place(force=names is not None)
-            wanted = self._processes.any(placed and self._processes.rank == 0)
+            wanted = processes.any(placed and processes.rank == 0)
             if wanted and not placed:
                 place(force=True)
             elif placed and not wanted:
@@ -77,18 +70,26 @@ class Standardising:
     def warn(self) -> None:
         """Warn of rows of the first model that are outside of the boxes of its splines."""
         if self.applies:
-            warn_of_rows_outside(self._models[0], Batch(*self._data.rows_of(0)))
+            warn_of_rows_outside(self._models[0], self._data.training_batch(0))
 
     def undo(self) -> None:
         """Leave the flows as they were."""
         for i in range(len(self._models)):
             self._undo(i)
 
-    def keeps_wide(self, device: torch.device) -> tuple[bool, bool]:
-        """Return whether rows, and contexts, in float64 stay so until they are standardised."""
-        able = self.applies and device.type != "mps"  # which has no float64
+    def keeps_float64(self) -> KeepsFloat64:
+        """Return whether rows, and contexts, in float64 keep it until they are standardised."""
+        able = self.applies and self._runtime.device.type != "mps"  # which has no float64
         flows = self._flows[0]
-        return able and all(map(has_data, flows)), able and all(map(has_context, flows))
+        return KeepsFloat64(
+            able and all(map(has_data, flows)), able and all(map(has_context, flows))
+        )
+
+    def _same_dtype(self) -> bool:
+        """Return whether rows have the dtype of the weights, or will have it."""
+        weights = next(self._models[0].parameters(), None)
+        converted = self._runtime.dtype is not None
+        return converted or weights is None or weights.dtype == self._data.tensors["data"].dtype
 
     def _undo(self, model: int) -> None:
         width = len(self._flows[model])
@@ -97,7 +98,7 @@ class Standardising:
             unplace(flow, data=not data, context=not context)
 
     def _make_alike(self) -> None:
-        """Give every model the maps that any has: the identity, where it needs none."""
+        """Give every model the maps that any model has: the identity, where it needs none."""
         for flows in zip(*self._flows, strict=True):
             data, context = any(map(has_data, flows)), any(map(has_context, flows))
             for flow in flows:
@@ -111,16 +112,8 @@ def _placed(flow: nn.Module) -> tuple[bool, bool]:
     return has_data(flow), has_context(flow)
 
 
-def _same_dtype(model: nn.Module, data: Data, options: Options) -> bool:
-    """Whether rows have the dtype of the weights, or will have."""
-    weights = next(model.parameters(), None)
-    rows: Tensor = data.given["data"]
-    converted = options.precision in ("32", "64")
-    return converted or weights is None or weights.dtype == rows.dtype
-
-
 def _saved_names(options: Options) -> set[str] | None:
-    """Return the names of the weights in the checkpoint, None if there is none to go on from."""
+    """Return the names of the weights in the checkpoint; None without one to continue from."""
     if options.checkpoint is None or not options.resume or not os.path.exists(options.checkpoint):
         return None
     tensors, _ = read_file(options.checkpoint)

@@ -1,21 +1,19 @@
-"""One named step at work: gradients, clipping, and the optimiser."""
+"""Updates of parameters: gradients, clipping, and the optimiser of a named step."""
 
-from contextlib import AbstractContextManager
 from functools import reduce
 from operator import add
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch._utils import _flatten_dense_tensors
 
 from flowkit.training.adam import Adam
-from flowkit.training.ledger import Ledger
 from flowkit.training.memory import Pieces
-from flowkit.training.processes import Processes
+from flowkit.training.recorder import Recorder
 from flowkit.training.rows import Source
+from flowkit.training.runtime import Runtime
 from flowkit.training.seeds import StepSeeds, reseed
-from flowkit.training.step import Loss, Step
+from flowkit.training.step import Step
 
 # Up to this many numbers are copied side by side to take their norm, which costs less than a call
 # for each tensor; beyond it, the copy would cost more.
@@ -23,106 +21,104 @@ _SMALL = 1_000_000
 
 
 class Update:
-    """Takes one named step of a fit, whenever its turn comes.
+    """Updates the parameters of one named step of a fit.
 
     Args:
-        step: what is minimised.
-        loss: its loss, compiled or not.
+        objective: the named step; its loss may be compiled.
         source: the rows.
-        ledger: where the terms are written down.
-        members: number of models stacked along the first dimension of every parameter, or None.
-        optimizer: of the step's parameters, at the first learning rate.
+        recorder: records the terms.
+        optimizer: the optimiser of the parameters, at the first learning rate.
         clip: largest norm of the gradient (of each model), or None.
-        alone: whether there are no other steps, whose parameters must get no gradient.
-        processes: among which a batch is shared out.
-        pieces: in which a batch is computed.
-        autocast: what the loss is computed under; entered anew each time.
-        seeds: of the generator that the loss draws from.
+        alone: whether there are no other named steps, whose parameters must get no gradient.
+        seeds: seeds of the generator of the loss.
+        runtime: the processes that share a batch, and everything else about the computation.
+
+    Attributes:
+        parameters: the parameters of the named step.
+        pieces: the pieces that a batch is computed in.
     """
 
     def __init__(
         self,
-        step: Step,
-        *,
-        loss: Loss,
+        objective: Step,
         source: Source,
-        ledger: Ledger,
+        *,
+        recorder: Recorder,
         optimizer: torch.optim.Optimizer,
-        members: int | None,
         clip: float | None,
         alone: bool,
-        processes: Processes,
-        pieces: Pieces,
-        autocast: AbstractContextManager[Any],
         seeds: StepSeeds,
+        runtime: Runtime,
     ) -> None:
-        self.is_taken = step.is_taken
-        self.ledger = ledger
+        self.is_taken = objective.is_taken
+        self.recorder = recorder
         self.optimizer = optimizer
-        self.parameters = list(step.parameters)
-        # To be told what gets a gradient costs torch a walk through the graph.
+        self.parameters = list(objective.parameters)
+        self.pieces = Pieces("a batch")
+        # A list of the tensors that get a gradient costs torch a walk through the graph.
         self._inputs = None if alone else self.parameters
-        self._before, self._loss, self._source = step.before, loss, source
-        self._members, self._clip = members, clip
-        self._processes, self.pieces = processes, pieces
-        self._autocast, self._seeds = autocast, seeds
-        self._generator = torch.Generator(processes.device)
-        # A factory may have given its groups rates of their own: each is scheduled.
+        self._before, self._loss, self._source = objective.before, objective.loss, source
+        self._clip, self._seeds = clip, seeds
+        self._processes, self._autocast = runtime.processes, runtime.autocast
+        self._members = runtime.members
+        self._generator = torch.Generator(runtime.device)
+        # Parameter groups may differ in their rates: each rate is scheduled.
         self._rates = [group["lr"] for group in optimizer.param_groups]
         self._small = sum(p.numel() for p in self.parameters) <= _SMALL
 
-    def __call__(self, step: int, rows: Tensor, factor: float) -> None:
-        """Take the step.
+    def __call__(self, step: int, indices: Tensor, factor: float) -> None:
+        """Update the parameters once.
 
         Args:
-            step: its number.
-            rows: the rows of the global batch, ``(batch,)``, or ``(members, batch)``.
-            factor: of the learning rate.
+            step: number of the fit's step.
+            indices: the batch of all processes together, ``(batch,)``, or ``(members, batch)``.
+            factor: factor of the learning rate.
 
         Raises:
-            TrainingError: the loss or the gradient is no finite number. Nothing has moved then.
+            TrainingError: the loss or the gradient is not finite. The parameters are unchanged.
         """
         if self._before is not None:
             self._before(step)
-        batch = rows.shape[-1]
+        batch_size = indices.shape[-1]
         if self._processes.size > 1:
-            rows = rows[..., self._processes.share(batch)]
-        terms = self.pieces.attempt(lambda: self._backward(step, rows), rows.shape[-1])
+            indices = indices[..., self._processes.share(batch_size)]
+        n_rows = indices.shape[-1]
+        terms = self.pieces.attempt(lambda: self._backward(step, indices), n_rows)
         if self._processes.size > 1:
-            terms = self._sum(terms, rows.shape[-1] / batch)
+            terms = self._sum(terms, n_rows / batch_size)
         gradients = [p.grad for p in self.parameters if p.grad is not None]
         norm = self._norm(gradients)
-        known = self.ledger.add(step, [*terms, norm])
+        numbers = self.recorder.add(step, [*terms, norm])
         for group, rate in zip(self.optimizer.param_groups, self._rates, strict=True):
             group["lr"] = rate * factor
-        divisor = self._divisor(gradients, norm, known)
+        divisor = self._divisor(gradients, norm, numbers)
         if isinstance(self.optimizer, Adam):
-            # It divides while it reads the gradients, in no pass of its own, and leaves
-            # everything as it is where there is an infinity that nobody has looked at.
-            unseen = (~norm.isfinite()).any().float() if known is None else None
-            self.optimizer.apply(None if divisor is None else divisor.float(), unseen)
+            # Adam divides while it reads the gradients, without an extra pass, and changes nothing
+            # if there is an infinity that has not been read yet.
+            unread = (~norm.isfinite()).any().float() if numbers is None else None
+            self.optimizer.apply(None if divisor is None else divisor.float(), unread)
         else:
             if divisor is not None:
                 torch._foreach_div_(gradients, divisor)
             self.optimizer.step()
 
-    def _backward(self, step: int, rows: Tensor) -> list[Tensor]:
+    def _backward(self, step: int, indices: Tensor) -> list[Tensor]:
         """Compute the gradients of this process's rows; return the terms, ``(*members)`` each."""
         for parameter in self.parameters:
             parameter.grad = None
         reseed(self._generator, self._seeds(step))
-        pieces = self.pieces.of(rows)
+        pieces = self.pieces.of(indices)
         sums: list[Tensor] = []
         for piece in pieces:
             with self._autocast:
                 terms = self._loss(self._source.take(piece), self._generator)
-            self.ledger.check(terms)
+            self.recorder.check(terms)
             total = reduce(add, terms.values())
             values = [term.detach() for term in terms.values()]
             if self._members is not None:
                 total = total.sum()  # the gradients of models side by side do not mix
             if len(pieces) > 1:
-                share = piece.shape[-1] / rows.shape[-1]
+                share = piece.shape[-1] / indices.shape[-1]
                 total, values = share * total, [share * value for value in values]
             total.backward(inputs=self._inputs)
             sums = [a + b for a, b in zip(sums, values, strict=True)] if sums else values
@@ -154,13 +150,13 @@ class Update:
         return norm
 
     def _divisor(
-        self, gradients: list[Tensor], norm: Tensor, known: list[list[float]] | None
+        self, gradients: list[Tensor], norm: Tensor, numbers: list[list[float]] | None
     ) -> Tensor | None:
-        """Return what scales the gradient to the largest norm allowed, None where it is within.
+        """Return the divisor that scales the gradient to the largest norm; None if it is smaller.
 
-        The gradients of models side by side are scaled right here, each by its own norm.
+        The gradients of models side by side are divided here, each by the divisor of its model.
         """
-        if self._clip is None or (known is not None and max(known[-1]) <= self._clip):
+        if self._clip is None or (numbers is not None and max(numbers[-1]) <= self._clip):
             return None
         divisor = (norm / self._clip).clamp(min=1)
         if self._members is None:
@@ -169,9 +165,9 @@ class Update:
         return None
 
 
-def optimizer_of(step: Step, learning_rate: float) -> torch.optim.Optimizer:
-    """Return the optimiser that a step asks for, by default fused Adam."""
-    parameters = list(step.parameters)
-    if step.optimizer is not None:
-        return step.optimizer(parameters, learning_rate)
+def optimizer_of(objective: Step, learning_rate: float) -> torch.optim.Optimizer:
+    """Return the optimiser of a named step, by default fused Adam."""
+    parameters = list(objective.parameters)
+    if objective.optimizer is not None:
+        return objective.optimizer(parameters, learning_rate)
     return Adam(parameters, learning_rate)

@@ -1,4 +1,7 @@
-"""Masked autoregressive layers: each feature moves as the features before it say."""
+"""Masked autoregressive layers.
+
+Each feature is transformed with parameters computed from the preceding features.
+"""
 
 import torch
 from torch import Tensor
@@ -7,9 +10,9 @@ from flowkit._checks import check_called, kind_of
 from flowkit._modes import needs_plain_torch
 from flowkit.errors import ArgumentError
 from flowkit.nets import MADE
+from flowkit.transforms.autoregressive_inverse import by_passes, solve
 from flowkit.transforms.base import Transform
 from flowkit.transforms.conditioning import check_map, check_univariate, condition, zero_output_
-from flowkit.transforms.triangular import by_passes, solve
 from flowkit.transforms.univariate import Univariate
 
 _ATTRIBUTES = ("features", "outputs_per_feature", "context_features")
@@ -33,8 +36,8 @@ class MaskedAutoregressive(Transform):
 
     A conditioner that is no `MADE`, but has its attributes ``features``, ``outputs_per_feature``
     and ``context_features`` and is autoregressive in some order, is inverted by sweeps of the
-    whole network until nothing moves; ``sweeps`` then says how many the last inverse took, at
-    most one per feature.
+    whole network until the result is constant. The attribute ``sweeps`` is the number of sweeps
+    of the last inverse, at most one per feature.
 
     Raises:
         ArgumentError: no MADE, or one with another number of outputs per feature; no univariate
@@ -76,7 +79,7 @@ class MaskedAutoregressive(Transform):
 
     @property
     def sweeps(self) -> int | None:
-        """Sweeps that the last inverse through a conditioner which is no `MADE` took."""
+        """Number of sweeps of the last inverse; None if it took none, as with a `MADE`."""
         return self._sweeps
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -99,12 +102,12 @@ class MaskedAutoregressive(Transform):
         """Map ``z`` to data, at the price of about one pass."""
         self.check_input("z", z, context)
         if needs_plain_torch():
-            return by_passes(self, z, context)
+            return by_passes(self.made, self.univariate, z, context)
         batch = z.shape[:-1]
         if context is not None:
             batch = torch.broadcast_shapes(batch, context.shape[:-1])
             context = context.expand(*batch, -1).reshape(-1, self.context_features)
         flat_z = z.expand(*batch, -1).reshape(-1, self.features)
         with torch.autocast(z.device.type, enabled=False):
-            x, logabsdet = solve(self, flat_z, context)
+            x, logabsdet, self._sweeps = solve(self.made, self.univariate, flat_z, context)
         return x.view(*batch, self.features), logabsdet.view(batch)

@@ -1,4 +1,4 @@
-"""Loss terms on their way from the device into the history."""
+"""Recorder of loss terms, from the device into the history."""
 
 import math
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from torch import Tensor
 from flowkit.errors import ArgumentError, ShapeError, TrainingError
 from flowkit.training.history import History
 
-# Updates between two looks at an accelerator, which has to finish all of its work for one.
+# Updates between two reads from an accelerator, each of which waits for all of its work.
 DELAY = 50
 
 
@@ -17,18 +17,18 @@ class NotFiniteError(TrainingError):
     """A term or a gradient is NaN or infinite."""
 
 
-class Ledger:
-    """Writes the terms of one named step down, in the history of each model, and checks them.
+class Recorder:
+    """Records the terms of one named step in the history of each model, and checks them.
 
     Args:
-        name: of the step.
+        name: name of the step.
         histories: one for each model.
-        members: number of models that a term has values of, ``(members,)``; None: it is a scalar.
+        members: number of models: a term has shape ``(members,)``; None: a term is a scalar.
         delay: number of updates that stay on the device before they are read.
 
     Attributes:
-        names: of the terms; empty until the first are seen.
-        last: the newest loss that is known, the mean over the models.
+        names: names of the terms; empty before the first update.
+        last: the newest loss that has been read, the mean over the models.
     """
 
     def __init__(
@@ -45,11 +45,11 @@ class Ledger:
             history.terms[name] = {}
 
     def check(self, terms: Mapping[str, Tensor]) -> None:
-        """Raise unless a loss returned what the losses before returned.
+        """Raise unless a loss returned the terms of the losses before.
 
         Raises:
-            ArgumentError: they are other terms.
-            ShapeError: one has another shape.
+            ArgumentError: the terms have other names.
+            ShapeError: a term has another shape.
         """
         if not self.names:
             self.names = tuple(terms)
@@ -64,10 +64,10 @@ class Ledger:
                 raise ShapeError("loss", expected, tuple(term.shape))
 
     def add(self, step: int, values: list[Tensor]) -> list[list[float]] | None:
-        """Write down one update.
+        """Record one update.
 
         Args:
-            step: its step.
+            step: the step of the fit.
             values: the terms and, last, the norm of the gradient, each ``(*members)``.
 
         Returns:
@@ -90,11 +90,11 @@ class Ledger:
         return None
 
     def resume(self) -> None:
-        """Go on writing where the histories end."""
+        """Continue where the histories end."""
         self.names = tuple(self._histories[0].terms[self._name])
 
     def read(self) -> None:
-        """Fetch what is still on the device.
+        """Read the terms that are still on the device.
 
         Raises:
             TrainingError: a number is not finite.
@@ -114,11 +114,12 @@ class Ledger:
         self.last = sum(map(sum, terms)) / len(norms)
 
     def _stop(self, step: int, terms: list[list[float]], norms: list[float]) -> None:
-        """Say which number is not finite: of the terms first, as they spoil the gradient."""
+        """Raise for the first number that is not finite; terms come before the gradient."""
         places = [("loss", f"{self._name}: {name}") for name in self.names]
         places.append(("gradient", self._name))
         for (what, where), numbers in zip(places, [*terms, norms], strict=True):
             for model, number in enumerate(numbers):
                 if not math.isfinite(number):
                     whose = f" of model {model}" if self._shape else ""
-                    raise NotFiniteError(f"the {what} of step {step}{whose} is {number} ({where})")
+                    subject = f"the {what} of step {step}{whose}"
+                    raise NotFiniteError(f"{subject} is {number} ({where}), and must be finite")
