@@ -19,7 +19,7 @@ import numpy as np
 
 _ROWS = 100_000
 _FITTED = 5_000
-_STEPS = ("scan", "open", "stream", "copy", "fit", "score", "sample")
+_STEPS = ("scan", "open", "stream", "copy", "schema", "fit", "score", "sample")
 
 
 def write(path: Path, megabytes: float) -> None:
@@ -45,7 +45,7 @@ def measure(step: str, path: Path) -> None:
         import duckdb
 
         duckdb.sql("SELECT max(COLUMNS(*)) FROM read_csv(?)", params=[str(path)]).fetchall()
-    elif step in ("fit", "score", "sample"):
+    elif step in ("schema", "fit", "score", "sample"):
         _run(step, path)
     else:
         from flowkit.tables import TableFile, write_table
@@ -70,6 +70,8 @@ def _run(step: str, path: Path) -> None:
         with open(path) as source, open(head, "w") as to:
             to.writelines(islice(source, _FITTED + 1))
         arguments = ["fit", head, "--out", model, "--effort", "fast", "--force"]
+    elif step == "schema":
+        arguments = ["schema", path]
     elif step == "score":
         arguments = ["score", model, path, "--out", path.with_name("scores.csv"), "--force"]
     else:

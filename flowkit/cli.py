@@ -1,6 +1,7 @@
 """The ``flowkit`` command. It imports torch only when a command needs it."""
 
 import platform
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,9 @@ from rich.table import Table
 
 import flowkit
 from flowkit.reading_options import reads_a_table
+
+# As shells say that SIGTERM ended a process.
+_TERMINATED = 128 + signal.SIGTERM
 
 app = typer.Typer(
     help="Normalizing-flow density estimation.", no_args_is_help=True, add_completion=False
@@ -220,8 +224,17 @@ def inspect(
         use.inspect(model, as_json=as_json)
 
 
+def _terminate(*_: object) -> None:
+    raise SystemExit(_TERMINATED)
+
+
 def main() -> None:
-    """Run the command line."""
+    """Run the command line.
+
+    SIGTERM ends it as an error does, so that unfinished files and copies of tables are removed.
+    """
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, _terminate)
     app()
 
 

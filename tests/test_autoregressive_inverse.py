@@ -1,5 +1,7 @@
 """The inverse of a masked autoregressive layer, against the plain one of D passes."""
 
+import gc
+
 import pytest
 import torch
 from torch import nn
@@ -158,6 +160,21 @@ def test_all_steps_together_multiply_less_than_one_pass(monkeypatch):
     dense = 10 * (50 * 128 + 128 * 128 + 128 * 100)
     staircase = 10 * sum(int(m.mask.sum()) for m in layer.modules() if hasattr(m, "mask"))
     assert staircase <= spent < 0.7 * dense
+
+
+@pytest.mark.parametrize("residual", [False, True])
+def test_an_inverse_and_its_gradient_leave_no_reference_cycles(residual):
+    """Freed when the last name goes: memory does not wait for the garbage collector."""
+    layer = made_layer(Affine(), 5, (12, 12, 12), residual=residual)
+    z, _ = points(layer)
+    layer.inverse(z)[0].sum().backward()
+    gc.collect()
+    gc.disable()
+    try:
+        layer.inverse(z)[0].sum().backward()
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
 
 
 def test_batches_larger_than_a_tile(monkeypatch):

@@ -10,6 +10,7 @@ import pytest
 
 from flowkit.errors import ArgumentError, DataError
 from flowkit.tables import ReadOptions, TableFile, read_table
+from flowkit.tables.relation import Relation
 
 N = 40
 
@@ -1117,3 +1118,54 @@ def test_rows_without_a_value_are_kept_where_asked(tmp_path):
         assert any("2 rows without any value left out" in str(note) for note in file.notes)
     with TableFile(path, ReadOptions(empty=True)) as file:
         assert file.read().to_pydict() == {"x": [1, None, 3, None, 5], "y": [2, None, 4, None, 6]}
+
+
+# Texts far down in a column of decimals, some of which DuckDB's reader takes for numbers.
+ODD = (
+    *("1_000", "1_0.5", "007", " 5", "5 ", " ", "+2", "-0", "1e3", "1e400", "nan", "NA", "abc"),
+    *('"1.5"', '""', '" 2.5"', '"1_000"', "1.000.000", "0x10", "inf", "true", "5%", "-999", "7."),
+)
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_the_reader_of_the_file_makes_the_numbers_of_the_survey(tmp_path, monkeypatch, odd):
+    rows = [f"{i % 97 + 0.25},{i % 7}.5,{'a_1' if i % 2 else 'b'},{i}" for i in range(8_000)]
+    rows[7_500] = f"{odd},3.5,a_1,0"
+    rows[7_600] = ",,,"
+
+    def outcome() -> tuple[object, ...]:
+        try:
+            reading = read(tmp_path, "\n".join(["x_1,y,z,i", *rows]), columns={"z": "text"})
+        except DataError as error:
+            return (str(error),)
+        return reading.table.schema, repr(reading.table.to_pydict()), reading.notes
+
+    ours = outcome()
+    monkeypatch.setattr(Relation, "reads_decimals", False)
+    assert ours == outcome()
+
+
+def test_a_plain_table_is_surveyed_in_one_scan(tmp_path, monkeypatch):
+    scans = []
+    rows = Relation.rows
+
+    def counted(relation, query, **options):
+        scans.append((query, relation.typed))
+        return rows(relation, query, **options)
+
+    monkeypatch.setattr(Relation, "rows", counted)
+    text = lines(
+        "x_1,n,town", lambda i: f"{i / 8 + 0.5},{i * i},{'Ulm' if i % 3 else 'Bonn_1'}", 4_000
+    )
+    with TableFile(_saved(tmp_path, text)) as file:
+        assert file.n_rows == 4_000
+    first, (query, typed) = scans
+    assert "LIMIT" in first[0]
+    assert list(typed) == [0]
+    assert "TRY_CAST(t0" not in query
+
+
+def _saved(folder: Path, text: str) -> Path:
+    path = folder / "t.csv"
+    path.write_text(text)
+    return path

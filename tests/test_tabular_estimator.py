@@ -1,16 +1,19 @@
 """FlowDensity: scikit-learn's conventions, tables as they are, and files."""
 
 import copy
+import gc
 import io
 import json
 import os
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import joblib
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 import torch
 from scipy import stats
@@ -23,6 +26,8 @@ from sklearn.utils.estimator_checks import estimator_checks_generator
 from flowkit import FlowDensity
 from flowkit.errors import ArgumentError, FlowkitError, ModelFileError
 from flowkit.flows import Flow
+from flowkit.schema.arrow_tables import of_frame
+from flowkit.tables import TableWriter
 
 RNG = np.random.default_rng(0)
 
@@ -436,6 +441,27 @@ def test_a_fit_that_is_told_to_stop_keeps_the_best_so_far():
         expected = 3 * 0.5 * np.log(2 * np.pi * np.e)  # the matrix has determinant one
         assert abs(density.score(x) + expected) < (1.0 if enough == 0 else 0.3)
     assert density.flow_ is not None
+
+
+def test_memory_of_a_file_of_draws_does_not_grow_with_its_rows(mixed, tmp_path, monkeypatch):
+    monkeypatch.setattr("flowkit.tabular.model.CHUNK", 2000)
+    sizes = []
+    gc.collect()
+    gc.disable()
+    tracemalloc.start()
+    try:
+        with TableWriter(tmp_path / "drawn.csv") as writer:
+            for chunk in mixed.model_.sample_chunks(40_000, np.random.default_rng(0)):
+                writer.write(of_frame(chunk))
+                held, _ = tracemalloc.get_traced_memory()
+                sizes.append((len(gc.get_objects()), held, pa.total_allocated_bytes()))
+    finally:
+        tracemalloc.stop()
+        gc.enable()
+    objects, held, of_arrow = np.diff(sizes[4::5], axis=0).max(axis=0)
+    assert objects < 20  # of 5 chunks; a sweep left in a cycle has 100 and more
+    assert held < 100_000  # bytes, of Python's free lists; the rows of 5 chunks have 400,000
+    assert of_arrow < 100_000
 
 
 def test_a_column_without_missing_values_has_none_in_samples():

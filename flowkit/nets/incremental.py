@@ -4,7 +4,7 @@ Both use the order of the MADE: below, "feature k" is ``made.order[k]``, and ten
 ``(features, batch)`` in that order.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -50,7 +50,7 @@ def parameters_sweep(made: MADE, x: Tensor, context: Tensor | None) -> Sweep:
         post = torch.zeros_like(pre) if is_added_later else pre
         layer = Layer(ends_of(made.stage_degrees[i], features), pre, post)
         layer.reads(before, weights.hidden[i])
-        layer.finish = _activation(layer, stage, layers[i - 2] if stage.skip else None)
+        layer.finish = _activation(stage, layers[i - 2] if stage.skip else None)
         layers.append(layer)
         before = layer
     out = _offset(made.net.output.bias, made.direct_context, context, batch)[weights.output_rows]
@@ -92,7 +92,9 @@ def transposed_sweep(made: MADE, adjoints: Tensor, x: Tensor, context: Tensor | 
         layer = Layer(ends_of(degrees, features), pre, pre)
         layer.reads(before, weight)
         added = i + 2 < len(stages) and stages[i + 2].skip
-        layer.finish = _slope(layer, slopes[i], layers[i + 2] if added else None)
+        slope = slopes[i]
+        slope_at = None if slope is None else layer.at_steps(slope)
+        layer.finish = _slope(slope_at, layers[i + 2] if added else None)
         layers[i] = before = layer
         weight = weights.hidden[i].flip(0, 1).t()  # (units before, units)
     output = Layer.of_outputs(x.new_zeros(features, len(x)), features)
@@ -124,15 +126,18 @@ def _offset(
     return bias[:, None] + added.t().contiguous()
 
 
-def _activation(layer: Layer, stage: Stage, added: Layer | None) -> Callable[[int], None]:
-    activation = stage.activation
-    in_place = layer.post is layer.pre
+# What finishes a layer is given the layer, and does not hold it: a reference cycle would keep the
+# tensors of every sweep until Python's garbage collector finds it, many sweeps later.
 
-    def finish(k: int) -> None:
+
+def _activation(stage: Stage, added: Layer | None) -> Callable[[Layer, int], None]:
+    activation = stage.activation
+
+    def finish(layer: Layer, k: int) -> None:
         pre = layer.pre_at[k]
         if added is not None:
             pre += added.pre_at[k]
-        if activation is torch.relu and in_place:
+        if activation is torch.relu and layer.post is layer.pre:
             torch.relu_(pre)
         elif activation is not None:
             layer.post_at[k].copy_(activation(pre))
@@ -140,10 +145,8 @@ def _activation(layer: Layer, stage: Stage, added: Layer | None) -> Callable[[in
     return finish
 
 
-def _slope(layer: Layer, slope: Tensor | None, added: Layer | None) -> Callable[[int], None]:
-    slope_at = None if slope is None else layer.at_steps(slope)
-
-    def finish(k: int) -> None:
+def _slope(slope_at: Sequence[Tensor] | None, added: Layer | None) -> Callable[[Layer, int], None]:
+    def finish(layer: Layer, k: int) -> None:
         pre = layer.pre_at[k]
         if slope_at is not None:
             pre *= slope_at[k]

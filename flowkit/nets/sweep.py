@@ -22,7 +22,7 @@ BLOCK = 8
 
 
 class Layer:
-    """One layer of a sweep: ``post = finish(pre)``, ``pre`` being a bias and the sources' products.
+    """One layer of a sweep: `finish` turns ``pre``, bias and sources' products, into ``post``.
 
     Args:
         ends: ``ends[k]`` units depend on the first k inputs alone.
@@ -32,7 +32,7 @@ class Layer:
 
     Attributes:
         pre_at, post_at: the rows of ``pre`` and ``post`` that step k completes, for each k.
-        finish: called with k, turns ``pre_at[k]``, now complete, into ``post_at[k]``.
+        finish: called with the layer and k, turns ``pre_at[k]``, now complete, into ``post_at[k]``.
     """
 
     def __init__(self, ends: Sequence[int], pre: Tensor, post: Tensor) -> None:
@@ -41,7 +41,7 @@ class Layer:
         self.pre, self.post = pre, post
         self.pre_at = self.at_steps(pre)
         self.post_at = self.pre_at if post is pre else self.at_steps(post)
-        self.finish: Callable[[int], None] | None = None
+        self.finish: Callable[[Layer, int], None] | None = None
         self._sources: list[tuple[Layer, Tensor]] = []
         # Of each source: the weights of every step of the block, and what they multiply.
         self._terms: list[tuple[Sequence[Tensor], Tensor]] = []
@@ -88,7 +88,7 @@ class Layer:
         for weights, values in self._terms:
             torch.addmm(pre, weights[step], values, out=pre)
         if self.finish is not None:
-            self.finish(k)
+            self.finish(self, k)
 
     def before(self, k: int) -> int:
         """Return the number of units that are complete before step k."""

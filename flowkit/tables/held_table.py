@@ -11,7 +11,8 @@ from flowkit.tables.engine import connect
 from flowkit.tables.header import choose
 from flowkit.tables.observations import observe
 from flowkit.tables.options import Note, ReadOptions
-from flowkit.tables.survey import Relation, survey
+from flowkit.tables.relation import Relation
+from flowkit.tables.survey import survey
 from flowkit.tables.text_table import columns_in_batches, context_of, file_notes
 
 _SAMPLE = 2000
@@ -54,7 +55,7 @@ def look_at_texts(
             return None if first_line is None else first_line + row
 
         context = context_of(options, None)
-        found, rows = survey(relation, texts, samples, context, options.columns, line_of)
+        found, rows, _ = survey(relation, texts, samples, context, options.columns, line_of)
         notes += file_notes(found, options)
         found, more, hints = observe(relation, found, rows, ())
         notes += more

@@ -13,8 +13,9 @@ from flowkit.tables.formats import check_text, compression_of
 from flowkit.tables.header import choose
 from flowkit.tables.observations import observe
 from flowkit.tables.options import Note, ReadOptions
+from flowkit.tables.relation import Relation
 from flowkit.tables.streams import HEAD, open_bytes
-from flowkit.tables.survey import Relation, survey
+from flowkit.tables.survey import survey
 from flowkit.tables.text_table import columns_in_batches, context_of, file_notes
 
 _SAMPLE = 2000
@@ -58,7 +59,7 @@ class JSONTable:
         samples = self._samples(chosen)
         context = context_of(options, None)
         told = options.columns
-        found, self.n_rows = survey(
+        found, self.n_rows, _ = survey(
             self._relation, positions, samples, context, told, lambda _: None
         )
         self.notes += file_notes(found, options)

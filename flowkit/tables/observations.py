@@ -1,6 +1,8 @@
 """Observations on columns: missing values by spelling, sentinels, identifiers, running numbers."""
 
+import math
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -9,7 +11,7 @@ import pyarrow as pa
 from flowkit.tables.engine import literal
 from flowkit.tables.forms import quoted
 from flowkit.tables.options import Note
-from flowkit.tables.survey import Found, Relation, stripped, value
+from flowkit.tables.relation import Found, Relation, is_native, values_of
 
 # Numbers that people write for a missing value.
 _SENTINELS = frozenset(
@@ -69,11 +71,14 @@ def observe(
     return named, notes, hints
 
 
-def _columns(found: list[Found], more: str = "") -> str:
-    strips = ", ".join(f"{stripped(f.position, f.form)} AS t{f.position}" for f in found)
-    values = ", ".join(f"{value(f)} AS v{f.position}" for f in found)
-    inner = f"SELECT {strips}{more and ', ' + more} FROM source"
-    return f"(SELECT {values}{more and ', r'} FROM ({inner}))"
+def _aggregate(
+    relation: Relation, found: list[Found], aggregates: list[str], more: Sequence[str] = ()
+) -> tuple[Any, ...]:
+    """Return aggregates of the values v0, v1, ... of columns, in one scan."""
+    native = {f.position: pa.float64() for f in found if is_native(f)}
+    relation, query = values_of(relation, found, native, more)
+    query = f"SELECT {', '.join(aggregates)} FROM ({query})"
+    return relation.rows(query, blank_rows=not more)[0]
 
 
 def _missing(relation: Relation, found: list[Found]) -> list[Note]:
@@ -82,7 +87,7 @@ def _missing(relation: Relation, found: list[Found]) -> list[Note]:
     if not marks:
         return []
     counts = [f"count_if(trim(c{f.position}) = {literal(mark)})" for f, mark in marks]
-    row = relation.rows(f"SELECT {', '.join(counts)} FROM source")[0]
+    row = relation.rows(f"SELECT {', '.join(counts)} FROM source", blank_rows=True)[0]
     by_mark: dict[str, list[tuple[str, int]]] = {}
     for (f, mark), count in zip(marks, row, strict=True):
         if count:
@@ -115,17 +120,14 @@ def _sentinels(relation: Relation, found: list[Found]) -> list[Note]:
         return []
     parts = []
     for f, s in suspects:
-        v, other = f"v{f.position}", f"v{f.position} <> {s!r}"
-        parts += [
-            f"count_if({v} = {s!r})",
-            f"min({v}) FILTER (WHERE {other})",
-            f"max({v}) FILTER (WHERE {other})",
-        ]
+        others = f"NULLIF(v{f.position}, {s!r})"
+        parts += [f"count({others})", f"min({others})", f"max({others})"]
     columns = list({f.position: f for f, _ in suspects}.values())
-    row = relation.rows(f"SELECT {', '.join(parts)} FROM {_columns(columns)}")[0]
+    row = _aggregate(relation, columns, parts)
     notes = []
     for i, (f, s) in enumerate(suspects):
-        count, low, high = row[3 * i : 3 * i + 3]
+        others, low, high = row[3 * i : 3 * i + 3]
+        count = f.present - others
         gap = low - s if s < low else s - high
         # Of 99 for no age, several rows are far from the others, though not as far as these span.
         far = gap > (high - low) / (_MANY if count >= _SEVERAL else 1) and gap > 1
@@ -159,12 +161,14 @@ def _running(relation: Relation, found: list[Found], rows: int) -> set[int]:
         and f.present == rows >= _FEWEST_RUNNING
         and f.form.kind == "number"
         and f.maximum - f.minimum + 1 == rows
+        and math.isclose(
+            f.total or 0.0, (f.minimum + f.maximum) / 2 * rows, rel_tol=1e-9, abs_tol=0.5
+        )
     ]
     if not suspects:
         return set()
     parts = [f"bool_and(v{f.position} - r = {f.minimum!r})" for f in suspects]
-    columns = _columns(suspects, "row_number() OVER () - 1 AS r")
-    row = relation.rows(f"SELECT {', '.join(parts)} FROM {columns}")[0]
+    row = _aggregate(relation, suspects, parts, ["row_number() OVER () - 1 AS r"])
     return {f.position for f, runs in zip(suspects, row, strict=True) if runs}
 
 
@@ -193,5 +197,5 @@ def _different(relation: Relation, found: list[Found], rows: int) -> list[Found]
     if not likely or rows > _EXACT:
         return likely
     parts = [f"count(DISTINCT v{f.position})" for f in likely]
-    row: tuple[Any, ...] = relation.rows(f"SELECT {', '.join(parts)} FROM {_columns(likely)}")[0]
+    row = _aggregate(relation, likely, parts)
     return [f for f, count in zip(likely, row, strict=True) if count >= _NEARLY * f.present]

@@ -1,17 +1,19 @@
 """A survey of a whole table of text: how each column is written, what it is, what is missing."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
+from duckdb import Error as DuckError
 
 from flowkit.errors import DataError
 from flowkit.tables.engine import literal
 from flowkit.tables.forms import Context, Form, quoted
 from flowkit.tables.guess import guess
-from flowkit.tables.numbers import LARGEST
+from flowkit.tables.numbers import LARGEST, is_plain
+from flowkit.tables.relation import Found, Relation, stripped
 
 # Columns in one query: plans of very wide ones take longer than the scan.
 _GROUP = 400
@@ -21,93 +23,12 @@ _ROUNDS = 6
 _CELLS_OF_SAMPLES = 300_000
 
 
-@dataclass(frozen=True)
-class Found:
-    """What the survey found of one column.
+class Surveyed(NamedTuple):
+    """What the survey found of a table: its columns, its rows, and those without any value."""
 
-    Args:
-        position: that of the column in the file.
-        name: its name.
-        form: how it is written.
-        arrow: the type of its values.
-        present: rows with a value.
-        minimum: the smallest value of a number or date, None of others.
-        maximum: the largest one.
-        total: the sum of a number.
-        distinct: about how many different texts there are.
-    """
-
-    position: int
-    name: str
-    form: Form
-    arrow: pa.DataType
-    present: int = 0
-    minimum: Any = None
-    maximum: Any = None
-    total: float | None = None
-    distinct: int | None = None
-
-
-@dataclass(frozen=True)
-class Relation:
-    """A table in DuckDB.
-
-    Args:
-        connection: where it is.
-        sql: a query with the columns c0, c1, ..., texts as they stand in the file.
-        parameters: those of the query.
-        typed: Arrow types of the columns that are no texts, by position.
-        held: whether the table is in memory, where only this connection sees it.
-        wide: whether it has many columns for its rows, so that plans take longer than scans.
-        with_types: from types by position to the query whose columns have them, where the
-            file's reader can give them.
-    """
-
-    connection: Any
-    sql: str
-    parameters: tuple[Any, ...] = ()
-    typed: Mapping[int, pa.DataType] | None = None
-    held: bool = False
-    wide: bool = False
-    with_types: Callable[[Mapping[int, str]], str] | None = None
-
-    def rows(self, query: str) -> list[tuple[Any, ...]]:
-        """Return the rows of a query over the table ``source``."""
-        sql = f"WITH source AS ({self.sql}) {query}"
-        found: list[tuple[Any, ...]] = self.connection.execute(
-            sql, list(self.parameters)
-        ).fetchall()
-        return found
-
-    def batches(self, query: str, rows: int) -> Iterator[pa.RecordBatch]:
-        """Return the rows of a query as record batches, without the whole in memory."""
-        cursor = self.connection if self.held else self.connection.cursor()
-        sql = f"WITH source AS ({self.sql}) {query}"
-        reader = cursor.sql(sql, params=list(self.parameters)).to_arrow_reader(rows)
-        yield from reader
-
-
-def stripped(position: int, form: Form) -> str:
-    """Return an expression of the text of a column, NULL where it is missing."""
-    base = f"c{position}"
-    if not form.plain or form.missing:
-        # To trim a set of characters takes ten times as long as to see that none is there.
-        blank = " OR ".join(f"contains(c{position}, {literal(space)})" for space in _SPACES)
-        base = f"CASE WHEN {blank} THEN trim(c{position}, {literal(_SPACES)}) ELSE c{position} END"
-    marks = sorted({*form.missing, ""})
-    listed = ", ".join(literal(mark) for mark in marks)
-    return f"CASE WHEN {base} NOT IN ({listed}) THEN {base} END"
-
-
-_SPACES = " \t\r\n\u00a0\u202f\u2009"
-
-
-def value(found: Found, texts: bool = True) -> str:
-    """Return an expression of the values of a column, from its stripped text t0, t1, ..."""
-    if not texts:
-        return f"c{found.position}"
-    sql = found.form.sql(f"t{found.position}")
-    return f"CAST({sql} AS BIGINT)" if found.arrow == pa.int64() else sql
+    columns: list[Found]
+    rows: int
+    blank: int
 
 
 def survey(
@@ -117,7 +38,7 @@ def survey(
     context: Context,
     told: Mapping[str, str],
     line_of: Callable[[int], int | None],
-) -> tuple[list[Found], int]:
+) -> Surveyed:
     """Survey the columns of a table.
 
     Args:
@@ -129,7 +50,7 @@ def survey(
         line_of: from the number of a row to that of its line in the file.
 
     Returns:
-        What was found, and the number of rows.
+        What was found.
 
     Raises:
         DataError: a value that is none of its column's kind; column, row and line are named.
@@ -148,10 +69,19 @@ def survey(
         if j in names
     }
     misfits: dict[int, int] = {}
-    looked_at, rows = list(values), 0
+    looked_at, rows, blank = list(values), 0, 0
+    readable = relation.reads_decimals
     for turn in range(_ROUNDS):
-        counted = _measure(relation, {j: guessed[j] for j in looked_at}, names)
-        rows = counted.rows
+        forms = {j: guessed[j] for j in looked_at}
+        decimals = [j for j in looked_at if readable and _is_decimal(forms[j], values[j])]
+        try:
+            counted = _measure(relation, forms, names, decimals)
+        except DuckError:
+            if not decimals:
+                raise
+            readable = False
+            counted = _measure(relation, forms, names, ())
+        rows, blank = counted.rows, counted.blank
         done |= counted.found
         for j, found in counted.found.items():
             misfits[j] = counted.texts[j] - found.present
@@ -188,7 +118,7 @@ def survey(
         done = _measure_typed(relation, done)
     elif typed:
         done |= _measure_typed(relation, {j: f for j, f in done.items() if j in typed})
-    return [_storable(done[j]) for j in names], rows
+    return Surveyed([_storable(done[j]) for j in names], rows, blank)
 
 
 def _storable(found: Found) -> Found:
@@ -212,18 +142,38 @@ def seen_in(context: Context, forms: Iterable[Form]) -> Context:
 @dataclass(frozen=True)
 class _Measured:
     rows: int
+    blank: int
     texts: dict[int, int]
     found: dict[int, Found]
 
 
+def _is_decimal(form: Form, values: Iterable[str]) -> bool:
+    """Return whether a column is one of plain numbers, of which the first rows show a point."""
+    return form.plain and not form.missing and any("." in v for v in values if is_plain(v))
+
+
 def _measure(
-    relation: Relation, guessed: Mapping[int, Form], names: Mapping[int, str]
+    relation: Relation,
+    guessed: Mapping[int, Form],
+    names: Mapping[int, str],
+    decimals: Collection[int],
 ) -> _Measured:
-    """Count in one scan, for each column, the texts and those that are of its form."""
-    rows, texts, found = 0, {}, {}
+    """Count in one scan, for each column, the texts and those that are of its form.
+
+    Args:
+        relation: the table.
+        guessed: forms of the columns.
+        names: their names.
+        decimals: those that the file's reader is to make numbers of, which is twice as fast. An
+            error of DuckDB is raised if one is not of its form.
+    """
+    if decimals:
+        relation = relation.natively(dict.fromkeys(decimals, pa.float64()))
+    rows, blank, texts, found = 0, 0, {}, {}
+    native = relation.typed or {}
     alike = [j for j, form in guessed.items() if form.plain and not form.missing]
     if relation.wide and len(alike) > _GROUP:
-        for measured in relation.rows(_of_alike(alike, guessed[alike[0]])):
+        for measured in relation.rows(_of_alike(alike, guessed[alike[0]]), blank_rows=True):
             j = measured[0]
             texts[j] = measured[1]
             found[j] = _found(j, names[j], guessed[j], measured[1:])
@@ -232,17 +182,18 @@ def _measure(
         rows = relation.rows("SELECT count(*) FROM source")[0][0]
     for start in range(0, len(positions), _GROUP):
         group = positions[start : start + _GROUP]
-        aggregates = ["count(*)"]
+        aggregates = ["count(*)", "count(*) FILTER (WHERE NOT kept)"]
         for j in group:
-            aggregates += _aggregates(j, guessed[j])
-        query = f"SELECT {', '.join(aggregates)} FROM {_valued(group, guessed)}"
-        row = relation.rows(query)[0]
-        rows = row[0]
+            aggregates += _aggregates(j, guessed[j], native=j in native)
+        kept = relation.kept or "true"
+        query = f"SELECT {', '.join(aggregates)} FROM {_valued(group, guessed, native, kept)}"
+        every, blank, *measures = relation.rows(query, blank_rows=True)[0]
+        rows = every - blank
         for i, j in enumerate(group):
-            cells = row[1 + 7 * i : 8 + 7 * i]
+            cells = measures[7 * i : 7 * i + 7]
             texts[j] = cells[0]
-            found[j] = _found(j, names[j], guessed[j], cells)
-    return _Measured(rows, texts, found)
+            found[j] = replace(_found(j, names[j], guessed[j], cells), native=j in native)
+    return _Measured(rows, blank, texts, found)
 
 
 def _of_alike(group: Sequence[int], form: Form) -> str:
@@ -255,14 +206,27 @@ def _of_alike(group: Sequence[int], form: Form) -> str:
     return f"SELECT j, {', '.join(_aggregates(0, form))} FROM ({values}) GROUP BY j"
 
 
-def _valued(group: Sequence[int], guessed: Mapping[int, Form]) -> str:
-    strips = ", ".join(f"{stripped(j, guessed[j])} AS t{j}" for j in group)
-    values = ", ".join(f"t{j}, {guessed[j].sql(f't{j}')} AS v{j}" for j in group)
-    return f"(SELECT {values} FROM (SELECT {strips} FROM source))"
+def _valued(
+    group: Sequence[int],
+    guessed: Mapping[int, Form],
+    native: Collection[int] = (),
+    kept: str = "true",
+) -> str:
+    strips = [
+        f"c{j} AS t{j}" if j in native else f"{stripped(j, guessed[j])} AS t{j}" for j in group
+    ]
+    values = [
+        f"t{j}, t{j} AS v{j}" if j in native else f"t{j}, {guessed[j].sql(f't{j}')} AS v{j}"
+        for j in group
+    ]
+    inner = f"SELECT {', '.join(strips)}, {kept} AS kept FROM source"
+    return f"(SELECT {', '.join(values)}, kept FROM ({inner}))"
 
 
-def _aggregates(j: int, form: Form) -> list[str]:
+def _aggregates(j: int, form: Form, *, native: bool = False) -> list[str]:
     counts = [f"count(t{j})", f"count(v{j})"]
+    if native:  # a decimal point was seen
+        return [*counts, f"min(v{j})", f"max(v{j})", f"sum(v{j})", "false", "true"]
     if form.kind == "number":
         mark = literal(form.decimal)
         return [
@@ -307,7 +271,8 @@ def _counterexamples(relation: Relation, done: Mapping[int, Found]) -> dict[int,
         if _is_long_whole(found):
             condition = f"({condition}) OR abs(v{j}) > {LARGEST}"
         parts.append(f"approx_top_k(t{j}, {_EXAMPLES}) FILTER (WHERE {condition})")
-    row = relation.rows(f"SELECT {', '.join(parts)} FROM {_valued(list(done), guessed)}")[0]
+    query = f"SELECT {', '.join(parts)} FROM {_valued(list(done), guessed)}"
+    row = relation.rows(query, blank_rows=True)[0]
     return {j: list(cell or []) for j, cell in zip(done, row, strict=True)}
 
 

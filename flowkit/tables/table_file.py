@@ -1,7 +1,6 @@
 """Table files: any file of rows and columns as Arrow, with a note on each guess."""
 
 import os
-import tempfile
 import weakref
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import pyarrow as pa
 from flowkit.errors import DataError
 from flowkit.tables.formats import TEXT, check_file, format_to_read
 from flowkit.tables.options import Note, ReadOptions
+from flowkit.tables.scratch import ScratchFolder
 
 _ROWS = 65_536
 # Cells of one batch: wide tables come in fewer rows.
@@ -61,6 +61,7 @@ class TableFile:
         ArgumentError: an option that does not fit.
 
     Example:
+        >>> import tempfile
         >>> path = Path(tempfile.mkdtemp(), "houses.csv")
         >>> _ = path.write_text("price;rooms\n1,5;3\n2,25;4\n")
         >>> with TableFile(path) as file:
@@ -83,10 +84,10 @@ class TableFile:
         self.options = ReadOptions.of(options, **changes)
         self.path = check_file(path)
         ending = format_to_read(path)
-        self._folder = tempfile.TemporaryDirectory(prefix="flowkit-")
-        self._finalizer = weakref.finalize(self, self._folder.cleanup)
+        scratch = ScratchFolder()
+        self._finalizer = weakref.finalize(self, scratch.remove)
         try:
-            self._table = _open(self.path, ending, self.options, Path(self._folder.name))
+            self._table = _open(self.path, ending, self.options, scratch.path)
             if self._table.n_rows == 0:
                 raise DataError("table", "at least one row", f"none in {self.path}")
         except OSError as error:
@@ -154,6 +155,7 @@ def read_table(
         ArgumentError: as `TableFile`.
 
     Example:
+        >>> import tempfile
         >>> path = Path(tempfile.mkdtemp(), "zips.csv")
         >>> _ = path.write_text('zip,price\n02139,"5,350"\n10001,"6,120"\n')
         >>> reading = read_table(path, thousands=",")

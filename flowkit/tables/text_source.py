@@ -1,10 +1,12 @@
 """Delimited text as a relation of DuckDB, from the file itself or a plain copy of it."""
 
 import csv
+import functools
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 from duckdb import Error as DuckError
 
 from flowkit.errors import DataError
@@ -13,12 +15,12 @@ from flowkit.tables.delimited import DelimitedText, first_bytes
 from flowkit.tables.dialect import SPACE, Dialect, unclosed
 from flowkit.tables.engine import connect, literal
 from flowkit.tables.formats import compression_of
-from flowkit.tables.options import Note
-from flowkit.tables.survey import Relation
+from flowkit.tables.relation import Relation
 
 _CHECKED = 50
 _GLOB = "*?[]{}"
 _TAIL = 65_536
+_BLOCK = 2**22
 # A table of fewer bytes a column than this takes longer to plan than to read.
 _WIDE_BYTES = 20_000
 
@@ -179,19 +181,26 @@ class TextSource(DelimitedText):
         listed = ", ".join(f"{key}={value}" for key, value in arguments.items())
         names = [f"c{j}" for j in range(len(self.names))]
 
-        def query(types: Mapping[int, str], *, blank: bool = False) -> str:
+        def query(types: Mapping[int, str]) -> str:
             columns = [f"'c{j}': '{types.get(j, 'VARCHAR')}'" for j in range(len(names))]
             read = f"read_csv(?, columns={{{', '.join(columns)}}}, {listed})"
-            sql = f"SELECT {', '.join(names)} FROM {read}"
-            if self.drops_blank_rows:
-                each = [f"{name}::VARCHAR" if types else name for name in names]
-                sql += f" WHERE COALESCE({', '.join(each)}) IS {'' if blank else 'NOT '}NULL"
-            return sql
+            return f"SELECT {', '.join(names)} FROM {read}"
 
-        self._blank_rows = query({}, blank=True)
+        @functools.cache
+        def has_digit_groups() -> bool:
+            return compression != "none" or _has_digit_groups(path, self._lines_above())
 
+        each = ", ".join(f"{name}::VARCHAR" for name in names)
         wide = path.stat().st_size < _WIDE_BYTES * len(names)
-        return Relation(connection, query({}), (str(path),), wide=wide, with_types=query)
+        return Relation(
+            connection,
+            query({}),
+            (str(path),),
+            kept=f"COALESCE({each}) IS NOT NULL" if self.drops_blank_rows else None,
+            wide=wide,
+            with_types=query,
+            has_digit_groups=has_digit_groups,
+        )
 
     def _lines_above(self) -> int:
         """Return the records above the first row, as DuckDB counts them: blank lines too."""
@@ -208,18 +217,27 @@ class TextSource(DelimitedText):
         same = all([(c or "").strip() for c in a] == [c.strip() for c in b] for a, b in pairs)
         return same and len(theirs) == len(ours)
 
-    def note_blank_rows(self, relation: Relation) -> None:
-        """Note how many rows without any value were left out."""
-        if self.drops_blank_rows:
-            blank = replace(relation, sql=self._blank_rows, parameters=relation.parameters[:1])
-            count = blank.rows("SELECT count(*) FROM source")[0][0]
-            if count:
-                rows = "1 row" if count == 1 else f"{count:,} rows"
-                self.notes.append(Note(None, f"{rows} without any value left out", None))
-
     def without(self, relation: Relation, row: list[str]) -> Relation:
         """Return a relation without the rows that are like one of totals."""
         conditions = " AND ".join(f"COALESCE(c{j}, '') = ?" for j in range(len(row)))
         sql = f"SELECT * FROM ({relation.sql}) WHERE NOT ({conditions})"
         parameters = (*relation.parameters, *row)
         return replace(relation, sql=sql, parameters=parameters, with_types=None)
+
+
+def _has_digit_groups(path: Path, lines_above: int) -> bool:
+    """Return whether below some lines an underscore stands between digits, as in 1_000."""
+    with open(path, "rb") as file:
+        for _ in range(lines_above):
+            file.readline()
+        last = b""
+        while block := file.read(_BLOCK):
+            text = last + block
+            if b"_" in text:
+                code = np.frombuffer(text, np.uint8)
+                at = np.flatnonzero(code[1:-1] == ord("_")) + 1
+                beside = code[np.stack([at - 1, at + 1])]
+                if ((beside >= ord("0")) & (beside <= ord("9"))).all(axis=0).any():
+                    return True
+            last = text[-2:]
+    return False

@@ -14,7 +14,8 @@ from flowkit.tables.forms import Context
 from flowkit.tables.header import choose
 from flowkit.tables.observations import observe
 from flowkit.tables.options import Note, ReadOptions
-from flowkit.tables.survey import Found, Relation, stripped, survey, value
+from flowkit.tables.relation import Found, Relation, is_native, values_of
+from flowkit.tables.survey import Surveyed, survey
 from flowkit.tables.text_source import TextSource
 
 _TOTAL = re.compile(
@@ -25,7 +26,6 @@ _TOTAL = re.compile(
 _SUM_TOLERANCE = 1e-6
 # Of more columns than this, DuckDB's reader makes the numbers: long queries are slow to plan.
 _MANY = 100
-_NATIVE = {"int64": "BIGINT", "double": "DOUBLE"}
 
 
 class TextTable:
@@ -49,17 +49,18 @@ class TextTable:
         self._context = context_of(options, text.dialect.separator)
         relation = text.relation()
         try:
-            found, self.n_rows = self._survey(relation)
+            surveyed = self._survey(relation)
         except DuckError as error:
             again = text.retry(error)
             if again is None:
                 first = str(error).partition("\n")[0]
                 raise DataError("table", "a readable table", f"{path}: {first}") from error
-            found, self.n_rows = self._survey(again)
-        text.note_blank_rows(self._relation)
-        self._finish(found)
+            surveyed = self._survey(again)
+        self.n_rows = surveyed.rows
+        self._note_blank_rows(surveyed.blank)
+        self._finish(surveyed.columns)
 
-    def _survey(self, relation: Relation) -> tuple[list[Found], int]:
+    def _survey(self, relation: Relation) -> Surveyed:
         self._relation = relation
         last = None if self._text.options.total else self._text.last_row()
         j = None if last is None else _place_of_total(last)
@@ -68,8 +69,8 @@ class TextTable:
         shorter = self._text.without(relation, last)
         if self._text.rows_of_sample[-1] == last:
             self._samples = _samples_without(self._samples, last)
-        found, rows = self._look(shorter)
-        if not _adds_up(found, last, j):
+        surveyed = self._look(shorter)
+        if not _adds_up(surveyed.columns, last, j):
             self._samples = self._text.samples()
             if j in self._names:
                 note = f"the last row is called `{last[j].strip()}`, and kept: it adds nothing up"
@@ -78,11 +79,16 @@ class TextTable:
         self._relation = shorter
         note = f"the last row, `{last[j].strip()}`, left out, as it is one of totals"
         self.notes.append(Note(None, note, "--total"))
-        return found, rows
+        return surveyed
 
-    def _look(self, relation: Relation) -> tuple[list[Found], int]:
+    def _look(self, relation: Relation) -> Surveyed:
         line_of, told = self._text.line_of, self._text.options.columns
         return survey(relation, self._names, self._samples, self._context, told, line_of)
+
+    def _note_blank_rows(self, count: int) -> None:
+        if count:
+            rows = "1 row" if count == 1 else f"{count:,} rows"
+            self.notes.append(Note(None, f"{rows} without any value left out", None))
 
     def _finish(self, found: list[Found]) -> None:
         options = self._text.options
@@ -126,26 +132,16 @@ def columns_in_batches(
     relation: Relation, found: list[Found], schema: pa.Schema, rows: int
 ) -> Iterator[pa.RecordBatch]:
     """Return the values of columns, with their names and types."""
-    native = {f.position: _NATIVE[str(f.arrow)] for f in found if _is_native(f)}
-    if relation.with_types is not None and len(native) > _MANY:
-        types = {f.position: f.arrow for f in found if f.position in native}
-        relation = replace(relation, sql=relation.with_types(native), typed=types)
-    typed = relation.typed or {}
-    texts = [f for f in found if f.position not in typed]
-    strips = [f"{stripped(f.position, f.form)} AS t{f.position}" for f in texts]
-    strips += [f"c{f.position}" for f in found if f.position in typed]
-    values = ", ".join(f"{value(f, f.position not in typed)} AS v{f.position}" for f in found)
-    query = f"SELECT {values} FROM (SELECT {', '.join(strips)} FROM source)"
+    native = {f.position: f.arrow for f in found if is_native(f)}
+    if len(native) <= _MANY:
+        native = {f.position: f.arrow for f in found if f.native}
+    relation, query = values_of(relation, found, native)
     for batch in relation.batches(query, rows):
         arrays = [
             _as_type(column, field.type)
             for column, field in zip(batch.columns, schema, strict=True)
         ]
         yield pa.RecordBatch.from_arrays(arrays, schema=schema)
-
-
-def _is_native(found: Found) -> bool:
-    return found.form.plain and not found.form.missing and str(found.arrow) in _NATIVE
 
 
 def _as_type(array: Any, kind: pa.DataType) -> Any:
