@@ -3,8 +3,9 @@
 from flowkit.metrics.samples import squared_mmd
 from flowkit.vae.belief import Bits, SigmoidBeliefNetwork
 from flowkit.vae.diagnostics import Diagnostics
+from flowkit.vae.draw import Draw
 from flowkit.vae.ladder import HierarchicalVAE, LadderDecoder, LadderEncoder, LadderVAE
-from flowkit.vae.model import VAE, Draw
+from flowkit.vae.model import VAE
 from flowkit.vae.networks import Networks, networks
 from flowkit.vae.objectives import (
     DIP,

@@ -1,8 +1,6 @@
 """Variational autoencoder: encoder, posterior, prior, decoder and likelihood, each exchangeable."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import torch
@@ -15,58 +13,11 @@ from flowkit.distributions.base import Distribution, check_distribution_type
 from flowkit.errors import ArgumentError, ContextError, ShapeError
 from flowkit.estimators import Estimate, elbo
 from flowkit.training import Batch, Step, mean_over_rows
+from flowkit.vae.draw import Draw, LatentVariableModel
 from flowkit.vae.objectives import Term, estimate_of, kl
 
 
-@dataclass
-class Draw:
-    """Latents drawn for rows, with the log-densities that objectives are computed from.
-
-    Attributes:
-        model: the model that the latents are drawn from.
-        x: observations ``(n, *event_shape)``.
-        context: outputs of the encoder, ``(n, context_features)``.
-        z: latents, reparameterised, ``(samples, n, latents)``.
-        log_likelihood: ``log p(x | z)``, ``(samples, n)``.
-        log_prior: ``log p(z)``, ``(samples, n)``.
-        log_q: ``log q(z | x)``, ``(samples, n)``.
-    """
-
-    model: "VAE"
-    x: Tensor
-    context: Tensor
-    z: Tensor
-    log_likelihood: Tensor
-    log_prior: Tensor
-    log_q: Tensor
-
-    @property
-    def log_p(self) -> Tensor:
-        """``log p(x, z)``, ``(samples, n)``."""
-        return self.log_likelihood + self.log_prior
-
-    @cached_property
-    def moments(self) -> tuple[Tensor, Tensor]:
-        """Means and log-scales of the posterior's Gaussian base, ``(n, latents)`` each.
-
-        Raises:
-            ArgumentError: the posterior has no Gaussian base.
-        """
-        return self.model.moments(self.context)
-
-    @cached_property
-    def kl_of_latents(self) -> Tensor | None:
-        """``KL(q(z_j | x) || p(z_j))`` of each latent in closed form, ``(n, latents)``.
-
-        None unless the posterior is a diagonal Gaussian and the prior a standard Gaussian.
-        """
-        if not self.model.is_gaussian:
-            return None
-        mean, log_scale = self.moments
-        return 0.5 * (mean.square() + (2 * log_scale).exp() - 1) - log_scale
-
-
-class VAE(nn.Module):
+class VAE(LatentVariableModel):
     """A latent-variable model ``p(z) p(x | z)`` with an amortised posterior ``q(z | x)``.
 
     Args:

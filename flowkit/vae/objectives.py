@@ -7,7 +7,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -20,9 +20,7 @@ from flowkit.errors import ArgumentError, ShapeError
 from flowkit.estimators import Estimate
 from flowkit.metrics.samples import squared_mmd
 from flowkit.training import Batch, Step, drawn_by_weight, mean_over_rows
-
-if TYPE_CHECKING:
-    from flowkit.vae.model import VAE, Draw
+from flowkit.vae.draw import Draw, LatentVariableModel
 
 _PATHWISE = ("elbo", "iwae", "sticking_the_landing", "dreg")
 _SCORE = ("reinforce", "vimco", "nvil", "reweighted_wake_sleep")
@@ -83,11 +81,11 @@ class Term(ABC):
     def __call__(self, drawn: Draw, weights: Tensor | None) -> dict[str, Tensor]:
         """Return named scalars in nats, each a mean over the rows, weighted by ``weights (n,)``."""
 
-    def check(self, model: VAE) -> None:
+    def check(self, model: LatentVariableModel) -> None:
         """Raise unless the term can be computed for the model; by default, never."""
         del model
 
-    def steps(self, model: VAE) -> dict[str, Step]:
+    def steps(self, model: LatentVariableModel) -> dict[str, Step]:
         """Return additional training steps that the term needs; by default, none."""
         del model
         return {}
@@ -248,7 +246,7 @@ class DIP(Term):
         if self.lambda_d is not None:
             _check_weight("lambda_d", self.lambda_d)
 
-    def check(self, model: VAE) -> None:
+    def check(self, model: LatentVariableModel) -> None:
         """Raise unless the posterior is a Gaussian or has a Gaussian as base."""
         _ = model.gaussian
 
@@ -334,7 +332,7 @@ class TotalCorrelation(Term):
         if self.rows is not None:
             check_count("rows", self.rows)
 
-    def check(self, model: VAE) -> None:
+    def check(self, model: LatentVariableModel) -> None:
         """Raise unless the posterior is a Gaussian or has a Gaussian as base."""
         _ = model.gaussian
 
@@ -395,14 +393,14 @@ class Factor(Term):
         estimate = mean_over_rows(logits[:, 0] - logits[:, 1], weights)
         return {"total_correlation": self.gamma * estimate}
 
-    def check(self, model: VAE) -> None:
+    def check(self, model: LatentVariableModel) -> None:
         """Raise unless the model has the same number of latents."""
         if model.latents != self.latents:
             raise ShapeError(
                 "factor", f"{model.latents} latents, the number in the model", self.latents
             )
 
-    def steps(self, model: VAE) -> dict[str, Step]:
+    def steps(self, model: LatentVariableModel) -> dict[str, Step]:
         """Return the training step of the discriminator."""
         self.discriminator.to(next(model.parameters()))
 
