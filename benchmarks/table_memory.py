@@ -3,7 +3,7 @@
     python benchmarks/table_memory.py --megabytes 300 3000
 
 The model is fitted to the first 5,000 rows with the effort "fast". As many rows are sampled as the
-table has. Each step runs in a process of its own.
+table has. Each step runs in a process of its own. Results: benchmarks/results/table_memory.md.
 """
 
 import argparse
