@@ -4,6 +4,7 @@
 
 The baseline is a scan by DuckDB. The model is fitted to the first 5,000 rows with effort "fast".
 The number of samples is that of the rows. Each step runs in a separate process.
+Results: benchmarks/results/table_memory.md.
 """
 
 import argparse
