@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 # Two workers, of one thread each (tests/conftest.py), are faster than one of two.
 PYTEST := $(BIN)/pytest -n 2
 
-.PHONY: demo test test-all lint format clean
+.PHONY: demo test test-all coverage lint format clean
 
 demo: $(INSTALLED)
 	$(BIN)/python examples/table.py
@@ -17,6 +17,10 @@ test: lint
 
 test-all: lint
 	$(PYTEST)
+
+# Lines of flowkit that `make test` runs, but for those that run in processes of their own.
+coverage: $(INSTALLED)
+	$(PYTEST) -m "not slow" --cov=flowkit --cov-report=term:skip-covered
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
