@@ -67,6 +67,9 @@ def test_sample_has_the_types_of_the_table(folder, tmp_path):
     assert new.num_rows == 500
     assert set(new["kind"].to_pylist()) == {"a", "b"}
     assert min(new["count"].to_pylist()) >= 0
+    # The same rows as in Python, for the same seed.
+    drawn = FlowDensity.load(folder / "m.safetensors").sample(500, random_state=0)
+    assert new.to_pydict() == drawn.to_pydict()
 
 
 def test_inspect(folder):
