@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 import flowkit
-from flowkit.reading_options import reads_a_table
+from flowkit.commands.reading_options import reads_a_table
 
 # As shells say that SIGTERM ended a process.
 _TERMINATED = 128 + signal.SIGTERM

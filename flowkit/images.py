@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from flowkit._checks import check_count, check_values
-from flowkit._modes import needs_plain_torch
 from flowkit._noise import normal
+from flowkit._training_mode import needs_plain_torch
 from flowkit.distributions import Flow, dequantize
 from flowkit.distributions.dequantized import check_integers
 from flowkit.errors import ArgumentError, ShapeError

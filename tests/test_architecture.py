@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 # `transforms`, which share a floor: conditioners are networks, and masks come from maps.
 FLOORS = [
     {"errors"},
-    {"_atomic", "_checks", "_dtypes", "_memory", "_modes"},
+    {"_atomic", "_checks", "_dtypes", "_memory", "_training_mode"},
     {"_container", "_noise"},
     {"estimators", "metrics"},
     {"nets", "transforms"},
@@ -23,7 +23,7 @@ FLOORS = [
     {"flows", "images", "tables", "testing", "training"},
     {"files", "gan", "interop", "tabular", "vae"},
     {"report"},
-    {"commands", "reading_options"},
+    {"commands"},
     {"cli"},
     {"__main__"},
 ]

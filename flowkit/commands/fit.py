@@ -13,7 +13,7 @@ from rich.table import Table
 from flowkit.commands.shared import check_out, console, inspect_table
 from flowkit.errors import ArgumentError, DataError
 from flowkit.metrics import mean, mean_difference
-from flowkit.report.baselines import baselines
+from flowkit.report.reference_models import baselines
 from flowkit.schema import Encoded
 from flowkit.schema.arrow_tables import take
 from flowkit.schema.holdout import describe_split, split_rows

@@ -2,7 +2,6 @@
 
 from flowkit.distributions.base import Distribution, TorchDistribution
 from flowkit.distributions.binary import BinaryMADE
-from flowkit.distributions.compositions import JointBase, MixtureOfFlows
 from flowkit.distributions.dequantized import Dequantized, dequantize
 from flowkit.distributions.factorized import Factorized
 from flowkit.distributions.flow import Flow
@@ -13,6 +12,7 @@ from flowkit.distributions.gaussians import (
     FullNormal,
     NormalMixture,
 )
+from flowkit.distributions.joint import JointBase
 from flowkit.distributions.likelihoods import (
     BernoulliLikelihood,
     CategoricalLikelihood,
@@ -22,6 +22,7 @@ from flowkit.distributions.likelihoods import (
     Likelihood,
     likelihood_named,
 )
+from flowkit.distributions.mixtures import MixtureOfFlows
 from flowkit.distributions.pixels import PixelDistribution
 from flowkit.distributions.standard import (
     Base,

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from flowkit._checks import check_type
-from flowkit._modes import needs_plain_torch
+from flowkit._training_mode import needs_plain_torch
 from flowkit.distributions.standard import Base
 from flowkit.errors import ArgumentError
 from flowkit.nets import MADE

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from flowkit._checks import check_context, check_count, check_shape, check_values
-from flowkit._modes import needs_plain_torch
 from flowkit._noise import uniform
+from flowkit._training_mode import needs_plain_torch
 from flowkit.distributions.base import Distribution, check_distribution_type
 from flowkit.errors import DtypeError
 

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from flowkit._checks import check_finite_entries
-from flowkit._modes import evaluating
-from flowkit.distributions.compositions import JointBase, MixtureOfFlows
+from flowkit._training_mode import evaluating
 from flowkit.distributions.flow import Flow
 from flowkit.distributions.foreign import Foreign
+from flowkit.distributions.joint import JointBase
+from flowkit.distributions.mixtures import MixtureOfFlows
 from flowkit.distributions.placement import StandardizedEmbedding, has_data, place, unplace
 from flowkit.distributions.standard import BoxUniform
 from flowkit.distributions.torch import TorchBase

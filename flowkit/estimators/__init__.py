@@ -1,6 +1,6 @@
 """Monte Carlo objectives and their gradients, as functions of log-weights."""
 
-from flowkit.estimators.baselines import RunningMoments
+from flowkit.estimators.baselines import RunningMoments, leave_one_out
 from flowkit.estimators.concrete import (
     Relaxed,
     binary_concrete,
@@ -11,7 +11,7 @@ from flowkit.estimators.concrete import (
 from flowkit.estimators.estimate import Estimate
 from flowkit.estimators.likelihood import LogLikelihood, log_likelihood
 from flowkit.estimators.pathwise import dreg, elbo, iwae, sticking_the_landing
-from flowkit.estimators.score import leave_one_out, nvil, reinforce, reweighted_wake_sleep, vimco
+from flowkit.estimators.score import nvil, reinforce, reweighted_wake_sleep, vimco
 
 __all__ = [
     "Estimate",

@@ -1,7 +1,5 @@
 """Score-function estimators: gradients without reparameterised samples, as of discrete latents."""
 
-import math
-from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -9,7 +7,7 @@ from torch import Tensor
 
 from flowkit._checks import check_choice
 from flowkit.errors import ShapeError
-from flowkit.estimators.baselines import RunningMoments
+from flowkit.estimators.baselines import RunningMoments, leave_one_out, of_others
 from flowkit.estimators.estimate import Estimate, log_mean_exp, log_weights
 
 
@@ -42,7 +40,7 @@ def reinforce(
     log_f = log_weights(log_p, log_q, fewest=fewest).detach()
     if isinstance(baseline, str):
         check_choice("baseline", baseline, ("leave_one_out",))
-        baseline = _others(log_f, torch.cumsum, torch.add, 0.0) / (len(log_f) - 1)
+        baseline = of_others(log_f, torch.cumsum, torch.add, 0.0) / (len(log_f) - 1)
     elif isinstance(baseline, Tensor) and baseline.dim():
         batch = log_f.shape[1:]
         try:
@@ -145,47 +143,6 @@ def vimco(
         signal = bound - leave_one_out(log_f, baseline)
     surrogate = (w * log_p).sum(0) + ((signal - w) * log_q).sum(0)
     return Estimate(bound, surrogate)
-
-
-def leave_one_out(log_f: Tensor, mean: str = "geometric") -> Tensor:
-    """Return ``log (1/K) (sum_{i != j} f_i + mean of the others)`` for each j, ``(K, *batch)``.
-
-    Sums before j and after j are combined. Subtraction of ``f_j`` from the total would be inexact
-    if ``f_j`` dominates.
-
-    Args:
-        log_f: log-weights, ``(K, *batch)``, K at least 2.
-        mean: "geometric" or "arithmetic".
-
-    Raises:
-        ShapeError: fewer than two samples.
-
-    Example:
-        >>> leave_one_out(torch.tensor([0.0, -1.0, -2.0]), "arithmetic")
-        tensor([-1.3799, -0.5662, -0.3799])
-    """
-    check_choice("baseline", mean, ("geometric", "arithmetic"))
-    k = len(log_f)
-    if k < 2:
-        raise ShapeError("log_f", "at least 2 samples", tuple(log_f.shape))
-    sums = _others(log_f, torch.logcumsumexp, torch.logaddexp, -math.inf)
-    if mean == "arithmetic":
-        return sums - math.log(k - 1)
-    means = _others(log_f, torch.cumsum, torch.add, 0.0) / (k - 1)
-    return torch.logaddexp(sums, means) - math.log(k)
-
-
-def _others(
-    values: Tensor,
-    scan: Callable[[Tensor, int], Tensor],
-    combine: Callable[[Tensor, Tensor], Tensor],
-    empty: float,
-) -> Tensor:
-    """Combine, for each j, the values before j and those after j, ``(K, *batch)``."""
-    border = torch.full_like(values[:1], empty)
-    before = torch.cat([border, scan(values[:-1], 0)])
-    after = torch.cat([scan(values.flip(0)[:-1], 0).flip(0), border])
-    return combine(before, after)
 
 
 def reweighted_wake_sleep(

@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from flowkit._checks import check_called, check_choice, check_count
-from flowkit._modes import evaluating
 from flowkit._noise import below, normal
+from flowkit._training_mode import evaluating
 from flowkit.distributions import Distribution, Likelihood, PixelDistribution, StandardNormal
 from flowkit.distributions.base import check_distribution_type
 from flowkit.errors import ArgumentError, ContextError, DataError, DtypeError, ShapeError

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from flowkit._checks import check_count
-from flowkit._modes import evaluating
+from flowkit._training_mode import evaluating
 from flowkit.errors import ContextError, DataError, ShapeError
 from flowkit.nets import ConvEncoder
 from flowkit.training import Batch, Step, mean_over_rows

@@ -14,7 +14,7 @@ from flowkit._checks import (
     check_finite_rows,
     check_positive,
 )
-from flowkit._modes import evaluating
+from flowkit._training_mode import evaluating
 from flowkit.distributions import Distribution
 from flowkit.errors import ArgumentError, ContextError, DtypeError, ShapeError
 from flowkit.gan.critics import (

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from flowkit._checks import check_count
-from flowkit._modes import evaluating
+from flowkit._training_mode import evaluating
 
 
 class Snapshots:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from flowkit._modes import differentiates_by_transforms
+from flowkit._training_mode import differentiates_by_transforms
 from flowkit.nets.matmul import fast_matmul, has_faster_route
 
 # Rows of a block: smaller blocks omit more zeros, but their products run at a lower rate.

@@ -19,9 +19,9 @@ from flowkit.metrics import (
     two_sample,
 )
 from flowkit.metrics.two_sample import FEWEST_ROWS
-from flowkit.report.baselines import baselines
 from flowkit.report.coordinates import Coordinates
-from flowkit.report.unlikely import gains_by_column
+from flowkit.report.reference_models import baselines
+from flowkit.report.unlikely_rows import gains_by_column
 from flowkit.schema import Encoded
 from flowkit.schema.frames import cell, length, plain, read, take
 from flowkit.tabular import FlowDensity

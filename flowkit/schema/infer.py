@@ -8,7 +8,7 @@ import numpy as np
 from flowkit.errors import DataError
 from flowkit.schema.columns import Category, Column
 from flowkit.schema.distinct import text_counts
-from flowkit.schema.masses import few_levels, point_masses, sentinels
+from flowkit.schema.point_masses import few_levels, point_masses, sentinels
 from flowkit.schema.precision import float_of
 from flowkit.schema.series import Series
 from flowkit.schema.steps import decimal_step, shared_factor, time_step

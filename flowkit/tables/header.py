@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from flowkit.errors import ArgumentError, DataError
+from flowkit.tables.column_form import guess
 from flowkit.tables.forms import Context
-from flowkit.tables.guess import guess
 from flowkit.tables.options import Note, ReadOptions
 
 _SAMPLE = 200

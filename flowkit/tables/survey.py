@@ -9,9 +9,9 @@ import pyarrow as pa
 from duckdb import Error as DuckError
 
 from flowkit.errors import DataError
+from flowkit.tables.column_form import guess
 from flowkit.tables.engine import literal
 from flowkit.tables.forms import Context, Form, quoted
-from flowkit.tables.guess import guess
 from flowkit.tables.numbers import LARGEST, is_plain
 from flowkit.tables.relation import Found, Relation, stripped
 

@@ -9,7 +9,7 @@ import torch
 from scipy import stats
 from torch import Tensor, nn
 
-from flowkit._modes import evaluating
+from flowkit._training_mode import evaluating
 from flowkit.errors import ArgumentError
 from flowkit.testing.cells import all_states, enumeration_test, quadrature_test
 from flowkit.testing.latents import latent_tests

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from flowkit._checks import check_called, kind_of
-from flowkit._modes import needs_plain_torch
+from flowkit._training_mode import needs_plain_torch
 from flowkit.errors import ArgumentError
 from flowkit.nets import MADE
 from flowkit.transforms.autoregressive_inverse import by_passes, solve

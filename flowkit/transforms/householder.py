@@ -7,7 +7,7 @@ from flowkit._checks import check_count
 from flowkit.errors import ArgumentError
 from flowkit.transforms.amortised import Amortised
 from flowkit.transforms.base import Transform
-from flowkit.transforms.root import solve_increasing
+from flowkit.transforms.root_finding import solve_increasing
 
 
 def reflect(x: Tensor, v: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from flowkit.transforms.normal_tails import (
     normal_log_pdf,
     normal_quantile,
 )
-from flowkit.transforms.root import solve_increasing
+from flowkit.transforms.root_finding import solve_increasing
 from flowkit.transforms.univariate import Univariate
 
 

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from flowkit.transforms.amortised import Amortised
 from flowkit.transforms.base import Transform
-from flowkit.transforms.root import solve_increasing
+from flowkit.transforms.root_finding import solve_increasing
 
 # Lower limit of the quantities that must be positive for an invertible map.
 _FLOOR = 1e-3

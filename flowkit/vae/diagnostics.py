@@ -10,7 +10,12 @@ from torch import Tensor, nn
 from flowkit.distributions import Flow
 from flowkit.metrics.importance import effective_samples, psis
 from flowkit.transforms import Chain, Inverse, RationalQuadraticSpline, Transform
-from flowkit.vae.defensive import Draws, evidence_of, evidence_of_mixture, stratified_error
+from flowkit.vae.importance_proposals import (
+    Draws,
+    evidence_of,
+    evidence_of_mixture,
+    stratified_error,
+)
 
 _TRUSTED = 0.7  # Pareto k, Vehtari et al.
 # If the error of the evidence is below, weights are nearly equal, and their tail index is noise.

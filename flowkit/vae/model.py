@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from flowkit._checks import check_called, check_count, check_row
-from flowkit._modes import evaluating
+from flowkit._training_mode import evaluating
 from flowkit.distributions import ConditionalNormal, Likelihood, StandardNormal, likelihood_named
 from flowkit.distributions.base import Distribution, check_distribution_type
 from flowkit.errors import ArgumentError, ContextError, ShapeError

@@ -15,8 +15,8 @@ from flowkit.distributions import Flow
 from flowkit.errors import ArgumentError, ContextError, MissedDensityWarning, ShapeError
 from flowkit.estimators import Estimate
 from flowkit.training import Batch, History, Step, fit
-from flowkit.vae.defensive import Defensive, Draws
 from flowkit.vae.diagnostics import LEAST, Diagnostics, diagnose
+from flowkit.vae.importance_proposals import Defensive, Draws
 
 LogDensity = Callable[[Tensor], Tensor]
 _OBJECTIVES = ("elbo", "iwae", "sticking_the_landing", "dreg", "reweighted_wake_sleep")

@@ -18,7 +18,7 @@ from flowkit.metrics import Band
 from flowkit.report import make_report
 from flowkit.report.analysis import Rows, _outside_by_chance
 from flowkit.report.coordinates import Coordinates
-from flowkit.report.unlikely import gains_by_column
+from flowkit.report.unlikely_rows import gains_by_column
 
 ODD = 17
 
@@ -71,7 +71,7 @@ def test_likelihood_is_the_mean_score_beside_simple_laws(found):
 
 def test_baselines_score_in_the_units_of_the_table():
     """A Gaussian's own law, through a schema of bounded and positive columns and back."""
-    from flowkit.report.baselines import baselines
+    from flowkit.report.reference_models import baselines
     from flowkit.schema import Schema
 
     rng = np.random.default_rng(0)

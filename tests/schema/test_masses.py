@@ -9,7 +9,7 @@ import torch
 from flowkit import FlowDensity
 from flowkit.errors import ArgumentError
 from flowkit.gan import DequantizedTable
-from flowkit.report.unlikely import gains_by_column
+from flowkit.report.unlikely_rows import gains_by_column
 from flowkit.schema import Column, Schema
 
 N = 600

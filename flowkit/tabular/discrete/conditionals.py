@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from flowkit.distributions.logistic import log_logistic_mass
 from flowkit.schema import Discrete
-from flowkit.schema.masses import sentinels
+from flowkit.schema.point_masses import sentinels
 from flowkit.schema.statistics import (
     asinh_scaled,
     median_and_quartiles,
