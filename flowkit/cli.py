@@ -204,7 +204,8 @@ def report(
 ) -> None:
     """Evaluate a model on TABLE and write an HTML report.
 
-    If TABLE is the one the model was fitted to, only the held-out rows are used.
+    If TABLE is the one the model was fitted to, scores and calibration are those of the held-out
+    rows. The list of unlikely rows covers all rows.
     """
     with _exit_codes():
         from flowkit.commands.report import report as run

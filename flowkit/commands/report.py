@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from flowkit.commands.shared import check_out, console, print_notes
-from flowkit.commands.use import open_like_fitted
+from flowkit.commands.use import notes_on, open_like_fitted
 from flowkit.errors import ArgumentError
 from flowkit.report import make_report
 from flowkit.schema.arrow_tables import take
@@ -40,7 +40,7 @@ def report(
         check_out(file, force)
     density = FlowDensity.load(model)
     with open_like_fitted(path, density, reading) as opened:
-        print_notes(opened.notes)
+        print_notes(notes_on(opened, density))
         table = opened.read()
     split = density.run_.get("split")
     again = None

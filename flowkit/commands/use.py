@@ -1,7 +1,7 @@
 """The commands that use a fitted model: ``flowkit score``, ``sample`` and ``inspect``."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,11 @@ from rich.console import Console
 from rich.table import Table
 
 from flowkit.commands.shared import check_out, console, explicit, print_notes
-from flowkit.schema import Schema
+from flowkit.schema import Encoded, Schema
 from flowkit.schema.array_tables import Arrays
 from flowkit.schema.arrow_columns import type_of
 from flowkit.schema.arrow_tables import of_frame
-from flowkit.tables import ReadOptions, TableFile, TableWriter
+from flowkit.tables import Note, ReadOptions, TableFile, TableWriter
 from flowkit.tables.forms import MARKS, WEAK_MARKS
 from flowkit.tabular import FlowDensity
 
@@ -31,17 +31,40 @@ def score(
     """Write the table with the log-density of each row and its percentile among training rows."""
     check_out(out, force)
     density = FlowDensity.load(model)
-    row = 0
+    row, unseen = 0, {column.name: 0 for column in density.schema_.discrete}
     with open_like_fitted(path, density, reading) as file, TableWriter(out) as writer:
-        print_notes(file.notes)
+        print_notes(notes_on(file, density))
         for batch in file.batches():
             chunk = pa.Table.from_batches([batch])
-            log_density = density.score_encoded(density.encode(chunk, rows_from=row))
+            encoded = density.encode(chunk, rows_from=row)
+            for name, count in _unseen(encoded, density.schema_):
+                unseen[name] += count
+            log_density = density.score_encoded(encoded)
             row += chunk.num_rows
             scored = chunk.append_column("log_density", pa.array(log_density))
             percentile = pa.array(density.percentile(log_density))
             writer.write(scored.append_column("percentile", percentile))
+    for name, count in unseen.items():
+        if count:
+            rows = "1 row has" if count == 1 else f"{count:,} rows have"
+            message = (
+                f"- {name}: {rows} a value that the fit has not seen; its probability is small"
+            )
+            console.print(message, highlight=False, markup=False, soft_wrap=True)
     console.print(f"{out}: {row:,} rows")
+
+
+def notes_on(file: TableFile, density: FlowDensity) -> list[Note]:
+    """Return the notes on the whole table, and on the columns of the model."""
+    names = {None, *density.schema_.modelled}
+    return [note for note in file.notes if note.column in names]
+
+
+def _unseen(encoded: Encoded, schema: Schema) -> Iterator[tuple[str, int]]:
+    """Return the number of rows with an unseen category or level, by column."""
+    for j, column in enumerate(schema.discrete):
+        if column.kind == "categorical":
+            yield column.name, int((encoded.codes[:, j] == column.size).sum())
 
 
 def sample(model: Path, rows: int, out: Path, *, seed: int, force: bool) -> None:
@@ -97,7 +120,7 @@ def open_like_fitted(
     before = dict(density.run_.get("reading", {}))
     words = {str(c) for column in schema.columns for c in column.categories} & (MARKS | WEAK_MARKS)
     before["present"] = (*before.get("present", ()), *sorted(words))
-    options = {**before, "empty": True, **explicit(reading)}
+    options = {**before, "empty": True, "fitted": True, **explicit(reading)}
     return TableFile(path, ReadOptions(**options, columns=kinds))
 
 

@@ -134,8 +134,9 @@ def _likelihood(d: dict[str, Any]) -> str:
         above = entry.get("flowkit_above")
         rows.append([name, _mean(entry), _mean(above) if above else ""])
     text = (
-        "<h2>Log-likelihood</h2><p>Mean log-density of held-out rows, ± standard error. The last "
-        "column is the paired difference between flowkit and the baseline.</p>"
+        "<h2>Log-likelihood</h2><p>Mean log-density of held-out rows, ± standard error, in nats: "
+        "natural logarithms, in the units of the columns. Compare densities of the same columns "
+        "only. The last column is the paired difference between flowkit and the baseline.</p>"
     )
     trained = d["likelihood"]["flowkit"].get("training_rows")
     if trained:
@@ -164,7 +165,8 @@ def _unlikely(d: dict[str, Any]) -> str:
     ]
     head = ["row", "column", "value", "alternative", "gain, nats", "log-density", "percentile"]
     return (
-        "<h2>Rows of lowest density</h2><p>Rows are counted from 0. For each row, the table has "
+        "<h2>Rows of lowest density</h2><p>Rows are counted from 0; those of the fit are marked "
+        "(training). For each row, the table has "
         "the column whose change alone would increase the log-density most, with the alternative "
         "value and the gain. Percentiles are among training rows. Point masses and missing values "
         "have probabilities, other values have densities; both are ranked in one list.</p>"
@@ -266,9 +268,13 @@ def _training(d: dict[str, Any]) -> str:
 
 
 def _run_card(d: dict[str, Any]) -> str:
+    weights: dict[str, float] = {}
+    for m in d["members"]:  # one of each name for each fold
+        weights[m["name"]] = weights.get(m["name"], 0.0) + m["weight"]
+    entries = {m["name"]: m for m in d["members"]}
     members = [
-        [m["name"], m["kind"], f"{m['weight']:.4f}", _number(m["held_out"], "")]
-        for m in d["members"]
+        [name, entries[name]["kind"], f"{weight:.4f}", _number(entries[name]["held_out"], "")]
+        for name, weight in sorted(weights.items(), key=lambda item: -item[1])
     ]
     run = [[key, str(value)] for key, value in d["run"].items()]
     schema = [
@@ -281,7 +287,7 @@ def _run_card(d: dict[str, Any]) -> str:
     ]
     return (
         "<h2>Model</h2><p>The density is a weighted mean of the densities of members. Weights are "
-        "fitted to held-out scores.</p>"
+        "fitted to held-out scores of the continuous columns alone.</p>"
         + _table(["member", "kind", "weight", "held-out nats"], members)
         + "<h2>Run card</h2>"
         + _table(["", ""], run)

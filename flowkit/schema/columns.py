@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from flowkit._checks import check_choice, check_keys
+from flowkit._checks import check_keys
 from flowkit.errors import ArgumentError
 from flowkit.schema.flags import is_flag
 from flowkit.schema.precision import is_duration
@@ -98,7 +98,9 @@ class Column:
 
     def __post_init__(self) -> None:
         where = f"column {self.name!r}"
-        check_choice(f"{where}, kind", self.kind, KINDS)
+        if self.kind not in KINDS:
+            words = ", ".join((*KINDS, *WORDS))
+            raise ArgumentError(f"{where}, kind", f"one of {words}", repr(self.kind))
         object.__setattr__(self, "categories", tuple(self.categories))
         object.__setattr__(self, "levels", tuple(self.levels))
         object.__setattr__(self, "atoms", tuple(float(a) for a in self.atoms))

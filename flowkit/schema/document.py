@@ -86,6 +86,13 @@ def read_schema(
             dropped.append(name)
         elif options:
             told[name] = options
+    # A column may be dropped in either place; an entry beside is then without effect.
+    dropped = [*reading.get("drop", []), *dropped]
+    told = {name: options for name, options in told.items() if name not in dropped}
     if dropped:
-        reading = {**reading, "drop": [*reading.get("drop", []), *dropped]}
+        reading = {**reading, "drop": dropped}
+    missing = set(reading.get("missing", []))
+    for options in told.values():
+        if missing and "categories" in options:
+            options["categories"] = [c for c in options["categories"] if c not in missing]
     return told, {k: tuple(v) if isinstance(v, list) else v for k, v in reading.items()}

@@ -43,6 +43,7 @@ class Context:
         dates: the order of day and month, where it was given.
         missing: spellings of missing values that were given.
         present: spellings of values that were given.
+        fitted: whether the table is read for a fitted model.
     """
 
     comma: bool | None = None
@@ -53,6 +54,7 @@ class Context:
     dates: str | None = None
     missing: tuple[str, ...] = ()
     present: tuple[str, ...] = ()
+    fitted: bool = False
 
 
 @dataclass(frozen=True)

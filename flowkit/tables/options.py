@@ -56,6 +56,7 @@ class ReadOptions:
         sheet: the sheet of a workbook, the group or data set of an HDF5 file, the tree of a ROOT
             file, or the table of a FITS file, by name or number.
         empty: whether columns and rows without any value are kept.
+        fitted: whether the table is read for a fitted model; errors then advise accordingly.
         total: whether a last row of totals is kept.
 
     Raises:
@@ -83,6 +84,7 @@ class ReadOptions:
     columns: Mapping[str, str] = field(default_factory=dict)
     sheet: str | int | None = None
     empty: bool = False
+    fitted: bool = False
     total: bool = False
 
     def __post_init__(self) -> None:

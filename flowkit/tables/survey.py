@@ -112,7 +112,7 @@ def survey(
             break
     for j, count in misfits.items():
         if count:
-            raise _first_misfit(relation, done[j], line_of)
+            raise _first_misfit(relation, done[j], line_of, fitted=context.fitted)
     if not values:
         rows = relation.rows("SELECT count(*) FROM source")[0][0]
         done = _measure_typed(relation, done)
@@ -281,7 +281,11 @@ def _same(a: Form, b: Form) -> bool:
 
 
 def _first_misfit(
-    relation: Relation, found: Found, line_of: Callable[[int], int | None]
+    relation: Relation,
+    found: Found,
+    line_of: Callable[[int], int | None],
+    *,
+    fitted: bool,
 ) -> DataError:
     """Return the error of the first value that is not of its column's form."""
     j, form = found.position, found.form
@@ -298,11 +302,14 @@ def _first_misfit(
         expected = "text without NUL bytes; write the table again, or give its --encoding"
     else:
         others = "" if count == 1 else f" ({count:,} rows are not)"
-        expected = (
-            f"{form.expected}, as in {found.present:,} rows{others}; correct it, or read it as "
-            f"missing with --missing {quoted(text[:40])}, or all as text with "
-            f"--column {quoted(found.name + '=text')}"
-        )
+        as_missing = f"--missing {quoted(text[:40])}"
+        if fitted:
+            remedy = f"correct it, or fit the model again with {as_missing}"
+        else:
+            as_text = f"--column {quoted(found.name + '=text')}"
+            remedy = f"correct it, or read it as missing with {as_missing}, or all as text with"
+            remedy = f"{remedy} {as_text}"
+        expected = f"{form.expected}, as in {found.present:,} rows{others}; {remedy}"
     return DataError(f"column {found.name!r}, {where}", expected, repr(shown))
 
 

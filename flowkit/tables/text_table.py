@@ -125,6 +125,7 @@ def context_of(options: ReadOptions, separator: str | None) -> Context:
         dates=options.dates,
         missing=options.missing,
         present=options.present,
+        fitted=options.fitted,
     )
 
 

@@ -306,3 +306,66 @@ def test_ctrl_c_writes_the_best_so_far(tmp_path):
     assert process.returncode == 0, said
     assert "interrupted; this is the best so far" in said
     assert FlowDensity.load(tmp_path / "m.safetensors").run_["ended_early"]
+
+
+@pytest.fixture(scope="module")
+def houses(tmp_path_factory):
+    """A table with an index, a category and a column that is dropped by its schema."""
+    folder = tmp_path_factory.mktemp("houses")
+    rng = np.random.default_rng(0)
+    rows = [
+        f"{1000 + i};{rng.normal():.3f};{'Ulm' if i % 3 else 'Bonn'};{'A' if i % 9 else 'k.A.'}"
+        for i in range(90)
+    ]
+    (folder / "houses.csv").write_text("ref;size;town;class\n" + "\n".join(rows) + "\n")
+    (folder / "houses.toml").write_text(
+        '[reading]\nmissing = ["k.A."]\ndrop = ["town"]\n'
+        "[columns.ref]\ndrop = true\n"
+        '[columns.town]\nkind = "categorical"\n'
+        '[columns.class]\nkind = "categorical"\ncategories = ["A", "k.A."]\n'
+    )
+    return folder
+
+
+def test_schema_files_drop_columns_and_categories_that_are_missing(houses):
+    out = houses / "by_schema.safetensors"
+    code, output = run(
+        "fit", houses / "houses.csv", "--schema", houses / "houses.toml", "--out", out
+    )
+    assert code == 0, output
+    schema = FlowDensity.load(out).schema_
+    assert schema.names == ("size", "class")
+    assert schema.columns[1].categories == ("A",)
+    assert schema.columns[1].missing
+    # No note on a column that the model does not have.
+    code, output = run("score", out, houses / "houses.csv", "--out", houses / "s.csv", "--force")
+    assert code == 0, output
+    assert "ref" not in output
+
+
+def test_scoring_counts_unseen_values_and_advises_what_can_be_done(houses, tmp_path):
+    model, table = tmp_path / "m.safetensors", houses / "houses.csv"
+    code, output = run("fit", table, "--drop", "ref", "--out", model, "--effort", "fast")
+    assert code == 0, output
+    text = table.read_text()
+    (tmp_path / "new.csv").write_text(text.replace("Bonn", "Essen", 2))
+    code, output = run("score", model, tmp_path / "new.csv", "--out", tmp_path / "s.csv")
+    assert code == 0, output
+    assert "town: 2 rows have a value that the fit has not seen" in " ".join(output.split())
+    lines = text.split("\n")
+    lines[5] = lines[5].replace(lines[5].split(";")[1], "abc")
+    (tmp_path / "bad.csv").write_text("\n".join(lines))
+    code, output = run("score", model, tmp_path / "bad.csv", "--out", tmp_path / "b.csv")
+    assert code == 3
+    said = " ".join(output.split())
+    assert "fit the model again with --missing abc" in said
+    assert "--column" not in said
+    code, output = run("schema", tmp_path / "bad.csv", "--column", "size=number")
+    assert "--column size=text" in " ".join(output.split())
+
+
+def test_a_wrong_kind_is_answered_with_all_words_for_kinds(houses):
+    code, output = run("schema", houses / "houses.csv", "--column", "size=nummer")
+    assert code == 2
+    for word in ("real", "circular", "identifier", "number", "duration", "code"):
+        assert word in output
