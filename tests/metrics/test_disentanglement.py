@@ -150,7 +150,7 @@ def test_bad_input_is_named():
         sap(perfect(v)[:, :1], v, continuous=True)
     with pytest.raises(ArgumentError, match="^test_codes: expected"):
         sap(perfect(v), v)
-    with pytest.raises(ArgumentError, match="^factors: expected one that varies"):
+    with pytest.raises(ArgumentError, match="^factors: expected a column that is not constant"):
         mig(perfect(v), np.ones((50, 2), dtype=int))
     with pytest.raises(ArgumentError, match="^sizes: expected"):
         beta_vae_score(perfect, (1, 1))

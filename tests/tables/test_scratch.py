@@ -14,7 +14,8 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no locks, no si
 
 HOLDS_A_TABLE = """
 import sys, time
-from flowkit import cli, commands
+from flowkit import cli
+from flowkit.commands import schema
 from flowkit.tables import TableFile
 
 def hold(path, **_):
@@ -22,7 +23,7 @@ def hold(path, **_):
         print("open", flush=True)
         time.sleep(100)
 
-commands.schema = hold
+schema.schema = hold
 sys.argv = ["flowkit", "schema", "t.csv"]
 cli.main()
 """
@@ -46,8 +47,11 @@ def holding(home: Path) -> subprocess.Popen:
         stdout=subprocess.PIPE,
         text=True,
     )
-    assert process.stdout.readline() == "open\n"
-    assert folders(home)
+    opened = process.stdout.readline() == "open\n"
+    if not (opened and folders(home)):
+        process.kill()
+        process.communicate()
+        pytest.fail("the table was not opened")
     return process
 
 

@@ -434,7 +434,7 @@ def test_memory_of_a_file_of_draws_does_not_grow_with_its_rows(mixed, tmp_path, 
     tracemalloc.start()
     try:
         with TableWriter(tmp_path / "drawn.csv") as writer:
-            for chunk in mixed.model_.sample_chunks(40_000, np.random.default_rng(0)):
+            for chunk in mixed.sample_batches(40_000, random_state=0):
                 writer.write(of_frame(chunk))
                 held, _ = tracemalloc.get_traced_memory()
                 sizes.append((len(gc.get_objects()), held, pa.total_allocated_bytes()))
