@@ -573,9 +573,7 @@ def test_a_log_density_without_gradient_is_refused_where_one_is_asked_for():
     def density(z):
         return -0.5 * z.detach().square().sum(-1)
 
-    with pytest.raises(
-        ArgumentError, match="^log_prob: .*without a gradient"
-    ):
+    with pytest.raises(ArgumentError, match="^log_prob: .*without a gradient"):
         fit_posterior(density, nsf(2), steps=1)
     with pytest.warns(MissedDensityWarning):  # a constant has nothing to lose, and no integral
         fit_posterior(lambda z: torch.zeros(len(z)), nsf(2), steps=1)
