@@ -1,9 +1,9 @@
 """Schema of a table: the kind of each column, and rows as codes and real values."""
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -14,9 +14,11 @@ from flowkit.errors import ArgumentError, DataError
 from flowkit.schema import codec, frames
 from flowkit.schema.columns import Column
 from flowkit.schema.distinct import distinct_rows
-from flowkit.schema.infer import as_integer, infer, with_masses
+from flowkit.schema.infer import infer
+from flowkit.schema.overrides import check_rows, complete, is_complete
 from flowkit.schema.series import Series
 from flowkit.schema.statistics import Statistics
+from flowkit.schema.summary import Summary, summary_of
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -169,20 +171,13 @@ class Schema:
         distinct = distinct_rows(every) if len(names) > 1 else len(every[0].values)
 
         def column_of(series: Series) -> Column:
-            overridden = series.name in overrides
-            column = infer(series, distinct_rows=distinct, overridden=overridden)
-            if overridden:
-                column = column.override(overrides[series.name])
-                column = _complete(column, series, overrides[series.name])
-            return column
+            summary = summary_of(series)
+            column = _column(summary, distinct, overrides)
+            if series.name in overrides and not is_complete(column, overrides[series.name]):
+                check_rows(series.name, column.kind, series, 0)
+            return _completed(column, summary, overrides)
 
-        columns = _side_by_side(column_of, every)
-        if all(column.kind == "empty" for column in columns):
-            raise DataError("table", "a value in at least one column", "only missing ones")
-        if not any(column.is_modelled for column in columns):
-            expected = "a column to model (give one the kind categorical if it is no identifier)"
-            raise DataError("table", expected, "identifiers alone")
-        return cls(tuple(columns), library)
+        return cls(_checked(_side_by_side(column_of, every)), library)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -277,7 +272,7 @@ class Schema:
             series = frames.read(table, column.name, rows_from=rows_from)
             codec.check_finite(series, rows_from)
             if column.kind == "empty":
-                _check_empty(series, rows_from)
+                check_rows(column.name, "empty", series, rows_from)
                 continue
             if series.missing.any() and not column.missing:
                 row = rows_from + int(np.flatnonzero(series.missing)[0])
@@ -402,64 +397,28 @@ class Schema:
                     raise DataError(f"column {name!r}", "a column of that name", "none")
 
 
-def _check_empty(series: Series, rows_from: int) -> None:
-    """Raise if a column that had no value when the density was fitted has one."""
-    present = np.flatnonzero(~series.missing)
-    if len(present):
-        where = f"column {series.name!r}, row {rows_from + int(present[0])}"
-        got = repr(series.values[present].tolist()[0])
-        raise DataError(where, "no value, as the fit saw only missing ones", got)
+def _column(summary: Summary, distinct_rows: int, overrides: Mapping[str, Any]) -> Column:
+    """Return the inferred column with what overrides it, not yet completed from the rows."""
+    overridden = summary.name in overrides
+    column = infer(summary, distinct_rows=distinct_rows, overridden=overridden)
+    return column.override(overrides[summary.name]) if overridden else column
 
 
-def _complete(column: Column, series: Series, override: Any) -> Column:
-    """Complete an override from the rows, and check that the rows agree with the override."""
-    where = f"column {column.name!r}"
-    missing = bool(series.missing.any())
-    if series.missing.all() and column.kind != "empty":
-        raise DataError(where, f"at least one value, to be {column.kind}", "only missing ones")
-    if column.kind == "empty":
-        _check_empty(series, 0)
+def _completed(column: Column, summary: Summary, overrides: Mapping[str, Any]) -> Column:
+    """Return a column with what an override leaves open."""
+    if summary.name not in overrides:
         return column
-    if column.kind == "identifier":
-        if series.family not in ("text", "integer", "float"):
-            raise DataError(where, "text or numbers, to be an identifier", series.family)
-        return column
-    if series.levels is not None and column.kind != "categorical":
-        expected = f"numbers, to be {column.kind} (give it a dtype without categories)"
-        raise DataError(where, expected, f"categories of dtype {column.dtype}")
-    column = replace(column, missing=column.missing or missing)
-    if column.kind == "categorical" and not column.categories:
-        present = series.values[~series.missing]
-        levels = np.unique(present.astype(str) if present.dtype == object else present)
-        return replace(column, categories=tuple(levels.tolist()))
-    if column.kind == "categorical":
-        return column
-    if column.kind == "integer":
-        open_ended = (column.lower, column.upper) == (None, None)
-        if not open_ended or column.at_levels or isinstance(override, Column):
-            return column
-        whole = codec.integers(column, series, 0)[~series.missing]
-        return as_integer(column, *np.unique(whole, return_counts=True))
-    if series.family == "text":
-        raise DataError(where, f"numbers, as it is {column.kind}", "text")
-    if series.family in ("time", "period") and column.kind != "datetime":
-        raise DataError(where, f"numbers, as it is {column.kind}", "times")
-    # On a bound there is no density: what the table has there are atoms.
-    present = codec.numbers(column, series, 0)[~series.missing]
-    levels, counts = np.unique(present, return_counts=True)
-    smooth = isinstance(override, Mapping) and override.get("at_levels") is False
-    if smooth:
-        column = replace(column, at_levels=False, atoms=override.get("atoms", ()))
-    few = not smooth and column.kind != "circular"
-    inferred = with_masses(column, series, levels, counts, few=few)
-    on_bound = [v for v in codec.bounds(column) if v in levels]
-    every = tuple(dict.fromkeys((*inferred.atoms, *column.atoms, *on_bound)))
-    on_atoms = bool(np.isin(levels, every).all())
-    column = replace(inferred, atoms=every, at_levels=on_atoms and not smooth)
-    _, term = codec.to_line(column, present[~np.isin(present, column.atoms)])
-    if (term == -np.inf).any():
-        raise DataError(where, f"values that are {column.describe()}", "some outside")
-    return column
+    return complete(column, summary, overrides[summary.name])
+
+
+def _checked(columns: Sequence[Column]) -> tuple[Column, ...]:
+    """Return the columns of a table, if there is one to model."""
+    if all(column.kind == "empty" for column in columns):
+        raise DataError("table", "a value in at least one column", "only missing ones")
+    if not any(column.is_modelled for column in columns):
+        expected = "a column to model (give one the kind categorical if it is no identifier)"
+        raise DataError("table", expected, "identifiers alone")
+    return tuple(columns)
 
 
 def _range(table: Any, at: int | None, column: Column) -> tuple[float, float] | None:
