@@ -34,14 +34,6 @@ def check_rows(name: str, kind: str, series: Series, rows_from: int) -> None:
         codec.integers(Column(name, kind, series.dtype), series, rows_from)
 
 
-def is_complete(column: Column, override: Any) -> bool:
-    """Return whether an override leaves nothing open in a column of integers."""
-    if column.kind != "integer":
-        return False
-    open_ended = (column.lower, column.upper) == (None, None)
-    return not open_ended or column.at_levels or isinstance(override, Column)
-
-
 def complete(column: Column, summary: Summary, override: Any) -> Column:
     """Complete an override from the rows, and check that the rows agree with the override."""
     where = f"column {column.name!r}"
@@ -60,7 +52,8 @@ def complete(column: Column, summary: Summary, override: Any) -> Column:
     if column.kind == "categorical":
         return column if column.categories else replace(column, categories=_categories(summary))
     if column.kind == "integer":
-        if is_complete(column, override):
+        open_ended = (column.lower, column.upper) == (None, None)
+        if not open_ended or column.at_levels or isinstance(override, Column):
             return column
         whole = codec.integers(column, summary.as_series(), 0)
         return as_integer(column, whole, summary.counts)

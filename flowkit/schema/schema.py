@@ -3,22 +3,27 @@
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
+import pyarrow as pa
 
 from flowkit._checks import check_choice, check_keys
 from flowkit.errors import ArgumentError, DataError
 from flowkit.schema import codec, frames
+from flowkit.schema.batches import THREADS, BatchSummaries
 from flowkit.schema.columns import Column
 from flowkit.schema.distinct import distinct_rows
 from flowkit.schema.infer import infer
-from flowkit.schema.overrides import check_rows, complete, is_complete
+from flowkit.schema.overrides import check_rows, complete
 from flowkit.schema.series import Series
 from flowkit.schema.statistics import Statistics
 from flowkit.schema.summary import Summary, summary_of
+
+# Kinds of columns whose smallest and largest value are shown.
+_RANGED = ("real", "positive", "bounded", "integer", "datetime")
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -157,13 +162,7 @@ class Schema:
         """
         table, library = frames.opened(table)
         names = frames.names(table)
-        if frames.length(table) < 1 or not names:
-            shape = (frames.length(table), len(names))
-            raise DataError("table", "at least one row and one column", f"shape {shape}")
-        overrides = {str(k): v for k, v in (overrides or {}).items()}
-        for name in overrides:
-            if name not in names:
-                raise ArgumentError("schema", f"names of columns: {', '.join(names)}", repr(name))
+        overrides = _overrides(overrides, names, frames.length(table))
         every = _side_by_side(lambda at: frames.read_at(table, at, names[at]), range(len(names)))
         for series in every:
             codec.check_finite(series, 0)
@@ -173,11 +172,59 @@ class Schema:
         def column_of(series: Series) -> Column:
             summary = summary_of(series)
             column = _column(summary, distinct, overrides)
-            if series.name in overrides and not is_complete(column, overrides[series.name]):
+            if not isinstance(overrides.get(series.name, column), Column):
                 check_rows(series.name, column.kind, series, 0)
             return _completed(column, summary, overrides)
 
         return cls(_checked(_side_by_side(column_of, every)), library)
+
+    @classmethod
+    def infer_batches(
+        cls, batches: Iterable[pa.RecordBatch], kinds: Mapping[str, str] | None = None
+    ) -> "InferredSchema":
+        """Infer the schema of a table that comes in batches, in memory that does not grow.
+
+        Columns of at most a million distinct numbers or 200,000 distinct texts get the schema of
+        `infer`; in tables of many columns, the limits are lower. Of the other columns, rows are
+        drawn at random, with a fixed seed. Ranges, missing values, soft bounds, sentinels and
+        their numbers of rows are those of all rows even then.
+
+        Args:
+            batches: the rows of a table, such as `flowkit.TableFile.batches` returns.
+            kinds: kinds of columns by name, in place of the inferred ones.
+
+        Raises:
+            DataError: as `infer`.
+            ArgumentError: as `infer`.
+
+        Example:
+            >>> table = pa.table({"x": [0.5, 1.25, 7.0], "n": [3, 1, 2]})
+            >>> print(Schema.infer_batches(table.to_batches(max_chunksize=2)).schema)
+            x  real, in steps of 0.25
+            n  integer, none below 0
+        """
+        counted = BatchSummaries({str(k): v for k, v in (kinds or {}).items()})
+        counted.read(batches)
+        overrides = _overrides(kinds, counted.names, counted.rows)
+        distinct = counted.distinct_rows() if len(counted.names) > 1 else counted.rows
+
+        def column_of(at: int) -> tuple[Column, tuple[float, float] | None, int | None]:
+            summary = counted.summary(at)
+            column = _completed(_column(summary, distinct, overrides), summary, overrides)
+            far = tuple((v, summary.ends.get(v, rows)) for v, rows in column.sentinels)
+            column = replace(column, sentinels=far)
+            seen = summary.span(v for v, _ in far) if column.kind in _RANGED else None
+            return column, seen, summary.sampled
+
+        columns, ranges, sampled = zip(
+            *_side_by_side(column_of, range(len(counted.names)), THREADS), strict=True
+        )
+        drawn = zip(counted.names, sampled, strict=True)
+        return InferredSchema(
+            cls(_checked(columns), "pyarrow"),
+            dict(zip(counted.names, ranges, strict=True)),
+            {name: rows for name, rows in drawn if rows is not None},
+        )
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -364,14 +411,17 @@ class Schema:
         check_choice("library", document["library"], frames.LIBRARIES)
         return cls(tuple(map(Column.from_dict, document["columns"])), document["library"])
 
-    def describe(self, table: Any = None) -> str:
+    def describe(
+        self, table: Any = None, *, ranges: Mapping[str, tuple[float, float] | None] | None = None
+    ) -> str:
         """Return a line for each column, for people.
 
         Args:
             table: a table to show the ranges of; the schema itself stores none.
+            ranges: the ranges to show if there is no table, by column.
         """
         if table is None:
-            seen: list[tuple[float, float] | None] = [None] * len(self.columns)
+            seen = [(ranges or {}).get(name) for name in self.names]
         else:
             place = {name: at for at, name in enumerate(frames.names(table))}
             seen = _side_by_side(lambda c: _range(table, place.get(c.name), c), self.columns)
@@ -395,6 +445,36 @@ class Schema:
             for name in self.names:
                 if name not in names and self._column(name).kind != "identifier":
                     raise DataError(f"column {name!r}", "a column of that name", "none")
+
+
+class InferredSchema(NamedTuple):
+    """A schema that was inferred from batches.
+
+    Args:
+        schema: the schema.
+        ranges: the smallest and the largest value of each column of numbers or times, sentinels
+            aside; None of other columns.
+        sampled: number of rows that were drawn at random, by column; columns of which all rows
+            were counted are not in it.
+    """
+
+    schema: Schema
+    ranges: Mapping[str, tuple[float, float] | None]
+    sampled: Mapping[str, int]
+
+
+def _overrides(
+    overrides: Mapping[str, Any] | None, names: Sequence[str], rows: int
+) -> dict[str, Any]:
+    """Return what overrides the columns of a table, which has at least a row and a column."""
+    if rows < 1 or not names:
+        shape = (rows, len(names))
+        raise DataError("table", "at least one row and one column", f"shape {shape}")
+    overrides = {str(k): v for k, v in (overrides or {}).items()}
+    for name in overrides:
+        if name not in names:
+            raise ArgumentError("schema", f"names of columns: {', '.join(names)}", repr(name))
+    return overrides
 
 
 def _column(summary: Summary, distinct_rows: int, overrides: Mapping[str, Any]) -> Column:
@@ -423,7 +503,7 @@ def _checked(columns: Sequence[Column]) -> tuple[Column, ...]:
 
 def _range(table: Any, at: int | None, column: Column) -> tuple[float, float] | None:
     """Return the smallest and the largest value of a column of numbers or times."""
-    if column.kind not in ("real", "positive", "bounded", "integer", "datetime"):
+    if column.kind not in _RANGED:
         return None
     series = (
         frames.read(table, column.name) if at is None else frames.read_at(table, at, column.name)
@@ -434,7 +514,9 @@ def _range(table: Any, at: int | None, column: Column) -> tuple[float, float] | 
     return (float(present.min()), float(present.max())) if len(present) else None
 
 
-def _side_by_side(function: Callable[[_Item], _Result], items: Iterable[_Item]) -> list[_Result]:
+def _side_by_side(
+    function: Callable[[_Item], _Result], items: Iterable[_Item], threads: int | None = None
+) -> list[_Result]:
     """Return the results of a function, computed in threads: NumPy and Arrow share the cores."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
         return [*pool.map(function, items)]
