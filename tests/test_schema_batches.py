@@ -12,10 +12,14 @@ from flowkit.cli import app
 from flowkit.errors import ArgumentError, DataError
 from flowkit.schema import Schema
 from flowkit.schema.batches import BatchSummaries
-from flowkit.schema.distinct import DistinctCount, mixed
+from flowkit.schema.counts import NumberCounts
+from flowkit.schema.distinct import DistinctCount, mixed, number_keys
+from flowkit.schema.series import Series
+from flowkit.schema.summary import summary_of
 
 N = 1200
 ROWS = np.arange(N)
+SERIES = Series("x", "float", "double", np.zeros(0), np.zeros(0, dtype=bool))
 
 
 def make(seed):
@@ -287,6 +291,22 @@ def test_what_must_be_exact_is_so_of_a_sample(monkeypatch):
     for line, other in zip(described.splitlines(), description.splitlines(), strict=True):
         if not line.startswith(("word", "whole")):
             assert line == other
+
+
+@pytest.mark.parametrize("rows", [1, 2, 40])
+def test_the_ends_of_a_sample_are_repeated_exactly_if_the_rows_are(rows):
+    """Of forty rows none, one or several may be drawn."""
+    for seed in range(20):
+        counts, rng = NumberCounts(500, seed), make(seed)
+        values = rng.permutation(np.append(rng.normal(size=20_000 - rows), np.full(rows, -999.0)))
+        for piece in np.array_split(values, 10):
+            counts.add(piece, number_keys(piece), piece)
+        summary = counts.fill(summary_of(SERIES))
+        assert summary.values[0] == -999
+        assert min(2, rows) <= summary.counts[0] <= rows
+        assert summary.ends[-999.0] == rows
+        assert (summary.counts > 0).all()
+        assert summary.sampled <= summary.counts.sum() <= summary.sampled + 32
 
 
 def test_samples_are_of_all_rows(monkeypatch):

@@ -79,10 +79,10 @@ class NumberCounts:
             distinct = len(self._values)
             return replace(summary, values=self._values, counts=self._counts, distinct=distinct)
         ends, rows = self._ends
-        missed = ~np.isin(ends, self._values)
+        values, counts = _merged([(self._values, self._counts), (ends, np.zeros_like(rows))])
         # A repeated end stays repeated, though its rows may not be drawn.
-        added = ends[missed], np.minimum(rows[missed], 2)
-        values, counts = _merged([(self._values, self._counts), added])
+        at = np.searchsorted(values, ends)
+        counts[at] = np.maximum(counts[at], np.minimum(rows, 2))
         return replace(
             summary,
             values=values,
