@@ -72,7 +72,7 @@ def texts():
     words = [f"w{i}" for i in rng.zipf(1.5, N).clip(max=300)]
     return {
         "word": words,
-        "odd": rng.choice(["", "a", "a\0", "ü", "b "], N),
+        "odd": [("", "a", "a\0", "ü", "b ")[i] for i in rng.integers(0, 5, N)],
         "gaps": some_missing(words),
         "mixed": [str(i % 9) if i % 3 else f"t{i % 5}" for i in ROWS],
         "size": pa.array(rng.choice(["S", "L", "M"], N)).dictionary_encode(),
@@ -152,6 +152,7 @@ def empty_columns():
         "no float": pa.nulls(N, pa.float64()),
         "no text": pa.nulls(N, pa.string()),
         "late": pa.array(make(11).normal(size=N), mask=ROWS < 1000),
+        "first": pa.array(make(13).normal(size=N), mask=ROWS < 50),
         "early": pa.array(make(12).normal(size=N), mask=ROWS >= 100),
     }
 
@@ -307,6 +308,23 @@ def test_the_ends_of_a_sample_are_repeated_exactly_if_the_rows_are(rows):
         assert summary.ends[-999.0] == rows
         assert (summary.counts > 0).all()
         assert summary.sampled <= summary.counts.sum() <= summary.sampled + 32
+
+
+def test_each_row_is_drawn_with_the_same_probability():
+    """The rows before the first and the last change of the share too."""
+    drawn, rows = np.zeros(8), np.arange(4000.0)
+    for seed in range(40):
+        counts = NumberCounts(500, seed)
+        for piece in np.array_split(rows, 16):
+            counts.add(piece, number_keys(piece), piece)
+        summary = counts.fill(summary_of(SERIES))
+        inside = summary.values[8:-8]  # the ends are always there
+        drawn += np.bincount((inside // 500).astype(int), minlength=8)
+    expected = drawn[1:-1].mean()
+    assert expected > 1000
+    assert (np.abs(drawn - expected) < 4.5 * np.sqrt(expected) + 8 * 40).all()
+    assert (np.abs(drawn - expected)[1:-1] < 4.5 * np.sqrt(expected)).all()
+    assert abs(drawn[0] - drawn[-1]) < 4.5 * np.sqrt(2 * expected)
 
 
 def test_samples_are_of_all_rows(monkeypatch):
