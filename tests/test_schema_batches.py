@@ -267,7 +267,7 @@ def test_what_must_be_exact_is_so_of_a_sample(monkeypatch):
         "far": np.where(rows % 20_000 == 3, -9999.0, rng.normal(size=n)),
         "n": np.where(rows == 50_000, -1, rng.integers(0, 10**6, n)),
         "count": rng.integers(0, 10**6, n),
-        "whole": np.where(rows == 55_555, 0.5, rng.integers(0, 20_000, n)),
+        "whole": np.where(rows == 55_555, 10_000.5, rng.integers(0, 20_000, n)),
         "gap": pa.array(rng.normal(size=n), mask=rows == 59_999),
         "word": [f"w{i}" for i in rng.integers(0, 30_000, n)],
         "id": [f"person{i}" for i in rows],
