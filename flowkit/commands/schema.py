@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from flowkit.commands.shared import check_out, console, explicit, inspect_table
+from flowkit.commands.shared import check_out, console, explicit, inspect_batches
 from flowkit.errors import ArgumentError
 from flowkit.schema import write_schema
 
@@ -22,7 +22,7 @@ def schema(
         if out.suffix != ".toml":
             raise ArgumentError("out", "a name ending in .toml", out.name)
         check_out(out, force)
-    inspected = inspect_table(path, columns, reading, None, None)
+    inferred, settings = inspect_batches(path, columns, reading)
     if out is not None:
-        write_schema(out, inspected.schema, {**explicit(reading), **inspected.settings})
+        write_schema(out, inferred, {**explicit(reading), **settings})
         console.print(f"{out}: edit it, and fit with --schema {out}")

@@ -15,6 +15,11 @@ from flowkit.tables import Note, ReadOptions, TableFile, check_output
 from flowkit.tables.observations import POINT_MASS
 from flowkit.tables.options import KINDS
 
+# Larger tables are inspected in batches. Read whole, a cell takes 40 bytes and more.
+_CELLS, _BYTES = 6_000_000, 256_000_000
+# Names of columns in one note.
+_SHOWN = 5
+
 # Standard output is left to other programs.
 console = Console(stderr=True)
 
@@ -35,7 +40,7 @@ def inspect_table(
     schema_file: Path | None,
     weights_column: str | None,
 ) -> TableWithSchema:
-    """Read a table, and print its schema and the notes of the reader."""
+    """Read a whole table, and print its schema and the notes of the reader."""
     options = dict(reading or {})
     overrides: dict[str, Any] = {}
     if schema_file is not None:
@@ -48,12 +53,58 @@ def inspect_table(
     if weights_column is not None:
         table, weights = _weights(table, weights_column)
     schema = Schema.infer(table, {**overrides, **kinds})
-    console.print(f"[bold]{path}[/], {table.num_rows:,} rows")
-    console.print(schema.describe(table), highlight=False, markup=False, soft_wrap=True)
+    _print_schema(path, table.num_rows, schema, schema.describe(table), notes)
+    return TableWithSchema(table, schema, weights, settings)
+
+
+def inspect_batches(
+    path: Path, columns: Mapping[str, str], reading: Mapping[str, Any] | None
+) -> tuple[Schema, dict[str, Any]]:
+    """Print what `inspect_table` prints; return the schema and the settings of the reader.
+
+    Of a large table only one batch of rows is in memory at a time.
+    """
+    readings, kinds = _kinds_of_columns(columns)
+    with TableFile(path, ReadOptions.of(None, **dict(reading or {}), columns=readings)) as file:
+        notes, settings = list(file.notes), dict(file.settings)
+        cells, size = file.n_rows * len(file.schema), path.stat().st_size
+        if cells <= _CELLS and size <= _BYTES:
+            table = file.read()
+            schema = Schema.infer(table, kinds)
+            described = schema.describe(table)
+        else:
+            inferred = Schema.infer_batches(file.batches(), kinds)
+            schema = inferred.schema
+            described = schema.describe(ranges=inferred.ranges)
+            notes += _notes_of_samples(schema, inferred.sampled)
+    _print_schema(path, file.n_rows, schema, described, notes)
+    return schema, settings
+
+
+def _notes_of_samples(schema: Schema, sampled: Mapping[str, int]) -> list[Note]:
+    """Return notes on columns whose schema rests on rows drawn at random, by what rests on them."""
+    columns = [column for column in schema.columns if column.is_modelled and column.name in sampled]
+    notes = []
+    for of_text, what in ((False, "point masses and steps"), (True, "categories")):
+        names = [c.name for c in columns if (c.kind == "categorical") == of_text]
+        if names:
+            shown = ", ".join(names[:_SHOWN]) + ", ..." * (len(names) > _SHOWN)
+            rows = min(sampled[name] for name in names)
+            text = f"too many different values to count them all: {what} are those of {rows:,} rows"
+            remedy = "drawn at random (`flowkit fit` counts all rows)"
+            notes.append(Note(shown, f"{text} {remedy}"))
+    return notes
+
+
+def _print_schema(
+    path: Path, rows: int, schema: Schema, described: str, notes: Sequence[Note]
+) -> None:
+    """Print the schema of a table and the notes of the reader."""
+    console.print(f"[bold]{path}[/], {rows:,} rows")
+    console.print(described, highlight=False, markup=False, soft_wrap=True)
     # The line of the schema has sentinels already.
     with_sentinels = {column.name for column in schema.columns if column.sentinels}
     print_notes([n for n in notes if n.column not in with_sentinels or POINT_MASS not in n.text])
-    return TableWithSchema(table, schema, weights, settings)
 
 
 def _weights(table: pa.Table, name: str) -> tuple[pa.Table, np.ndarray]:

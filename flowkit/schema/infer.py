@@ -1,17 +1,15 @@
 """Inference of the kind of a column from its values."""
 
-from collections import Counter
 from dataclasses import replace
 
 import numpy as np
 
 from flowkit.errors import DataError
 from flowkit.schema.columns import Category, Column
-from flowkit.schema.distinct import text_counts
 from flowkit.schema.point_masses import few_levels, point_masses, sentinels
 from flowkit.schema.precision import float_of
-from flowkit.schema.series import Series
 from flowkit.schema.steps import decimal_step, shared_factor, time_step
+from flowkit.schema.summary import Summary
 from flowkit.schema.ticks import DAY
 
 # Values repeat if there are fewer distinct ones than this share of the rows.
@@ -28,7 +26,7 @@ _FEWEST_NAMES, _NEARLY = 20, 0.95
 _MANY_NUMBERS = 10
 
 
-def infer(series: Series, *, distinct_rows: int, overridden: bool = False) -> Column:
+def infer(summary: Summary, *, distinct_rows: int, overridden: bool = False) -> Column:
     """Return the inferred column.
 
     Text, booleans and categorical dtypes are categorical; times are datetimes. Times of day are
@@ -42,7 +40,7 @@ def infer(series: Series, *, distinct_rows: int, overridden: bool = False) -> Co
     that are only 0 and 1 are levels.
 
     Args:
-        series: the column.
+        summary: the column.
         distinct_rows: number of distinct rows of the table. Values that repeat only in repeated
             rows do not count as repeated.
         overridden: whether the user has given the kind.
@@ -50,65 +48,67 @@ def infer(series: Series, *, distinct_rows: int, overridden: bool = False) -> Co
     Raises:
         DataError: numbers with text among them.
     """
-    present = series.values[~series.missing]
     column = Column(
-        series.name,
+        summary.name,
         "real",
-        series.dtype,
-        missing=bool(series.missing.any()),
-        levels=series.levels or (),
-        ordered=series.ordered,
+        summary.dtype,
+        missing=summary.missing > 0,
+        levels=summary.levels or (),
+        ordered=summary.ordered,
     )
-    if len(present) == 0:
-        return replace(column, kind="empty", zone=series.zone)
-    if series.levels is not None:
-        return replace(column, kind="categorical", categories=_seen(series, present))
-    if series.family in ("text", "boolean"):
-        if series.family == "boolean":
+    if summary.present == 0:
+        return replace(column, kind="empty", zone=summary.zone)
+    if summary.levels is not None:
+        return replace(column, kind="categorical", categories=_seen(summary))
+    values, counts = summary.values, summary.counts
+    if summary.family in ("text", "boolean"):
+        if summary.family == "boolean":
             return replace(column, kind="categorical", categories=(False, True))
-        values, counts = text_counts(present)
         if not overridden:
-            _check_no_numbers(series, values, counts)
-            if len(present) >= _FEWEST_NAMES and len(values) >= _NEARLY * len(present):
+            _check_no_numbers(summary)
+            names = summary.distinct >= _NEARLY * summary.present
+            if summary.present >= _FEWEST_NAMES and names:
                 return replace(column, kind="identifier")
-        order = np.lexsort((values, -counts))  # the frequent first
+        order = np.argsort(-counts, kind="stable")  # the frequent first
         return replace(column, kind="categorical", categories=tuple(values[order].tolist()))
-    if series.family == "period":
+    if summary.family == "period":
         return replace(column, kind="integer")
-    if series.family == "clock":
+    if summary.family == "clock":
         column = replace(column, kind="circular", period=DAY)
-    levels, counts = np.unique(present, return_counts=True)
-    if series.family == "time":
-        column = replace(column, kind="datetime", zone=series.zone)
-        return with_masses(column, series, levels, counts)
-    repeats = len(levels) < _OWN_VALUES * min(distinct_rows, len(present))
-    whole = bool((levels == np.round(levels)).all() and (np.abs(levels) <= 2**53).all())
-    whole = whole and series.family not in ("clock", "duration")
-    if series.family == "integer" or (whole and len(levels) > 1 and (repeats or column.missing)):
-        return as_integer(column, levels.astype(np.int64), counts)
-    return with_masses(column, series, levels, counts)
+    if summary.family == "time":
+        column = replace(column, kind="datetime", zone=summary.zone)
+        return with_masses(column, summary, values)
+    repeats = summary.distinct < _OWN_VALUES * min(distinct_rows, summary.present)
+    whole = bool((values == np.round(values)).all() and (np.abs(values) <= 2**53).all())
+    whole = whole and summary.whole and summary.family not in ("clock", "duration")
+    if summary.family == "integer" or (whole and len(values) > 1 and (repeats or column.missing)):
+        return as_integer(column, values.astype(np.int64), counts)
+    return with_masses(column, summary, values)
 
 
 def with_masses(
-    column: Column, series: Series, levels: np.ndarray, counts: np.ndarray, *, few: bool = True
+    column: Column, summary: Summary, levels: np.ndarray, *, few: bool = True
 ) -> Column:
     """Return a column of reals or times with its point masses and its step.
 
     Args:
         column: the column; a step that it has is kept.
-        series: the values.
-        levels: the distinct values, ascending.
-        counts: number of rows of each.
+        summary: the values.
+        levels: the distinct values of the summary as float64.
         few: whether all repeated values are point masses if there are few.
     """
-    masses = point_masses(levels, counts, len(series.values), few=few)
+    counts = summary.counts
+    masses = point_masses(levels, counts, summary.counted, few=few)
     off_atoms = ~np.isin(levels, masses.atoms)
     smooth, step = levels[off_atoms], column.step
-    if step is None and series.family in ("time", "clock", "duration"):
+    if step is None and summary.family in ("time", "clock", "duration"):
         step = time_step(smooth)
     elif step is None:
         step = decimal_step(smooth, float(np.finfo(float_of(column.dtype)).eps))
-    repeats = len(smooth) < _OWN_VALUES * counts[off_atoms].sum()
+    # Distinct values and rows of the whole column, of which the counted rows may be a sample.
+    distinct = summary.distinct - (len(levels) - len(smooth))
+    of_rows = summary.present * int(counts[off_atoms].sum())
+    repeats = distinct * int(counts.sum()) < _OWN_VALUES * of_rows
     return replace(
         column,
         atoms=masses.atoms,
@@ -142,11 +142,11 @@ def as_integer(column: Column, levels: np.ndarray, counts: np.ndarray) -> Column
     )
 
 
-def _seen(series: Series, present: np.ndarray) -> tuple[Category, ...]:
+def _seen(summary: Summary) -> tuple[Category, ...]:
     """Return the categories that have rows: an ordered dtype's order, else frequent ones first."""
-    counts = Counter(present.tolist())
-    if series.ordered and series.levels:
-        return tuple(level for level in series.levels if level in counts)
+    counts = dict(zip(summary.values.tolist(), summary.counts.tolist(), strict=True))
+    if summary.ordered and summary.levels:
+        return tuple(level for level in summary.levels if level in counts)
     return tuple(sorted(counts, key=lambda level: (-counts[level], str(level))))
 
 
@@ -161,18 +161,19 @@ def _are_levels(levels: np.ndarray, counts: np.ndarray) -> bool:
     return len(levels) == 2 or bool(sparse and len(few_levels(levels, counts)))
 
 
-def _check_no_numbers(series: Series, values: np.ndarray, counts: np.ndarray) -> None:
+def _check_no_numbers(summary: Summary) -> None:
     """Raise if text is mostly numbers: a typing error must not make a column categorical."""
+    values, counts = summary.values, summary.counts
     numbers = np.array([_is_number(value) for value in values])
     rows = counts[numbers].sum()
     if numbers.all() or numbers.sum() < _MANY_NUMBERS or rows < counts.sum() / 2:
         return
-    odd = ~series.missing & np.isin(series.values.astype(str), values[~numbers])
-    row = int(np.flatnonzero(odd)[0])
+    row, text = summary.row_of(values[~numbers])
+    more = "at least " if summary.sampled is not None else ""
     raise DataError(
-        f"column {series.name!r}, row {row}",
-        f"a number, as in {rows:,} rows (for a column of text, give it the kind categorical)",
-        repr(str(series.values[row])),
+        f"column {summary.name!r}, row {row}",
+        f"a number, as in {more}{rows:,} rows (for a column of text, give it the kind categorical)",
+        repr(text),
     )
 
 
