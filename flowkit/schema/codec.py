@@ -159,7 +159,7 @@ def _refuse(column: Column, series: Series, rows_from: int, expected: str) -> No
         if not series.missing[i] and not _is_number(value):
             where = f"column {column.name!r}, row {rows_from + i}"
             raise DataError(where, f"{expected}, as it is {column.kind}", repr(value))
-    raise DataError(f"column {column.name!r}", f"{expected}s", f"{series.dtype} values")
+    raise DataError(f"column {column.name!r}", expected, f"{series.dtype} values")
 
 
 def _is_number(value: Any) -> bool:
