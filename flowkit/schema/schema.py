@@ -201,7 +201,7 @@ class Schema:
         Example:
             >>> table = pa.table({"x": [0.5, 1.25, 7.0], "n": [3, 1, 2]})
             >>> print(Schema.infer_batches(table.to_batches(max_chunksize=2)).schema)
-            x  real, in steps of 0.25
+            x  real, in steps of 0.01
             n  integer, none below 0
         """
         counted = BatchSummaries({str(k): v for k, v in (kinds or {}).items()})
