@@ -18,6 +18,7 @@ from flowkit.schema.arrow_tables import of_frame
 from flowkit.tables import Note, ReadOptions, TableFile, TableWriter
 from flowkit.tables.forms import MARKS, WEAK_MARKS
 from flowkit.tabular import FlowDensity
+from flowkit.tabular.continuous.density import by_name
 
 
 def score(
@@ -44,13 +45,7 @@ def score(
             scored = chunk.append_column("log_density", pa.array(log_density))
             percentile = pa.array(density.percentile(log_density))
             writer.write(scored.append_column("percentile", percentile))
-    for name, count in unseen.items():
-        if count:
-            rows = "1 row has" if count == 1 else f"{count:,} rows have"
-            message = (
-                f"- {name}: {rows} a value that the fit has not seen; its probability is small"
-            )
-            console.print(message, highlight=False, markup=False, soft_wrap=True)
+    print_notes([_note_of_unseen(name, count) for name, count in unseen.items() if count])
     console.print(f"{out}: {row:,} rows")
 
 
@@ -58,6 +53,11 @@ def notes_on(file: TableFile, density: FlowDensity) -> list[Note]:
     """Return the notes on the whole table, and on the columns of the model."""
     names = {None, *density.schema_.modelled}
     return [note for note in file.notes if note.column in names]
+
+
+def _note_of_unseen(name: str, count: int) -> Note:
+    rows = "1 row has" if count == 1 else f"{count:,} rows have"
+    return Note(name, f"{rows} a value that the fit has not seen; its probability is small")
 
 
 def _unseen(encoded: Encoded, schema: Schema) -> Iterator[tuple[str, int]]:
@@ -93,14 +93,11 @@ def inspect(model: Path, *, as_json: bool) -> None:
     console = Console()
     console.print(str(density.schema_), highlight=False, markup=False)
     table = Table("member", "weight", "held-out nats")
-    weights: dict[str, float] = {}
-    for member in density.members_:
-        weights[member["name"]] = weights.get(member["name"], 0.0) + member["weight"]
-    scores = {member["name"]: member["held_out"] for member in density.members_}
-    for name, weight in sorted(weights.items(), key=lambda item: -item[1]):
-        held_out = scores[name]
-        table.add_row(name, f"{weight:.3f}", "" if held_out is None else f"{held_out:.3f}")
-    if weights:
+    for member in by_name(density.members_):
+        held_out = member["held_out"]
+        score = "" if held_out is None else f"{held_out:.3f}"
+        table.add_row(member["name"], f"{member['weight']:.3f}", score)
+    if table.rows:
         console.print(table)
     console.print("Rows of the table are stored." if kept else "No row of the table is stored.")
     for key, value in density.run_.items():

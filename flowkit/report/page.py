@@ -6,6 +6,7 @@ from typing import Any
 
 from flowkit.report import figures
 from flowkit.report.analysis import Analysis
+from flowkit.tabular.continuous.density import by_name
 
 _STYLE = """
 :root { color-scheme: light; }
@@ -268,13 +269,9 @@ def _training(d: dict[str, Any]) -> str:
 
 
 def _run_card(d: dict[str, Any]) -> str:
-    weights: dict[str, float] = {}
-    for m in d["members"]:  # one of each name for each fold
-        weights[m["name"]] = weights.get(m["name"], 0.0) + m["weight"]
-    entries = {m["name"]: m for m in d["members"]}
     members = [
-        [name, entries[name]["kind"], f"{weight:.4f}", _number(entries[name]["held_out"], "")]
-        for name, weight in sorted(weights.items(), key=lambda item: -item[1])
+        [m["name"], m["kind"], f"{m['weight']:.4f}", _number(m["held_out"], "")]
+        for m in by_name(d["members"])
     ]
     run = [[key, str(value)] for key, value in d["run"].items()]
     schema = [

@@ -11,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from flowkit.schema.distinct import DistinctCount, mixed, number_keys, text_keys
+from flowkit.schema.statistics import are_whole
 from flowkit.schema.summary import Summary
 
 # Keys of the estimate of distinct values: a relative error of 0.4 percent.
@@ -51,7 +52,7 @@ class NumberCounts:
 
     def _add_to_all(self, values: np.ndarray) -> None:
         """Add to what is exact, whatever rows are drawn."""
-        self._whole = self._whole and _are_whole(values)
+        self._whole = self._whole and are_whole(values)
         known, rows = self._ends
         if len(known) == 2 * _ENDS:
             values = values[(values <= known[_ENDS - 1]) | (values >= known[_ENDS])]
@@ -66,7 +67,7 @@ class NumberCounts:
             if self._distinct is None:
                 self._distinct = DistinctCount(min(_KEYS, self._limit))
                 self._distinct.add(mixed(number_keys(self._values)))
-                self._whole = _are_whole(self._values)
+                self._whole = are_whole(self._values)
                 self._ends = _ends(self._values, self._counts)
             self._share /= 2
             counts = self._rng.binomial(self._counts, 0.5)
@@ -162,10 +163,6 @@ class TextCounts:
         """Return the first counted row with one of some texts, and the text."""
         text = min(texts.tolist(), key=self._first.__getitem__)
         return self._first[text], str(text)
-
-
-def _are_whole(values: np.ndarray) -> bool:
-    return bool((values == np.round(values)).all() and (np.abs(values) <= 2**53).all())
 
 
 def _merged(parts: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:

@@ -8,6 +8,7 @@ from flowkit.errors import DataError
 from flowkit.schema.columns import Category, Column
 from flowkit.schema.point_masses import few_levels, point_masses, sentinels
 from flowkit.schema.precision import float_of
+from flowkit.schema.statistics import are_whole
 from flowkit.schema.steps import decimal_step, shared_factor, time_step
 from flowkit.schema.summary import Summary
 from flowkit.schema.ticks import DAY
@@ -79,8 +80,7 @@ def infer(summary: Summary, *, distinct_rows: int, overridden: bool = False) -> 
         column = replace(column, kind="datetime", zone=summary.zone)
         return with_masses(column, summary, values)
     repeats = summary.distinct < _OWN_VALUES * min(distinct_rows, summary.present)
-    whole = bool((values == np.round(values)).all() and (np.abs(values) <= 2**53).all())
-    whole = whole and summary.whole and summary.family not in ("clock", "duration")
+    whole = are_whole(values) and summary.whole and summary.family not in ("clock", "duration")
     if summary.family == "integer" or (whole and len(values) > 1 and (repeats or column.missing)):
         return as_integer(column, values.astype(np.int64), counts)
     return with_masses(column, summary, values)

@@ -32,6 +32,11 @@ def moments(values: np.ndarray, least: float = 0.0) -> tuple[np.ndarray, np.ndar
     return mean, scale
 
 
+def are_whole(values: np.ndarray) -> bool:
+    """Return whether all numbers are whole, and within 2**53."""
+    return bool((values == np.round(values)).all() and (np.abs(values) <= 2**53).all())
+
+
 def weighted_quantiles(x: np.ndarray, w: np.ndarray, q: np.ndarray) -> np.ndarray:
     """Return quantiles: the smallest value with at least that share of the weight up to it.
 

@@ -122,11 +122,11 @@ class TableModel:
         }
         return model
 
-    def log_prob(self, table: Any, *, on_unknown: str = "score", rows_from: int = 0) -> np.ndarray:
+    def log_prob(self, table: Any, *, on_unknown: str = "score") -> np.ndarray:
         """Return the log-density of each row of a table, ``(rows,)`` float64."""
         parts = []
         for start, chunk in _chunks(table):
-            encoded = self.schema.encode(chunk, rows_from=rows_from + start, on_unknown=on_unknown)
+            encoded = self.schema.encode(chunk, rows_from=start, on_unknown=on_unknown)
             parts.append(self.score_encoded(encoded))
         return np.concatenate(parts)
 

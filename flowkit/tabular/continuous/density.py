@@ -155,3 +155,21 @@ class ContinuousDensity(nn.Module):
         except (KeyError, TypeError) as error:
             raise ArgumentError("continuous", "a density's configuration", str(error)) from error
         return cls(fitted).double().eval()
+
+
+def by_name(members: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return one entry for the members of each name, their weights added, the heaviest first.
+
+    Args:
+        members: from `ContinuousDensity.members`: one member of each name for each fold.
+
+    Example:
+        >>> folds = [("flow", 0.25), ("broad", 0.5), ("flow", 0.5)]
+        >>> by_name([{"name": name, "weight": weight} for name, weight in folds])
+        [{'name': 'flow', 'weight': 0.75}, {'name': 'broad', 'weight': 0.5}]
+    """
+    merged: dict[str, dict[str, Any]] = {}
+    for member in members:
+        weight = merged.get(member["name"], {"weight": 0.0})["weight"]
+        merged[member["name"]] = {**member, "weight": weight + member["weight"]}
+    return sorted(merged.values(), key=lambda member: -member["weight"])
