@@ -21,8 +21,8 @@ _DISCOUNTS = (0.0, 0.5, 0.9)
 # A grid must gain this per row, and this in all, leave-one-out, to be believed: many are tried,
 # and the best of many finds some gain in any rows.
 _LEAST_MEAN_GAIN, _LEAST_GAIN = 0.02, 25.0
-# Of more rows, so many show whether there is a grid, and how fine it is at least. Fewer rows shrink
-# the gain of a comb, so that half of the gain suffices here.
+# If there are more rows, so many at random are searched first. The gain per row of a comb rises
+# with the number of rows, so that half of the gain suffices there.
 _SCREENING_ROWS = 50_000
 _SCREENING_SHARE = 0.5
 
@@ -35,16 +35,6 @@ class RoundingGrid(NamedTuple):
     gain: float
 
 
-class _Found(NamedTuple):
-    """The best grid of some rows, with its leave-one-out gain in nats and the law of its masses."""
-
-    gain: float
-    width: float
-    cells: "_Cells"
-    strength: float
-    discount: float
-
-
 class _Cells(NamedTuple):
     """The occupied cells of one grid."""
 
@@ -53,6 +43,16 @@ class _Cells(NamedTuple):
     rows: np.ndarray
     smooth: np.ndarray  # mass that the smoothed density gives the cell, and the part that is
     own: np.ndarray  # each of its rows' own
+
+
+class _Found(NamedTuple):
+    """The best grid of some rows, with its leave-one-out gain in nats and the law of its masses."""
+
+    gain: float
+    width: float
+    cells: _Cells
+    strength: float
+    discount: float
 
 
 def find_grid(

@@ -13,8 +13,8 @@ from flowkit.transforms import ElementwiseTransform
 
 # Knots of the quantiles that the shape of a column is fitted to.
 _QUANTILES = 256
-# Of more rows, so many tell the shape of a column. A mean or scale of them is right to 0.3 per cent
-# of the scale; a map need not be closer, as its derivative is exact.
+# If a column has more values, its shape is fitted to so many at random. Their mean has a standard
+# error of 0.3 per cent of the scale. A map need not be closer, because its derivative is exact.
 _ROWS = 100_000
 
 
