@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 # Two workers, of one thread each (tests/conftest.py), are faster than one of two.
 PYTEST := $(BIN)/pytest -n 2
 
-.PHONY: demo test test-all coverage lint format clean
+.PHONY: demo test test-all coverage bench-smoke lint format clean
 
 demo: $(INSTALLED)
 	$(BIN)/python examples/table.py
@@ -21,6 +21,10 @@ test-all: lint
 # Lines of flowkit that `make test` runs, but for those that run in processes of their own.
 coverage: $(INSTALLED)
 	$(PYTEST) -m "not slow" --cov=flowkit --cov-report=term:skip-covered
+
+# Small fits, scores and samples beside stored ratios: two minutes. `SMOKE=--store` renews them.
+bench-smoke: $(INSTALLED)
+	$(BIN)/python benchmarks/smoke.py $(SMOKE)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

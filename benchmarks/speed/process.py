@@ -26,8 +26,24 @@ class Process:
     therefore separate, and only one computes at a time.
     """
 
-    def __init__(self, library: str, python: str = sys.executable) -> None:
-        self.command = [python, "-m", "speed.worker", library]
+    def __init__(
+        self,
+        library: str,
+        python: str = sys.executable,
+        *,
+        module: str = "speed.worker",
+        folder: Path | None = None,
+    ) -> None:
+        """Prepare a process.
+
+        Args:
+            library: first argument of the worker.
+            python: its interpreter.
+            module: of the worker.
+            folder: where a build of flowkit is, first on the worker's path and its last argument.
+        """
+        self.command = [python, "-m", module, library, *([str(folder)] if folder else [])]
+        self.folder = folder
         self.process: subprocess.Popen | None = None
 
     def ask(self, request: dict, timeout: float) -> dict:
@@ -40,7 +56,7 @@ class Process:
                 stderr=subprocess.DEVNULL,
                 text=True,
                 cwd=BENCHMARKS,
-                env={**os.environ, "PYTHONPATH": _path(os.environ)},
+                env={**os.environ, "PYTHONPATH": _path(os.environ, self.folder)},
             )
         try:
             self.process.stdin.write(json.dumps(request) + "\n")
@@ -65,10 +81,11 @@ class Process:
             self.process = None
 
 
-def _path(environment: Mapping[str, str]) -> str:
-    """Return the Python path of a worker: this folder, and the present path."""
+def _path(environment: Mapping[str, str], folder: Path | None = None) -> str:
+    """Return the Python path of a worker: its build, this folder, and the present path."""
     before = environment.get("PYTHONPATH")
-    return os.pathsep.join([str(BENCHMARKS), *([before] if before else [])])
+    first = [str(folder)] if folder else []
+    return os.pathsep.join([*first, str(BENCHMARKS), *([before] if before else [])])
 
 
 def has_flowjax(python: str) -> bool:

@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable
 from importlib.metadata import version
 from types import ModuleType
+from typing import Any
 
 from speed.cases import case_from_json
 
@@ -95,19 +96,24 @@ def time_calls(call: Callable, seconds: float) -> tuple[list[float], object]:
     return times[1:] or times, result
 
 
-def main() -> None:
+def serve(make: Callable[[], Any]) -> None:
+    """Answer requests, one a line, by what ``make`` returns; its errors are answers, too."""
     # Libraries may print: what they print goes the way of errors.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     warnings.simplefilter("ignore")
-    bench: Bench | None = None
+    bench = None
     for line in sys.stdin:
         try:
-            bench = bench or Bench(sys.argv[1])
+            bench = bench or make()
             answer = bench.ask(json.loads(line))
         except Exception as error:
             answer = {"error": f"{type(error).__name__}: {error}", "fatal": True}
         print(json.dumps(answer), file=answers, flush=True)
+
+
+def main() -> None:
+    serve(lambda: Bench(sys.argv[1]))
 
 
 if __name__ == "__main__":

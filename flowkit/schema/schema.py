@@ -344,7 +344,9 @@ class Schema:
                 if spread is not None:
                     x = codec.spread(column, x, spread)
                 j = self.continuous.index(column.name)
-                values[present, j], log_slopes[present, j] = codec.to_line(column, x[present])
+                values[present, j], log_slope = codec.to_line(column, x[present])
+                if log_slope.any():  # zeros that are not written take no memory
+                    log_slopes[present, j] = log_slope
             if column.has_flag:
                 codes[:, at[0]] = state
         return Encoded(codes, values, log_slopes, log_unseen)

@@ -42,10 +42,13 @@ def weighted_quantiles(x: np.ndarray, w: np.ndarray, q: np.ndarray) -> np.ndarra
 
     A row of weight k counts as k equal rows.
     """
-    order = np.argsort(x, kind="stable")
-    cumulative = np.cumsum(w[order])
+    if (w == 1).all():  # values alone are sorted in a tenth of the time
+        ordered, cumulative = np.sort(x), np.arange(1.0, len(x) + 1)
+    else:
+        order = np.argsort(x, kind="stable")
+        ordered, cumulative = x[order], np.cumsum(w[order])
     index = np.searchsorted(cumulative, q * cumulative[-1] * (1 - 1e-12))
-    quantiles: np.ndarray = x[order][np.minimum(index, len(x) - 1)]
+    quantiles: np.ndarray = ordered[np.minimum(index, len(x) - 1)]
     return quantiles
 
 

@@ -178,6 +178,8 @@ class FlowDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
     def percentile(self, log_density: np.ndarray) -> np.ndarray:
         """Return the share of training rows with a lower log-density, in percent.
 
+        If the fit had more than 100,000 rows, the share is that of 100,000 of them at random.
+
         Args:
             log_density: from `score_samples`, ``(rows,)``.
 

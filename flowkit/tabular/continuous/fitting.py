@@ -35,6 +35,8 @@ FEWEST_ROWS = 100
 _FEW_ROWS_SHARES = {"gaussian": 0.9, "broad": 0.1}
 _FOLDS = 10
 _EM_ROWS = 20_000
+# Held-out rows that are scored at once.
+_CHUNK = 16_384
 # Minimum weight of the Student t member, kept so that unseen outliers have positive density.
 _LEAST_STUDENT = 1e-4
 
@@ -140,8 +142,8 @@ class _Fitting:
             for fitted in members:
                 kinds.setdefault(fitted.name, []).append(fitted)
                 fitted.member.double()
-                part = fitted.log_prob(rows.values, rows.context)
-                scores.setdefault(fitted.name, []).append(part)
+                parts = [fitted.log_prob(c.values, c.context) for c in rows.chunks(_CHUNK)]
+                scores.setdefault(fitted.name, []).append(np.concatenate(parts))
         joined = np.stack([np.concatenate(part) for part in scores.values()], axis=1)
         return kinds, joined, np.concatenate(scored)
 
@@ -184,19 +186,23 @@ class _Fitting:
         self, fold: int, rows: Rows, curved: Standardiser, straight: Standardiser
     ) -> list[FittedMember]:
         seed, n = self.settings.seed + fold, len(rows.values)
-        subset = np.random.default_rng(seed).permutation(n)[:_EM_ROWS]
+        # In the order of the table: linear maps may round otherwise in another.
+        kept, places = np.unique(
+            np.random.default_rng(seed).permutation(n)[:_EM_ROWS], return_inverse=True
+        )
+        some = rows.take(kept)
         fitted = []
         for prefix, standardiser, sizes in (
             ("", curved, self.plan.mixtures),
             ("straight ", straight, self.plan.straight_mixtures),
         ):
-            y = standardiser.standardised(rows.values, rows.context)
+            y = standardiser.standardised(some.values, some.context)[places]
             for k in sizes:
                 if not enough_rows(k, n, y.shape[1]) or self.settings.stopped():
                     continue
                 self.settings.report("mixture", fold, self.plan.folds, f"{k} components")
                 mixture = MixtureMember.fit(
-                    y[subset], rows.weights[subset], k, self.circular, seed=seed, steps=60
+                    y, some.weights[places], k, self.circular, seed=seed, steps=60
                 )
                 fitted.append(FittedMember(mixture, standardiser, f"{prefix}mixture of {k}"))
         return fitted
@@ -215,7 +221,6 @@ class _Fitting:
         """Return a map that takes off the context and, with an order, the columns before too."""
         if rows.context is None and not order:
             return Standardiser(marginals)
-        with torch.no_grad():
-            y = marginals.map(torch.from_numpy(rows.values))[0].numpy()
+        y = Standardiser(marginals).standardised(rows.values, None)
         residuals = Residuals.fit(y, rows.context, rows.weights, self.circular, order)
         return Standardiser(marginals, residuals)

@@ -82,19 +82,23 @@ def train(
     seed = settings.seed + fold
     y, training = rows.values, ~held_out
     member.start(y[training], seed)
-    entries = np.concatenate([np.nan_to_num(y), ~np.isnan(y)], axis=1)
 
     def part(chosen: np.ndarray) -> Batch:
+        some = torch.from_numpy(y[chosen])
         return Batch(
-            torch.from_numpy(entries[chosen]).float(),
+            torch.cat([some.nan_to_num(0.0).float(), (~some.isnan()).float()], dim=1),
             None if rows.context is None else torch.from_numpy(rows.context[chosen]).float(),
             torch.from_numpy(rows.weights[chosen]).float(),
         )
 
     batch = part(training)
+    d = y.shape[1]
+    noise = torch.zeros(d, d)
+    if plan.noise:
+        noise = plan.noise * _noise_factor(y[training], member.circular)
     limit = settings.max_seconds
     history = fit(
-        _Trainer(member, plan.noise * _noise_factor(y[training], member.circular)),
+        _Trainer(member, noise),
         batch.x,
         context=batch.context,
         weights=batch.weights,

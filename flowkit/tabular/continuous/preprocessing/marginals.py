@@ -13,6 +13,9 @@ from flowkit.transforms import ElementwiseTransform
 
 # Knots of the quantiles that the shape of a column is fitted to.
 _QUANTILES = 256
+# If a column has more values, its shape is fitted to so many at random. Their mean has a standard
+# error of 0.3 per cent of the scale. A map need not be closer, because its derivative is exact.
+_ROWS = 100_000
 
 
 class Marginals(ElementwiseTransform):
@@ -66,6 +69,8 @@ class Marginals(ElementwiseTransform):
     ) -> "Marginals":
         """Fit to rows ``(n, d)`` with weights ``(n,)``.
 
+        Centre, width, mean and scale are those of 100,000 values at random, if there are more.
+
         Args:
             values: the rows, NaN where absent.
             weights: their weights, positive.
@@ -82,6 +87,10 @@ class Marginals(ElementwiseTransform):
             x, w = values[here, j], weights[here]
             if circular[j] or len(x) == 0:
                 continue
+            every_x, every_w = x, w
+            if len(x) > _ROWS:
+                some = np.random.default_rng(j).choice(len(x), _ROWS, replace=False)
+                x, w = x[some], w[some]
             center[j], width[j] = location_and_scale(x, w)
             if curved:
                 bent[j] = True
@@ -91,7 +100,9 @@ class Marginals(ElementwiseTransform):
             if grids:
                 spread = max(float(np.sqrt(np.average((t - mean[j]) ** 2, weights=w))), 1e-12)
                 c, s, b = center[j], width[j], bent[j]
-                grid = find_grid(x, w, partial(_bend, center=c, width=s, curved=b), spread)
+                grid = find_grid(
+                    every_x, every_w, partial(_bend, center=c, width=s, curved=b), spread
+                )
                 if grid is not None:
                     fitted_grids[j] = grid
                     t = np.interp(t, grid.edges, grid.images) + _beyond(t, grid)

@@ -11,6 +11,9 @@ from flowkit._checks import check_keys
 from flowkit.tabular.continuous.preprocessing.linear import Residuals
 from flowkit.tabular.continuous.preprocessing.marginals import Marginals
 
+# Rows that are mapped at once: steps of the map need several times their memory.
+_CHUNK = 65_536
+
 
 class Standardiser(nn.Module):
     """An invertible map of rows, given their context, to columns of about unit scale.
@@ -56,7 +59,10 @@ class Standardiser(nn.Module):
 
     def standardised(self, values: np.ndarray, context: np.ndarray | None) -> np.ndarray:
         """Return the images of rows ``(n, d)`` as an array."""
-        c = None if context is None else torch.from_numpy(context).double()
+        z = np.empty(values.shape)
         with torch.no_grad():
-            z: np.ndarray = self(torch.from_numpy(values), c)[0].numpy()
+            for start in range(0, len(values), _CHUNK):
+                rows = slice(start, start + _CHUNK)
+                c = None if context is None else torch.from_numpy(context[rows]).double()
+                z[rows] = self(torch.from_numpy(values[rows]), c)[0].numpy()
         return z
