@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
 from itertools import accumulate
-from typing import NamedTuple, cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from flowkit._checks import check_choice, check_count, check_positive
 from flowkit.errors import ArgumentError
+from flowkit.transforms.spline_bins import Ends, evaluate, nearer, of_columns, solve
 from flowkit.transforms.univariate import Univariate
 
 # Without a limit, the least share of a bin in the box, and the least derivative. The largest
@@ -24,27 +25,6 @@ _MOST_UNROLLED = 16
 
 # Up to this limit, tanh may be computed with the absolute precision of a sigmoid.
 _LARGEST_SIGMOID = 1.0
-
-
-# x, y and derivative at the left ends of bins, and at the right ends.
-_Ends = tuple[Sequence[Tensor], Sequence[Tensor]]
-
-
-class _Bin(NamedTuple):
-    """The bin of each point, relative to the nearer knot.
-
-    ``direction`` is +1 if the left knot is nearer, and -1 if the right knot is nearer. In the
-    second case the bin is mirrored, and the two derivatives are exchanged.
-    """
-
-    x: Tensor
-    y: Tensor
-    width: Tensor
-    height: Tensor
-    slope: Tensor  # height / width
-    near: Tensor  # derivative at the nearer knot
-    far: Tensor  # derivative at the other knot
-    direction: Tensor
 
 
 @dataclass(frozen=True)
@@ -145,18 +125,18 @@ class RationalQuadraticSpline(Univariate):
     def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
         """Evaluate the splines."""
         inside, x_in = self._clip(x)
-        bin_ = _nearer(x_in, self._ends(x_in, params, axis=0), axis=0)
+        bin_ = nearer(x_in, self._ends(x_in, params, axis=0), axis=0)
         t = bin_.direction * (x_in - bin_.x) / bin_.width
-        share, log_derivative = _evaluate(t, bin_.slope, bin_.near, bin_.far)
+        share, log_derivative = evaluate(t, bin_.slope, bin_.near, bin_.far)
         y = bin_.y + bin_.direction * (bin_.height * share)
         return torch.where(inside, y, x), torch.where(inside, log_derivative, 0.0)
 
     def inverse(self, y: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
         """Solve the splines' quadratics."""
         inside, y_in = self._clip(y)
-        bin_ = _nearer(y_in, self._ends(y_in, params, axis=1), axis=1)
-        t = _solve(bin_.direction * (y_in - bin_.y) / bin_.height, bin_.slope, bin_.near, bin_.far)
-        _, log_derivative = _evaluate(t, bin_.slope, bin_.near, bin_.far)
+        bin_ = nearer(y_in, self._ends(y_in, params, axis=1), axis=1)
+        t = solve(bin_.direction * (y_in - bin_.y) / bin_.height, bin_.slope, bin_.near, bin_.far)
+        _, log_derivative = evaluate(t, bin_.slope, bin_.near, bin_.far)
         x = bin_.x + bin_.direction * bin_.width * t
         return torch.where(inside, x, y), torch.where(inside, -log_derivative, 0.0)
 
@@ -175,7 +155,7 @@ class RationalQuadraticSpline(Univariate):
         near_x, _, near = torch.where(from_right, right, left).unbind()
         far = torch.where(from_right, left[2], right[2])
         slope = height / width
-        t = _solve(torch.minimum(rise, fall) / height, slope, near, far)
+        t = solve(torch.minimum(rise, fall) / height, slope, near, far)
         x = torch.addcmul(near_x, torch.where(from_right, -width, width), t)
         if "circular" in self._tails:  # beyond linear tails the nearer derivative is 1 already
             near = torch.where(inside, near, 1.0)
@@ -183,7 +163,7 @@ class RationalQuadraticSpline(Univariate):
 
     def step_log_derivative(self, *results: Tensor) -> Tensor:
         """Evaluate the derivatives in the bins; 0 outside the box, where t is 0."""
-        return -_evaluate(*results)[1]
+        return -evaluate(*results)[1]
 
     def _bound(self, like: Tensor) -> Tensor | float:
         if isinstance(self.bound, int | float):
@@ -201,7 +181,7 @@ class RationalQuadraticSpline(Univariate):
         inside = inside | v.isnan()
         return inside, torch.where(inside, v, 0.0)
 
-    def _ends(self, v: Tensor, params: Tensor, axis: int) -> _Ends:
+    def _ends(self, v: Tensor, params: Tensor, axis: int) -> Ends:
         """Return x, y and derivative at the left and at the right end of the bins.
 
         The bin of a point contains its place on the x axis (0) or the y axis (1).
@@ -218,27 +198,60 @@ class RationalQuadraticSpline(Univariate):
         left, right = knots.gather(1, index), knots.gather(1, index + 1)
         return left.squeeze(1).unbind(), right.squeeze(1).unbind()
 
-    def _ends_unrolled(self, v: Tensor, params: Tensor, axis: int) -> _Ends:
+    def _ends_unrolled(self, v: Tensor, params: Tensor, axis: int) -> Ends:
         """Return the same without a dimension of bins, and without sums and searches over it.
 
         A compiler makes one loop over points of it, with the knots in registers.
         """
+        if self.limit is None or not torch.is_grad_enabled():
+            left, right, *_ = self.select_ends(v, params, axis)
+            return left, right
+        ends = UnrolledEnds.apply(self, v, params, axis)  # type: ignore[no-untyped-call]
+        return ends[:3], ends[3:]
+
+    def select_ends(
+        self, v: Tensor, params: Tensor, axis: int
+    ) -> tuple[list[Tensor], list[Tensor], Tensor, list[Tensor]]:
+        """Return both ends, the index of the bin, and the width and height of a unit of weight."""
         k, bound = self.bins, self._bound(v)
         columns = params.unbind(-1)
         low, high = torch.zeros_like(v) - bound, torch.zeros_like(v) + bound
         rows: list[list[Tensor]] = []
+        scales = []
         for logits in (columns[:k], columns[k : 2 * k]):
             sums = list(accumulate(self._weights(logits)))
-            scale = 2 * bound / sums[-1]
-            rows.append([low, *(s * scale - bound for s in sums[:-1]), high])
+            scales.append(2 * bound / sums[-1])
+            rows.append([low, *(s * scales[-1] - bound for s in sums[:-1]), high])
         derivatives = [self._derivatives(raw) for raw in columns[2 * k :]]
         rows.append(self._with_ends(derivatives))
         left, right = [row[0] for row in rows], [row[1] for row in rows]
+        index = torch.zeros_like(v)
         for i in range(1, k):
             beyond = v >= rows[axis][i]
             left = [torch.where(beyond, row[i], a) for row, a in zip(rows, left, strict=True)]
             right = [torch.where(beyond, row[i + 1], a) for row, a in zip(rows, right, strict=True)]
-        return left, right
+            index = torch.where(beyond, float(i), index)
+        return left, right, index, scales
+
+    def pull_back(
+        self, params: Tensor, index: Tensor, rest: Sequence[Tensor], of_ends: Sequence[Tensor]
+    ) -> Tensor:
+        """Return the derivative with respect to parameters, from those with respect to the ends."""
+        gradient = of_columns(
+            params,
+            index,
+            rest[:2],
+            rest[2:],
+            of_ends,
+            bins=self.bins,
+            bound=self._bound(params),
+            circular=self._circular(params.device),
+        )
+        sigmoid = torch.sigmoid(params * (2 / cast(float, self.limit)))
+        return gradient * self._bend(params) * (4 * sigmoid * (1 - sigmoid))
+
+    def _circular(self, device: torch.device) -> Tensor:
+        return torch.tensor([t == "circular" for t in self._tails], device=device)
 
     def _knots(self, params: Tensor) -> Tensor:
         """Return x, y and derivative at the K + 1 knots, ``(3, K + 1, *batch, D)``.
@@ -293,52 +306,31 @@ class RationalQuadraticSpline(Univariate):
         """Add the derivatives at the two ends: 1, or on a circle the same at both."""
         end = torch.ones_like(derivatives[0])
         if "circular" in self._tails:
-            circular = torch.tensor([t == "circular" for t in self._tails], device=end.device)
-            end = torch.where(circular, derivatives[0], end)
+            end = torch.where(self._circular(end.device), derivatives[0], end)
         if len(derivatives) == self.bins:  # the first is that of circular ends
             derivatives = derivatives[1:]
         return [end, *derivatives, end]
 
 
-def _nearer(v: Tensor, ends: _Ends, axis: int) -> _Bin:
-    """Return the bin between two ends, relative to the end nearer to ``v`` on an axis."""
-    left, right = ends
-    from_right = v - left[axis] > right[axis] - v
-    near_x, near_y, near = (torch.where(from_right, b, a) for a, b in zip(left, right, strict=True))
-    width, height = right[0] - left[0], right[1] - left[1]
-    far = torch.where(from_right, left[2], right[2])
-    direction = torch.where(from_right, -1.0, 1.0).to(v.dtype)
-    return _Bin(near_x, near_y, width, height, height / width, near, far, direction)
+class UnrolledEnds(torch.autograd.Function):
+    """`RationalQuadraticSpline.select_ends` with its derivative in closed form.
 
-
-def _evaluate(t: Tensor, slope: Tensor, near: Tensor, far: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the rise at ``t`` in [0, 1] from the nearer knot, and the log-derivative.
-
-    The rise is a share of the bin's height.
+    Only under ``torch.compile``, which has no second derivatives.
     """
-    s = 1 - t
-    u, tt = t * s, t * t
-    bend = near + far - 2 * slope
-    denominator = torch.addcmul(slope, bend, u)
-    share = torch.addcmul(near * u, slope, tt) / denominator
-    # Equation 5's numerator over the squared slope.
-    ratio = slope / denominator
-    numerator = far * tt + 2 * slope * u + near * (s * s)
-    return share, (numerator * ratio * ratio).log()
 
+    @staticmethod
+    def forward(
+        ctx: Any, spline: RationalQuadraticSpline, v: Tensor, params: Tensor, axis: int
+    ) -> tuple[Tensor, ...]:
+        """Return x, y and derivative, left and right."""
+        left, right, index, scales = spline.select_ends(v, params, axis)
+        ctx.spline = spline
+        ctx.save_for_backward(params, index, *scales, *left[:2], *right[:2])
+        return *left, *right
 
-def _solve(r: Tensor, slope: Tensor, near: Tensor, far: Tensor) -> Tensor:
-    """Return the ``t`` at which the rise is the share ``r`` of the bin's height.
-
-    ``t`` is the root in [0, 1] of ``(s - p) t² + p t - r s = 0`` with the slope ``s``,
-    ``p = q + 2 r s`` and ``q = near (1 - r) - far r``. In terms of q, the discriminant is a sum of
-    two non-negative terms. For either sign of p, one of the two forms of the root has no
-    cancellation.
-    """
-    q = near * (1 - r) - far * r
-    doubled = 2 * r * slope
-    p = q + doubled
-    root = torch.sqrt(q * q + 2 * doubled * (1 - r) * slope)
-    positive = p >= 0
-    numerator = torch.where(positive, doubled, root - p)
-    return numerator / torch.where(positive, p + root, 2 * (slope - p))
+    @staticmethod
+    def backward(ctx: Any, *of_ends: Tensor) -> tuple[Tensor | None, ...]:
+        """Pull back to the parameters; between two knots nothing depends on the point."""
+        params, index, *rest = ctx.saved_tensors
+        of_params = ctx.spline.pull_back(params, index, rest, of_ends)
+        return None, None, of_params, None
