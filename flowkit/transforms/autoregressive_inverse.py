@@ -100,7 +100,7 @@ def _one_pass(
     ordered_z = z.t()[order].unbind()
     seen = torch.zeros_like(z.t(), memory_format=torch.contiguous_format)  # (D, batch)
     seen_at = seen.unbind()
-    solved: list[tuple[Tensor, Tensor]] = []
+    solved: list[tuple[Tensor, ...]] = []
     sweep = parameters_sweep(made, seen, context)
     for k, feature in enumerate(made.order):
         params = sweep.advance(k)  # (P, batch)
@@ -108,12 +108,12 @@ def _one_pass(
             x = univariate.solve(ordered_z[k], params)
         else:
             one = univariate if univariate.features is None else univariate.select([feature])
-            solved.append(one.inverse(ordered_z[k].unsqueeze(-1), params.t().unsqueeze(-2)))
-            x = solved[-1][0].squeeze(-1)
+            solved.append(one.step(ordered_z[k], params))
+            x = solved[-1][0]
         torch.clamp(x, -INPUT_LIMIT, INPUT_LIMIT, out=seen_at[k])
     if solved:
-        x, log_derivative = (torch.cat(parts, dim=-1) for parts in zip(*solved, strict=True))
-        x = x[:, order.argsort()]
+        x, *results = (torch.stack(parts) for parts in zip(*solved, strict=True))  # (D, batch)
+        x, log_derivative = x[order.argsort()].t(), univariate.step_log_derivative(*results).t()
     else:
         params = sweep.outputs.unflatten(0, (made.features, made.outputs_per_feature))
         x, log_derivative = univariate.inverse(z, params[order.argsort()].permute(2, 0, 1))

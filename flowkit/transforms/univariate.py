@@ -53,6 +53,20 @@ class Univariate(ABC):
         """
         raise NotImplementedError
 
+    def step(self, y: Tensor, params: Tensor) -> tuple[Tensor, ...]:
+        """Return ``x = f⁻¹(y)`` of a single feature, and what `step_log_derivative` takes.
+
+        One step of an autoregressive inverse, without gradients. Parameters come first: ``y`` is
+        ``(batch,)``, ``params`` is ``(parameters, batch)``, and all results are ``(batch,)``.
+        """
+        x, log_derivative = self.inverse(y.unsqueeze(-1), params.t().unsqueeze(-2))
+        return x.squeeze(-1), log_derivative.squeeze(-1)
+
+    def step_log_derivative(self, *results: Tensor) -> Tensor:
+        """Return ``-log f'(x)`` from the results of `step` but x, those of all features at once."""
+        (log_derivative,) = results
+        return log_derivative
+
     def select(self, features: Sequence[int]) -> "Univariate":
         """Return the map with the options of some of the features."""
         del features
