@@ -4,6 +4,7 @@ import shutil
 from dataclasses import asdict, dataclass, replace
 
 LIBRARIES = ("flowkit", "zuko", "nflows", "normflows", "flowjax")
+WAYS = ("flowkit-bf16", "flowkit-kernels")  # of flowkit, each on request
 MEASURES = ("train", "log_prob", "sample")
 
 

@@ -1,6 +1,7 @@
 """Linear layers with optional masks, and activations."""
 
 from collections.abc import Callable, Sequence
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 
 from flowkit._checks import check_choice
 from flowkit.nets import kernels
+from flowkit.nets.kernels import Operands
 from flowkit.nets.staircase import Run, pays, runs_of, share_of, staircase_product
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -67,7 +69,7 @@ class Linear(nn.Linear):
         if self.mask is None:
             return F.linear(x, self.weight, self.bias)
         if is_masked(self) and kernels.apply_to(x, self.weight):
-            rows = kernels.masked_mlp(x.reshape(-1, self.in_features), *operands([self]))
+            rows = kernels.masked_mlp(x.reshape(-1, self.in_features), operands([self]))
             return rows.view(*x.shape[:-1], self.out_features)
         if self._runs and pays(x, self.weight):
             y = staircase_product(
@@ -92,12 +94,10 @@ def is_masked(layer: nn.Module) -> bool:
     return type(layer) is Linear and layer.mask is not None and layer.bias is not None
 
 
-def operands(layers: Sequence[nn.Module]) -> tuple[list[Tensor], ...]:
-    """Return the weights, biases, masks and bounds of masked layers, as the kernels take them."""
-    weights, biases, masks, bounds = zip(
-        *((layer.weight, layer.bias, layer.mask, layer.bounds) for layer in layers), strict=True
-    )
-    return [*weights], [*biases], [*masks], [*bounds]
+def operands(layers: Sequence[nn.Module]) -> Operands:
+    """Return the masked layers in the form of the kernels."""
+    columns = zip(*((m.weight, m.bias, m.mask, m.bounds) for m in layers), strict=True)
+    return Operands(*(cast("list[Tensor]", [*column]) for column in columns))
 
 
 def context_layers(context_features: int, widths: tuple[int, ...]) -> nn.ModuleList:

@@ -140,9 +140,10 @@ class MADE(nn.Module):
         )
 
     def affine_sweep(self, z: Tensor, context: Tensor | None, bound: float | None) -> Tensor:
-        """Return the parameters of `Affine` maps ``(batch, features, 2)`` at the solution for ``z``.
+        """Return parameters ``(batch, features, 2)`` of `Affine` maps, at the x that they map to z.
 
-        To be called if `takes_sweep_kernel`. ``z`` is ``(batch, features)``.
+        To be called if `takes_sweep_kernel`. ``z`` is ``(batch, features)``; ``bound`` is that of
+        the maps.
         """
         if self._ends is None:
             ends = [ends_of(degrees, self.features) for degrees in self._unit_degrees]
@@ -150,7 +151,7 @@ class MADE(nn.Module):
         net = cast(MLP, self.net)
         return kernels.affine_sweep(
             z,
-            *net.operands(),
+            net.operands(),
             net.terms(context, z.shape[:-1]),
             ends=self._ends,
             order=self.order,

@@ -83,8 +83,8 @@ class MLP(nn.Module):
             and all(is_masked(layer) and not _has_hooks(layer) for layer in self._layers())
         )
 
-    def operands(self) -> tuple[list[Tensor], ...]:
-        """Return weights, biases, masks and bounds, as the kernels take them."""
+    def operands(self) -> kernels.Operands:
+        """Return the layers in the form of the kernels."""
         return operands(self._layers())
 
     def terms(self, context: Tensor | None, batch: Sequence[int]) -> list[Tensor]:
@@ -99,7 +99,7 @@ class MLP(nn.Module):
         if context is not None:
             batch = torch.broadcast_shapes(batch, context.shape[:-1])
         rows = x.expand(*batch, -1).reshape(-1, self.in_features)
-        out = kernels.masked_mlp(rows, *self.operands(), self.terms(context, batch))
+        out = kernels.masked_mlp(rows, self.operands(), self.terms(context, batch))
         return out.view(*batch, self.out_features)
 
     def _layers(self) -> list[nn.Module]:

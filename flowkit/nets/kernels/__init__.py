@@ -13,6 +13,7 @@ import threading
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -85,7 +86,7 @@ def build_kernels(*, verbose: bool = False) -> None:
 
 
 def _digest() -> str:
-    """Return a name for what a build depends on: sources, torch, and the instructions of the CPU."""
+    """Return a name of sources, version of torch and instructions of the CPU."""
     content = [(_FOLDER / name).read_bytes() for name in (*_SOURCES, *_HEADERS)]
     machine = f"{torch.__version__} {platform.machine()} {_instructions()} {_FLAGS}"
     return hashlib.sha256(b"\0".join([*content, machine.encode()])).hexdigest()[:16]
@@ -127,32 +128,30 @@ def apply_to(x: Tensor, weight: Tensor) -> bool:
     )
 
 
-def masked_mlp(
-    x: Tensor,
-    weights: Sequence[Tensor],
-    biases: Sequence[Tensor],
-    masks: Sequence[Tensor],
-    bounds: Sequence[Tensor],
-    added: Sequence[Tensor] = (),
-) -> Tensor:
+class Operands(NamedTuple):
+    """Weights, biases, masks and `bounds_of` the masks, of each layer."""
+
+    weights: list[Tensor]  # (out, in)
+    biases: list[Tensor]  # (out,)
+    masks: list[Tensor]  # (out, in)
+    bounds: list[Tensor]
+
+
+def masked_mlp(x: Tensor, layers: Operands, added: Sequence[Tensor] = ()) -> Tensor:
     """Return the output of linear layers with masks, and ReLU between them.
 
     Args:
         x: ``(rows, in)``.
-        weights, biases, masks: of each layer, ``(out, in)``, ``(out,)`` and ``(out, in)``.
-        bounds: `bounds_of` each mask.
+        layers: the layers.
         added: for hidden layers, a term ``(rows, out)`` of what is activated; for all or for none.
     """
-    out: Tensor = torch.ops.flowkit_kernels.masked_mlp(x, weights, biases, masks, bounds, added)
+    out: Tensor = torch.ops.flowkit_kernels.masked_mlp(x, *layers, added)
     return out
 
 
 def affine_sweep(
     z: Tensor,
-    weights: Sequence[Tensor],
-    biases: Sequence[Tensor],
-    masks: Sequence[Tensor],
-    bounds: Sequence[Tensor],
+    layers: Operands,
     added: Sequence[Tensor],
     *,
     ends: Tensor,
@@ -163,7 +162,8 @@ def affine_sweep(
 
     Args:
         z: ``(rows, D)``.
-        weights, biases, masks, bounds, added: as of `masked_mlp`; the output is ``(rows, 2 D)``.
+        layers: the layers, the output of ``(rows, 2 D)``.
+        added: as of `masked_mlp`.
         ends: ``(hidden layers, D)``, int32: how many units depend on the first k features alone.
         order: the order of conditioning.
         bound: of the log-scale, or None.
@@ -172,7 +172,7 @@ def affine_sweep(
         ``(rows, D, 2)``. The gradient is not recorded.
     """
     params: Tensor = torch.ops.flowkit_kernels.affine_sweep(
-        z, weights, biases, masks, bounds, added, ends, list(order), bound or 0.0
+        z, *layers, added, ends, list(order), bound or 0.0
     )
     return params.view(*z.shape, 2)
 
