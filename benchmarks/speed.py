@@ -45,6 +45,8 @@ def main() -> None:
     parser.add_argument("--fresh", action="store_true", help="discard earlier results")
     parser.add_argument("--quick", action="store_true", help="tiny models, for a test run")
     parser.add_argument("--bf16", action="store_true", help="also flowkit with bfloat16 networks")
+    parser.add_argument("--kernels", action="store_true", help="also flowkit with its C++ kernels")
+    parser.add_argument("--processor-time", action="store_true", help="for a machine under load")
     parser.add_argument("--output", type=Path, help="folder for the results")
     options = parser.parse_args()
     folder = options.output or (Path(tempfile.mkdtemp()) if options.quick else RESULTS)
@@ -63,9 +65,13 @@ def main() -> None:
     results["command"] = shlex.join(["python", "benchmarks/speed.py", *_shown(sys.argv[1:])])
     if options.bf16:
         wide = ("train", "log_prob")
-        plan = [_with_bf16(c) if set(wide) <= set(c.measures) else c for c in plan]
+        plan = [_with("flowkit-bf16", c) if set(wide) <= set(c.measures) else c for c in plan]
+    if options.processor_time:
+        plan = [replace(c, clock="processor") for c in plan]
+    if options.kernels:
+        plan = [_with("flowkit-kernels", c) if c.device == "cpu" else c for c in plan]
 
-    workers = {name: Process(name) for name in (*cases.LIBRARIES[:-1], "flowkit-bf16")}
+    workers = {name: Process(name) for name in (*cases.LIBRARIES[:-1], *cases.WAYS)}
     if has_flowjax(options.flowjax_python):
         workers["flowjax"] = Process("flowjax", options.flowjax_python)
     try:
@@ -85,10 +91,10 @@ def main() -> None:
     print(path.with_suffix(".md"))
 
 
-def _with_bf16(case: cases.Case) -> cases.Case:
+def _with(way: str, case: cases.Case) -> cases.Case:
     if case.name.startswith("growth"):
         return case
-    return replace(case, libraries=(*case.libraries, "flowkit-bf16"))
+    return replace(case, libraries=(*case.libraries, way))
 
 
 def _shown(arguments: list[str]) -> list[str]:

@@ -4,6 +4,7 @@ import shutil
 from dataclasses import asdict, dataclass, replace
 
 LIBRARIES = ("flowkit", "zuko", "nflows", "normflows", "flowjax")
+WAYS = ("flowkit-bf16", "flowkit-kernels")  # of flowkit, each on request
 MEASURES = ("train", "log_prob", "sample")
 
 
@@ -30,6 +31,7 @@ class Case:
     rounds: int = 5
     slice: float = 0.3
     patience: float = 5.0
+    clock: str = "wall"  # or "processor": the time of all threads of the process
     seed: int = 0
 
     def heats(self) -> list[tuple[str, int]]:

@@ -41,6 +41,17 @@ def _head(results: dict) -> list[str]:
         "flowjax JIT (*d*: buffers donated). Training is forward, backward and Adam (torch's",
         "fused kernel; flowkit's `fit` calls it directly, the others go through torch.optim),",
         "without clipping. After each number: how many times the floor (see below).",
+        *_clock(results),
+    ]
+
+
+def _clock(results: dict) -> list[str]:
+    """Return a note if times are of the processor."""
+    if all(r["case"].get("clock", "wall") == "wall" for r in results["cases"].values()):
+        return []
+    return [
+        "Times are those of the processor, all threads together, not of the clock on the wall:",
+        "other programs shared the machine.",
     ]
 
 

@@ -34,6 +34,13 @@ def _flowkit(case: Case) -> nn.Module:
     return nsf(case.features, layers=case.layers, hidden=case.hidden, bins=case.bins)
 
 
+def _flowkit_kernels(case: Case) -> nn.Module:
+    from flowkit.nets import build_kernels
+
+    build_kernels()
+    return _flowkit(case)
+
+
 def _log_prob_bf16(flow: nn.Module, x: Tensor) -> Tensor:
     """Log-density as in `fit(precision="bf16-mixed")`: products of networks in bfloat16."""
     with torch.autocast(x.device.type, torch.bfloat16):
@@ -95,6 +102,7 @@ LIBRARIES = {
         _normflows, lambda f, x: f.log_prob(x), lambda f, n: f.sample(n)[0], "MADE"
     ),
 }
+LIBRARIES["flowkit-kernels"] = LIBRARIES["flowkit"]._replace(make=_flowkit_kernels)
 LIBRARIES["flowkit-bf16"] = LIBRARIES["flowkit"]._replace(log_prob=_log_prob_bf16)
 
 

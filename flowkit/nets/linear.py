@@ -1,12 +1,15 @@
 """Linear layers with optional masks, and activations."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from flowkit._checks import check_choice
+from flowkit.nets import kernels
+from flowkit.nets.kernels import Operands
 from flowkit.nets.staircase import Run, pays, runs_of, share_of, staircase_product
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -40,12 +43,14 @@ class Linear(nn.Linear):
     """
 
     mask: Tensor | None
+    bounds: Tensor | None
 
     def __init__(
         self, in_features: int, out_features: int, *, bias: bool = True, mask: Tensor | None = None
     ) -> None:
         super().__init__(in_features, out_features, bias=bias)
         self._runs: list[Run] = []
+        bounds = None
         if mask is not None:
             open_connections = mask.sum(dim=1, keepdim=True).clamp(min=1)
             with torch.no_grad():
@@ -53,14 +58,19 @@ class Linear(nn.Linear):
             runs = runs_of(mask)
             if share_of(runs, mask.shape) < _SHARE:
                 self._runs = runs
+            bounds = kernels.bounds_of(mask)
             mask = mask.to(self.weight.dtype)
         # Not in the state dict, as a mask follows from the configuration.
         self.register_buffer("mask", mask, persistent=False)
+        self.register_buffer("bounds", bounds, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(*batch, in_features)`` to ``(*batch, out_features)``."""
         if self.mask is None:
             return F.linear(x, self.weight, self.bias)
+        if is_masked(self) and kernels.apply_to(x, self.weight):
+            rows = kernels.masked_mlp(x.reshape(-1, self.in_features), operands([self]))
+            return rows.view(*x.shape[:-1], self.out_features)
         if self._runs and pays(x, self.weight):
             y = staircase_product(
                 x.reshape(-1, self.in_features), self.weight, self.bias, self.mask, self._runs
@@ -77,6 +87,17 @@ class Linear(nn.Linear):
         nn.init.zeros_(self.weight)
         if self.bias is not None:
             nn.init.zeros_(self.bias)
+
+
+def is_masked(layer: nn.Module) -> bool:
+    """Return whether a layer has a mask and a bias, and computes nothing but their product."""
+    return type(layer) is Linear and layer.mask is not None and layer.bias is not None
+
+
+def operands(layers: Sequence[nn.Module]) -> Operands:
+    """Return the masked layers in the form of the kernels."""
+    columns = zip(*((m.weight, m.bias, m.mask, m.bounds) for m in layers), strict=True)
+    return Operands(*(cast("list[Tensor]", [*column]) for column in columns))
 
 
 def context_layers(context_features: int, widths: tuple[int, ...]) -> nn.ModuleList:

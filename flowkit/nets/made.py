@@ -2,15 +2,18 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from flowkit._checks import check_count, check_permutation, check_widths
 from flowkit.errors import ArgumentError
+from flowkit.nets import kernels
 from flowkit.nets.linear import Linear
 from flowkit.nets.mlp import MLP
 from flowkit.nets.resnet import ResNet
+from flowkit.nets.sweep import ends_of
 
 
 class MADE(nn.Module):
@@ -88,6 +91,7 @@ class MADE(nn.Module):
         masks.append(_sees(unit_degrees[-1], output_degrees, strictly=True))
 
         body = ResNet if residual else MLP
+        self._ends: Tensor | None = None
         self._unit_degrees = tuple(tuple(d.tolist()) for d in unit_degrees)
         self.net = body(
             features,
@@ -124,6 +128,35 @@ class MADE(nn.Module):
         if isinstance(self.net, ResNet):
             return [self._unit_degrees[0]] * len(self.net.stages())
         return list(self._unit_degrees)
+
+    def takes_sweep_kernel(self, x: Tensor) -> bool:
+        """Return whether `affine_sweep` computes for such an input."""
+        return (
+            isinstance(self.net, MLP)
+            and self.outputs_per_feature == 2
+            and self.direct is None
+            and self.direct_context is None
+            and self.net.takes_kernels(x)
+        )
+
+    def affine_sweep(self, z: Tensor, context: Tensor | None, bound: float | None) -> Tensor:
+        """Return parameters ``(batch, features, 2)`` of `Affine` maps, at the x that they map to z.
+
+        To be called if `takes_sweep_kernel`. ``z`` is ``(batch, features)``; ``bound`` is that of
+        the maps.
+        """
+        if self._ends is None:
+            ends = [ends_of(degrees, self.features) for degrees in self._unit_degrees]
+            self._ends = torch.tensor(ends, dtype=torch.int32)
+        net = cast(MLP, self.net)
+        return kernels.affine_sweep(
+            z,
+            net.operands(),
+            net.terms(context, z.shape[:-1]),
+            ends=self._ends,
+            order=self.order,
+            bound=bound,
+        )
 
     def zero_output_(self) -> None:
         """Set the output layer to zero, so that the initial output is zero for every input."""

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from flowkit._checks import check_context, check_count, check_event, check_widths
-from flowkit.nets.linear import Linear, activation_named, context_layers
+from flowkit.nets import kernels
+from flowkit.nets.linear import Linear, activation_named, context_layers, is_masked, operands
 from flowkit.nets.stages import Stage, stage
 
 
@@ -62,6 +63,8 @@ class MLP(nn.Module):
         """
         check_event("x", x, (self.in_features,))
         check_context(context, self.context_features)
+        if self.takes_kernels(x):
+            return self._by_kernels(x, context)
         h = x
         for i, layer in enumerate(self.hidden):
             h = layer(h)
@@ -72,6 +75,36 @@ class MLP(nn.Module):
         out: Tensor = self.output(h)
         return out
 
+    def takes_kernels(self, x: Tensor) -> bool:
+        """Return whether the C++ kernels compute the network for such an input."""
+        return (
+            kernels.apply_to(x, self.output.weight)
+            and self.activation is torch.relu
+            and all(is_masked(layer) and not _has_hooks(layer) for layer in self._layers())
+        )
+
+    def operands(self) -> kernels.Operands:
+        """Return the layers in the form of the kernels."""
+        return operands(self._layers())
+
+    def terms(self, context: Tensor | None, batch: Sequence[int]) -> list[Tensor]:
+        """Return the terms of the context in hidden layers, ``(rows, width)`` each."""
+        if context is None:
+            return []
+        terms = (layer(context) for layer in self.context)
+        return [term.expand(*batch, -1).reshape(-1, term.shape[-1]) for term in terms]
+
+    def _by_kernels(self, x: Tensor, context: Tensor | None) -> Tensor:
+        batch = x.shape[:-1]
+        if context is not None:
+            batch = torch.broadcast_shapes(batch, context.shape[:-1])
+        rows = x.expand(*batch, -1).reshape(-1, self.in_features)
+        out = kernels.masked_mlp(rows, self.operands(), self.terms(context, batch))
+        return out.view(*batch, self.out_features)
+
+    def _layers(self) -> list[nn.Module]:
+        return [*self.hidden, self.output]
+
     def stages(self) -> list[Stage]:
         """Return the hidden layers."""
         context = self.context or [None] * len(self.hidden)
@@ -80,3 +113,9 @@ class MLP(nn.Module):
     def zero_output_(self) -> None:
         """Set the output layer to zero, so that the initial output is zero for every input."""
         self.output.zero_()
+
+
+def _has_hooks(module: nn.Module) -> bool:
+    """Return whether something is called along with the module."""
+    hooks = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks)
+    return any(map(bool, hooks))

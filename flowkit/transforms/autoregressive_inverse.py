@@ -83,6 +83,10 @@ def one_pass(
     made: MADE, univariate: Univariate, z: Tensor, context: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """Solve by advancing the MADE feature by feature; ``z`` is ``(batch, features)``."""
+    if type(univariate) is Affine and made.takes_sweep_kernel(z):
+        params = made.affine_sweep(z, context, univariate.bound)
+        solved, log_derivatives = univariate.inverse(z, params)
+        return solved, log_derivatives.sum(-1)
     units = sum(map(len, made.stage_degrees)) + made.outputs_per_feature * made.features
     most = max(_TILE_BYTES // (units * z.element_size()), 64)
     tile = math.ceil(len(z) / max(math.ceil(len(z) / most), 1))  # of equal sizes
