@@ -8,6 +8,7 @@ products only, and is restored afterwards.
 """
 
 import functools
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,12 +22,34 @@ def fast_matmul() -> Iterator[None]:
     if not has_faster_route():
         yield
         return
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("medium")
+    _Route.enter()
     try:
         yield
     finally:
-        torch.set_float32_matmul_precision(before)
+        _Route.leave()
+
+
+class _Route:
+    """The setting, which all threads share: the last one that leaves a context restores it."""
+
+    _lock = threading.Lock()
+    _inside = 0
+    _before = ""
+
+    @classmethod
+    def enter(cls) -> None:
+        with cls._lock:
+            if cls._inside == 0:
+                cls._before = torch.get_float32_matmul_precision()
+                torch.set_float32_matmul_precision("medium")
+            cls._inside += 1
+
+    @classmethod
+    def leave(cls) -> None:
+        with cls._lock:
+            cls._inside -= 1
+            if cls._inside == 0:
+                torch.set_float32_matmul_precision(cls._before)
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
