@@ -15,11 +15,11 @@ ROOT = Path(__file__).parents[1]
 # `transforms`, which share a floor: conditioners are networks, and masks come from maps.
 FLOORS = [
     {"errors"},
-    {"_atomic", "_checks", "_dtypes", "_memory", "_training_mode"},
+    {"_atomic", "_checks", "_device", "_dtypes", "_memory", "_training_mode"},
     {"_container", "_noise"},
     {"estimators", "metrics"},
     {"nets", "transforms"},
-    {"distributions", "schema"},
+    {"_threads", "distributions", "schema"},
     {"flows", "images", "tables", "testing", "training"},
     {"files", "gan", "interop", "tabular", "vae"},
     {"report"},

@@ -8,7 +8,8 @@ from datetime import timedelta
 import torch
 from torch import Tensor, nn
 
-from flowkit.errors import ArgumentError, TrainingError
+from flowkit._device import device_named
+from flowkit.errors import TrainingError
 
 # Waiting time after which the other processes count as dead.
 _TIMEOUT = timedelta(minutes=10)
@@ -98,10 +99,7 @@ def device_of(model: nn.Module, device: str | torch.device) -> torch.device:
         if home.type == "cpu" and torch.cuda.is_available():
             return torch.device("cuda")
         return home
-    try:
-        return torch.empty(0, device=device).device
-    except (RuntimeError, AssertionError) as error:  # torch asserts that it was built with CUDA
-        raise ArgumentError("device", "a device of this machine", repr(device)) from error
+    return device_named(device)
 
 
 def home_of(model: nn.Module) -> torch.device:
