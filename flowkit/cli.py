@@ -55,6 +55,7 @@ def info() -> None:
 
 
 Force = Annotated[bool, typer.Option("--force", help="Replace OUT if it exists.")]
+Device = Annotated[str, typer.Option(help="Device of the flows, such as cpu or cuda.")]
 Seed = Annotated[int, typer.Option(help="Random seed.")]
 Model = Annotated[Path, typer.Argument(help="Model file written by `flowkit fit`.")]
 TableFile = Annotated[
@@ -104,6 +105,7 @@ def fit(
     ] = False,
     max_seconds: Annotated[float | None, typer.Option(help="Approximate time limit.")] = None,
     seed: Seed = 0,
+    device: Device = "cpu",
     force: Force = False,
     *,
     reading: dict[str, Any],
@@ -125,6 +127,7 @@ def fit(
             reading=reading,
             schema_file=schema,
             weights_column=weights,
+            device=device,
         )
 
 
@@ -165,6 +168,7 @@ def score(
     model: Model,
     table: TableFile,
     out: Annotated[Path, typer.Option(help="Path of the scored table.")],
+    device: Device = "cpu",
     force: Force = False,
     *,
     reading: dict[str, Any],
@@ -173,7 +177,7 @@ def score(
     with _exit_codes():
         from flowkit.commands import use
 
-        use.score(model, table, out, force=force, reading=reading)
+        use.score(model, table, out, device=device, force=force, reading=reading)
 
 
 @app.command()
@@ -182,13 +186,14 @@ def sample(
     out: Annotated[Path, typer.Option(help="Path of the new rows.")],
     rows: Annotated[int, typer.Option("--rows", "-n", min=1, help="Number of rows.")] = 1000,
     seed: Seed = 0,
+    device: Device = "cpu",
     force: Force = False,
 ) -> None:
     """Draw new rows."""
     with _exit_codes():
         from flowkit.commands import use
 
-        use.sample(model, rows, out, seed=seed, force=force)
+        use.sample(model, rows, out, seed=seed, device=device, force=force)
 
 
 @app.command()

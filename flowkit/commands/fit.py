@@ -36,6 +36,7 @@ def fit(
     reading: Mapping[str, Any] | None = None,
     schema_file: Path | None = None,
     weights_column: str | None = None,
+    device: str = "cpu",
 ) -> None:
     """Fit a table, and print the scores of held-out rows."""
     if out.suffix != ".safetensors":
@@ -60,6 +61,7 @@ def fit(
         store_rows=store_rows,
         max_seconds=max_seconds,
         random_state=seed,
+        device=device,
     )
     with Progress(console=console, transient=True) as bar, _interruptible() as interrupted:
         task = bar.add_task("fit", total=1.0)

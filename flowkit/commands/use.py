@@ -28,10 +28,11 @@ def score(
     *,
     force: bool,
     reading: Mapping[str, Any] | None = None,
+    device: str = "cpu",
 ) -> None:
     """Write the table with the log-density of each row and its percentile among training rows."""
     check_out(out, force)
-    density = FlowDensity.load(model)
+    density = FlowDensity.load(model).set_params(device=device)
     row, unseen = 0, {column.name: 0 for column in density.schema_.discrete}
     with open_like_fitted(path, density, reading) as file, TableWriter(out) as writer:
         print_notes(notes_on(file, density))
@@ -67,10 +68,12 @@ def _unseen(encoded: Encoded, schema: Schema) -> Iterator[tuple[str, int]]:
             yield column.name, int((encoded.codes[:, j] == column.size).sum())
 
 
-def sample(model: Path, rows: int, out: Path, *, seed: int, force: bool) -> None:
+def sample(
+    model: Path, rows: int, out: Path, *, seed: int, force: bool, device: str = "cpu"
+) -> None:
     """Write new rows."""
     check_out(out, force)
-    density = FlowDensity.load(model)
+    density = FlowDensity.load(model).set_params(device=device)
     with TableWriter(out) as writer:
         for chunk in density.sample_batches(rows, random_state=seed):
             writer.write(of_frame(_named(chunk, density.schema_)))

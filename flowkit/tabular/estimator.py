@@ -12,6 +12,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from flowkit._checks import check_choice, check_count
+from flowkit._device import device_named
 from flowkit.errors import ModelFileError
 from flowkit.schema import Encoded, Schema
 from flowkit.tabular import model_file, validation
@@ -41,6 +42,8 @@ class FlowDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
             probability, "raise" raises an error.
         max_seconds: approximate time limit of the fit. The result then depends on the clock.
         random_state: random seed. The same seed and table give the same model.
+        device: where the flows are trained, evaluated and sampled, such as "cpu" or "cuda".
+            Everything else is computed on the CPU. It is no part of a saved model.
 
     Attributes:
         schema_: the `flowkit.schema.Schema` of the table.
@@ -69,6 +72,7 @@ class FlowDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
         on_unknown: str = "score",
         max_seconds: float | None = None,
         random_state: int | np.random.RandomState | None = None,
+        device: str = "cpu",
     ) -> None:
         self.effort = effort
         self.schema = schema
@@ -76,6 +80,7 @@ class FlowDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
         self.on_unknown = on_unknown
         self.max_seconds = max_seconds
         self.random_state = random_state
+        self.device = device
 
     def fit(
         self,
@@ -113,10 +118,14 @@ class FlowDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
         X, library = validation.opened(X)
         X = validation.checked(self, X, reset=True)
         weights = validation.checked_weights(sample_weight, X)
-        settings = FitSettings(self.effort, seed, self.store_rows, self.max_seconds, progress, stop)
+        device = device_named(self.device)
+        settings = FitSettings(
+            self.effort, seed, self.store_rows, self.max_seconds, progress, stop, str(device)
+        )
         self.model_ = TableModel.fit(
             X, schema=self.schema, library=library, weights=weights, settings=settings
         )
+        self.model_.compute_on(device)
         self.model_.run.update(run_note or {})
         return self
 
@@ -133,6 +142,7 @@ class FlowDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
         """
         check_is_fitted(self)
         X = validation.checked(self, X, reset=False)
+        self.model_.compute_on(device_named(self.device))
         return self.model_.log_prob(X, on_unknown=self.on_unknown)
 
     def score(self, X: Any, y: Any = None) -> float:
@@ -156,6 +166,7 @@ class FlowDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
         """
         check_is_fitted(self)
         check_count("n_samples", n_samples)
+        self.model_.compute_on(device_named(self.device))
         return self.model_.sample(int(n_samples), _generator(random_state))
 
     def sample_batches(
@@ -173,6 +184,7 @@ class FlowDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
         """
         check_is_fitted(self)
         check_count("n_samples", n_samples)
+        self.model_.compute_on(device_named(self.device))
         return self.model_.sample_batches(int(n_samples), _generator(random_state))
 
     def percentile(self, log_density: np.ndarray) -> np.ndarray:
@@ -213,6 +225,7 @@ class FlowDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
         check_choice("block", block, ("all", "discrete"))
         if block == "discrete":
             return self.model_.score_codes(encoded)
+        self.model_.compute_on(device_named(self.device))
         return self.model_.score_encoded(encoded)
 
     def flows_only(self) -> "FlowDensity":

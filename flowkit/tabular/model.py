@@ -130,6 +130,11 @@ class TableModel:
         }
         return model
 
+    def compute_on(self, device: torch.device) -> None:
+        """Evaluate and sample the flows on a device from now on."""
+        if self.continuous is not None:
+            self.continuous.compute_on(device)
+
     def log_prob(self, table: Any, *, on_unknown: str = "score") -> np.ndarray:
         """Return the log-density of each row of a table, ``(rows,)`` float64."""
         parts = []

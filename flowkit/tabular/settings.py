@@ -20,6 +20,7 @@ class FitSettings:
         max_seconds: approximate time limit; None for none.
         progress: called with (stage, done, total, message).
         stop: called between steps; True ends the fit with the best model so far.
+        device: where flows are trained.
     """
 
     effort: str = "default"
@@ -28,6 +29,7 @@ class FitSettings:
     max_seconds: float | None = None
     progress: Progress | None = None
     stop: Stop | None = None
+    device: str = "cpu"
 
     def report(self, stage: str, done: int, total: int, message: str) -> None:
         """Report progress, where a progress function was passed."""

@@ -341,25 +341,69 @@ def test_training_noise_is_of_that_shape_and_size(monkeypatch):
     seen = []
 
     def end_at_once(model, *_, **__):
-        seen.append(model.noise)
-        return History({}, [], 0, "steps")
+        seen.append(model.noise[0])
+        return [History({}, [], 0, "steps")]
 
-    monkeypatch.setattr(training, "fit", end_at_once)
+    monkeypatch.setattr(training, "fit_stacked", end_at_once)
     y = np.random.default_rng(3).normal(size=(200, 2)) @ np.array([[1, 0.9], [0, 0.1]])
-    member = FlowMember(2, [0, 1], (8,), 2, 0, False, [False, False])
+    member = FlowMember(2, [0, 1], (8,), 2, 0, False, [False, False], residual=True)
     held_out = np.arange(200) < 20
     rows = Rows(y, None, np.ones(200))
     assert plan(200, 2).noise == 0.05
-    training.train(member, rows, held_out, plan=plan(200, 2), settings=FitSettings())
+    settings = FitSettings()
+    training.train([member], [rows], [held_out], plan=plan(200, 2), settings=settings, seeds=[0])
     covariance = (seen[0] @ seen[0].mT).numpy()
     assert covariance == pytest.approx(0.05**2 * np.corrcoef(y[20:].T), abs=1e-6)
+
+
+def test_a_fit_that_is_stopped_in_its_course_has_every_kind_in_every_fold():
+    for most in (1, 5, 40):
+        calls = []
+
+        def stop(calls=calls, most=most):
+            calls.append(None)
+            return len(calls) > most
+
+        density = fit_continuous(CLUSTERS, settings=FitSettings(effort="fast", stop=stop))
+        names = [member["name"] for member in density.members]
+        assert len({names.count(name) for name in names}) == 1
+        assert np.isfinite(density.log_prob(CLUSTERS)).all()
+
+
+def test_threads_change_no_member():
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        alone = fit(CLUSTERS)
+        torch.set_num_threads(2)
+        shared = fit(CLUSTERS)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    for name, tensor in alone.state_dict().items():
+        assert torch.equal(tensor, shared.state_dict()[name]), name
+
+
+def test_an_error_in_one_task_ends_the_others(monkeypatch):
+    def fails(*_, **__):
+        raise ArgumentError("components", "a failure", "one")
+
+    before = torch.get_num_threads()
+    monkeypatch.setattr(MixtureMember, "fit", fails)
+    try:
+        torch.set_num_threads(2)
+        with pytest.raises(ArgumentError, match="a failure"):
+            fit(CLUSTERS)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_every_fold_is_held_out_by_members_of_its_own(monkeypatch):
     held_out = []
 
     def noted(member, rows, chosen, *, plan, **options):
-        held_out.append(chosen)
+        held_out.extend(chosen)
         return training.train(member, rows, chosen, plan=replace(plan, steps=1), **options)
 
     monkeypatch.setattr(fitting, "train", noted)
@@ -417,8 +461,9 @@ def test_plan_by_size(n, d, options, flows):
 
 def test_plan_by_effort_and_rows():
     fast, default = plan(1_000, 3, effort="fast"), plan(1_000, 3)
-    assert (fast.folds, fast.steps, fast.hidden) == (3, 300, (64, 64))
-    assert (default.folds, default.steps, default.noise) == (4, 600, 0.05)
+    assert (fast.folds, fast.steps, fast.hidden) == (3, int(300 * 0.7), (64, 64))
+    assert (default.folds, default.steps, default.noise) == (4, int(600 * 0.7), 0.05)
+    assert (default.layers, plan(30_000, 3).layers) == (2, 4)
     assert default.mixtures == (1, 2, 4, 8, 16, 32)
     assert default.straight_mixtures == (1, 4, 16)
     many = plan(100_000, 3)

@@ -458,3 +458,15 @@ def test_a_column_without_missing_values_has_none_in_samples():
     assert not np.isnan(drawn).any()
     assert abs((drawn[:, 1] == 0).mean() - 0.3) < 0.05
     assert np.isfinite(density.score_samples(drawn)).all()
+
+
+def test_device_by_name_computes_the_same_and_a_missing_one_is_named():
+    rows = np.random.default_rng(0).normal(size=(150, 2))
+    density = FlowDensity(effort="fast", random_state=0).fit(rows)
+    named = FlowDensity(effort="fast", random_state=0, device="cpu").fit(rows)
+    np.testing.assert_array_equal(named.score_samples(rows), density.score_samples(rows))
+    np.testing.assert_array_equal(named.sample(9, 1), density.sample(9, 1))
+    absent = FlowDensity(device="no such device")
+    for use in (lambda: absent.fit(rows), lambda: named.set_params(device="x").score_samples(rows)):
+        with pytest.raises(ArgumentError, match="a device of this machine"):
+            use()

@@ -9,7 +9,7 @@ import torch
 from flowkit import FlowDensity
 from flowkit.schema.statistics import weighted_quantiles
 from flowkit.tabular import model
-from flowkit.tabular.continuous import fitting
+from flowkit.tabular.continuous import fitting, scoring
 from flowkit.tabular.continuous.fitting import fit_continuous
 from flowkit.tabular.continuous.members import MixtureMember
 from flowkit.tabular.continuous.preprocessing import (
@@ -20,7 +20,6 @@ from flowkit.tabular.continuous.preprocessing import (
     marginals,
     standardiser,
 )
-from flowkit.tabular.continuous.rows import Rows
 from flowkit.tabular.settings import FitSettings
 
 
@@ -95,7 +94,7 @@ def test_rows_are_mapped_in_chunks(monkeypatch):
 
 def test_mixtures_of_many_rows_see_some_of_them(monkeypatch):
     monkeypatch.setattr(fitting, "_EM_ROWS", 150)
-    monkeypatch.setattr(fitting, "train", lambda *_, **__: [0.0])
+    monkeypatch.setattr(fitting, "train", lambda members, *_, **__: [[0.0] for _ in members])
     seen = []
 
     def noted(y, weights, *rest, **options):
@@ -117,21 +116,12 @@ def test_mixtures_of_many_rows_see_some_of_them(monkeypatch):
     np.testing.assert_array_equal(y, expected)
 
 
-def test_rows_come_in_chunks():
-    rng = np.random.default_rng(0)
-    rows = Rows(rng.normal(size=(10, 2)), rng.normal(size=(10, 1)), rng.uniform(size=10))
-    for whole, parts in zip(rows, zip(*rows.chunks(4), strict=True), strict=True):
-        assert [len(part) for part in parts] == [4, 4, 2]
-        np.testing.assert_array_equal(np.concatenate(parts), whole)
-    assert [c.context for c in rows._replace(context=None).chunks(8)] == [None, None]
-
-
 def test_held_out_rows_are_scored_in_chunks(monkeypatch):
     values = np.random.default_rng(0).normal(size=(300, 2))
     fit = partial(fit_continuous, values, settings=FitSettings(effort="fast"))
-    monkeypatch.setattr(fitting, "train", lambda *_, **__: [0.0])
+    monkeypatch.setattr(fitting, "train", lambda members, *_, **__: [[0.0] for _ in members])
     whole = [member["held_out"] for member in fit().members]
-    monkeypatch.setattr(fitting, "_CHUNK", 7)
+    monkeypatch.setattr(scoring, "_CHUNK", 7)
     assert [member["held_out"] for member in fit().members] == pytest.approx(whole, abs=1e-9)
 
 
@@ -139,7 +129,7 @@ def test_held_out_rows_are_scored_in_chunks(monkeypatch):
 def test_percentiles_of_many_rows_are_those_of_some(monkeypatch, weighted):
     x = np.random.default_rng(0).normal(size=(1_000, 1))
     weights = np.where(x[:, 0] > 0, 3.0, 1.0) if weighted else None
-    monkeypatch.setattr(fitting, "train", lambda *_, **__: [0.0])
+    monkeypatch.setattr(fitting, "train", lambda members, *_, **__: [[0.0] for _ in members])
     fit = partial(FlowDensity(effort="fast", random_state=0).fit, x, sample_weight=weights)
     of_all = fit()
     scores = of_all.score_samples(x)

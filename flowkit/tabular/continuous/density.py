@@ -13,6 +13,7 @@ from flowkit.errors import ArgumentError
 from flowkit.tabular.continuous.fitted_member import FittedMember
 from flowkit.tabular.continuous.members import FlowBasedMember
 from flowkit.tabular.continuous.preprocessing import Standardiser
+from flowkit.tabular.continuous.scoring import Scorer
 from flowkit.tabular.stacking import mixture_score
 
 _CHUNK = 16_384
@@ -42,31 +43,36 @@ class ContinuousDensity(nn.Module):
         if len(log_shares):
             shares = torch.tensor(log_shares, dtype=torch.float64)
         self.register_buffer("log_shares", shares)
+        self._device = torch.device("cpu")
+        # Made at the first score and the first draw, from the final weights.
+        self._scorer: Scorer | None = None
+        self._samplers: list[FittedMember] = []
+
+    def compute_on(self, device: torch.device) -> None:
+        """Evaluate and sample the flows on a device from now on."""
+        if device != self._device:
+            self._device, self._scorer, self._samplers = device, None, []
 
     def log_prob(self, values: np.ndarray, context: np.ndarray | None = None) -> np.ndarray:
         """Return the log-density of the present entries of rows ``(n, d)``, ``(n,)`` float64."""
         log_shares = self.log_shares.numpy()
         used = log_shares > _NO_SHARE
-        members = [member for member, use in zip(self.fitted, used, strict=True) if use]
-        shares = np.exp(log_shares[used])
-        parts = [np.zeros(0)]
-        for start in range(0, len(values), _CHUNK):
-            rows = slice(start, start + _CHUNK)
-            c = None if context is None else context[rows]
-            scores = [member.log_prob(values[rows], c) for member in members]
-            parts.append(mixture_score(np.stack(scores, axis=1), shares))
-        return np.concatenate(parts)
+        if self._scorer is None:
+            members = [member for member, use in zip(self.fitted, used, strict=True) if use]
+            self._scorer = Scorer(members, self._device)
+        return mixture_score(self._scorer(values, context), np.exp(log_shares[used]))
 
     def sample(
         self, present: np.ndarray, context: np.ndarray | None, generator: torch.Generator
     ) -> np.ndarray:
-        """Draw rows ``(n, d)``, NaN where not ``present``."""
+        """Draw rows ``(n, d)``, NaN where not ``present``; flows draw in float32."""
         values = np.full(present.shape, np.nan)
         if not len(present):
             return values
         shares = self.log_shares.exp()
         chosen = torch.multinomial(shares, len(present), replacement=True, generator=generator)
-        for i, member in enumerate(self.fitted):
+        self._samplers = self._samplers or [f.for_sampling(self._device) for f in self.fitted]
+        for i, member in enumerate(self._samplers):
             rows = (chosen == i).nonzero().squeeze(-1).numpy()
             for start in range(0, len(rows), _CHUNK):
                 part = rows[start : start + _CHUNK]

@@ -1,7 +1,8 @@
 """Fitted member: a member with its standardiser, name and scores."""
 
+import copy
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -9,8 +10,10 @@ import torch
 from torch import Tensor
 
 from flowkit._checks import check_keys
+from flowkit.nets.matmul import fast_matmul
 from flowkit.tabular.continuous.members import (
     DeepMember,
+    FlowBasedMember,
     FlowMember,
     KernelMember,
     Member,
@@ -60,13 +63,24 @@ class FittedMember:
         self, present: np.ndarray, context: np.ndarray | None, generator: torch.Generator
     ) -> np.ndarray:
         """Draw rows ``(n, d)`` in the table's own units, NaN where not ``present``."""
-        with torch.no_grad():
+        with torch.no_grad(), fast_matmul():
             c = None if context is None else torch.from_numpy(context)
-            y: Tensor = self.member.sample(torch.from_numpy(present), c, generator).double()
+            device = next(self.member.parameters(), torch.zeros(())).device
+            own = None if c is None else c.to(device)
+            drawn: Tensor = self.member.sample(
+                torch.from_numpy(present).to(device), own, _on(device, generator)
+            )
+            y = drawn.cpu().double()
             if self.standardiser is not None:
                 y = self.standardiser.inverse(y, c)
         rows: np.ndarray = y.numpy()
         return rows
+
+    def for_sampling(self, device: torch.device) -> "FittedMember":
+        """Return a copy whose flow, if the member is one, is in float32 on a device."""
+        if not isinstance(self.member, FlowBasedMember):
+            return self
+        return replace(self, member=copy.deepcopy(self.member).float().to(device))
 
     def config(self) -> dict[str, Any]:
         """Return everything but the tensors, ready for JSON."""
@@ -95,3 +109,11 @@ class FittedMember:
             note.get("alone", 0.0),
             note.get("curve"),
         )
+
+
+def _on(device: torch.device, generator: torch.Generator) -> torch.Generator:
+    """Return a generator of a device, seeded by the one that is passed; itself if it is there."""
+    if generator.device == device:
+        return generator
+    seed = int(torch.randint(2**63 - 1, (), generator=generator))
+    return torch.Generator(device).manual_seed(seed)

@@ -6,12 +6,16 @@ kinds against each other; the members of a kind share its weight. So every row i
 members, and no weight is chosen on rows that its member was fitted to.
 """
 
+import threading
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
+from flowkit._threads import side_by_side
 from flowkit.tabular.continuous.density import ContinuousDensity
 from flowkit.tabular.continuous.fitted_member import FittedMember
 from flowkit.tabular.continuous.members import (
@@ -25,6 +29,7 @@ from flowkit.tabular.continuous.members import (
 from flowkit.tabular.continuous.plan import enough_rows, plan
 from flowkit.tabular.continuous.preprocessing import Marginals, Residuals, Standardiser
 from flowkit.tabular.continuous.rows import Rows
+from flowkit.tabular.continuous.scoring import Scorer
 from flowkit.tabular.continuous.training import train
 from flowkit.tabular.settings import FitSettings
 from flowkit.tabular.stacking import selected_weights
@@ -35,8 +40,6 @@ FEWEST_ROWS = 100
 _FEW_ROWS_SHARES = {"gaussian": 0.9, "broad": 0.1}
 _FOLDS = 10
 _EM_ROWS = 20_000
-# Held-out rows that are scored at once.
-_CHUNK = 16_384
 # Minimum weight of the Student t member, kept so that unseen outliers have positive density.
 _LEAST_STUDENT = 1e-4
 
@@ -109,6 +112,26 @@ def _weighted(
     return ContinuousDensity(fitted, log_shares).double().eval()
 
 
+class _Fold(NamedTuple):
+    """A fold of the rows, and what its members have in common."""
+
+    number: int
+    held_out: np.ndarray
+    order: list[int]
+    curved: Standardiser
+    straight: Standardiser
+
+
+class _Untrained(NamedTuple):
+    """A flow of a fold, and its standardised rows."""
+
+    fold: _Fold
+    name: str
+    member: FlowBasedMember
+    standardiser: Standardiser
+    rows: Rows
+
+
 class _Fitting:
     """The members of each kind, fitted fold by fold."""
 
@@ -129,83 +152,127 @@ class _Fitting:
 
     def run(self) -> tuple[dict[str, list[FittedMember]], np.ndarray, np.ndarray]:
         """Return the members by name, their held-out scores, and which rows these are of."""
+        folds = [self._fold(0)]
+        for number in range(1, self.plan.folds):
+            if self.settings.stopped():
+                break
+            folds.append(self._fold(number))
         kinds: dict[str, list[FittedMember]] = {}
-        scores: dict[str, list[np.ndarray]] = {}
-        scored = []
-        for fold in range(self.plan.folds):
-            held_out = self.fold_of_row == fold
-            members = self._members(fold, held_out)
-            if fold > 0 and self.settings.stopped():
-                break  # kinds are weighted by folds that have all of them
-            scored.append(np.flatnonzero(held_out))
-            rows = self.rows.take(held_out)
-            for fitted in members:
-                kinds.setdefault(fitted.name, []).append(fitted)
+        for some in self._fitted(folds):
+            for fitted in some:
                 fitted.member.double()
-                parts = [fitted.log_prob(c.values, c.context) for c in rows.chunks(_CHUNK)]
-                scores.setdefault(fitted.name, []).append(np.concatenate(parts))
-        joined = np.stack([np.concatenate(part) for part in scores.values()], axis=1)
-        return kinds, joined, np.concatenate(scored)
+                kinds.setdefault(fitted.name, []).append(fitted)
+        scores = []
+        for i, fold in enumerate(folds):
+            rows = self.rows.take(fold.held_out)
+            of_fold = Scorer([members[i] for members in kinds.values()])
+            scores.append(of_fold(rows.values, rows.context))
+        scored = np.concatenate([np.flatnonzero(fold.held_out) for fold in folds])
+        return kinds, np.concatenate(scores), scored
 
-    def _members(self, fold: int, held_out: np.ndarray) -> list[FittedMember]:
-        rows, seed = self.rows.take(~held_out), self.settings.seed
+    def _fitted(self, folds: Sequence[_Fold]) -> list[list[FittedMember]]:
+        """Return the members of all kinds, fold by fold within each.
+
+        The flows of one kind are trained as one network. The networks and the simpler members are
+        fitted side by side.
+        """
+        stacks = [[self._untrained(fold, name) for fold in folds] for name in self.plan.flows]
+        ended, lock = threading.Event(), threading.Lock()
+
+        def report(*message: Any) -> None:
+            with lock:
+                self.settings.report(*message)
+
+        def stop() -> bool:
+            return ended.is_set() or self.settings.stopped()
+
+        settings = replace(self.settings, stop=stop, progress=report)
+        tasks = [partial(self._train, stack, settings) for stack in reversed(stacks)]
+        # The simpler members come first: a fit that is ended early has these at least.
+        others, *flows = side_by_side([partial(self._others, folds, settings), *tasks], ended)
+        return [others, *reversed(flows)]
+
+    def _fold(self, number: int) -> _Fold:
+        held_out = self.fold_of_row == number
+        rows = self.rows.take(~held_out)
         curved, straight = (
             self._standardiser(
                 Marginals.fit(rows.values, rows.weights, self.circular, curved=bent), rows
             )
             for bent in (True, False)
         )
-        student = StudentMember.fit(rows.values, rows.weights, self.circular)
-        fitted = [FittedMember(student, None, "broad")]
-        fitted += self._mixtures(fold, rows, curved, straight)
-        if self.settings.store_rows:
-            y = straight.standardised(rows.values, rows.context)
-            kernel = KernelMember.fit(y, rows.weights, self.circular, seed=seed)
-            fitted.append(FittedMember(kernel, straight, "kernel"))
-        order = np.random.default_rng((seed, fold)).permutation(rows.values.shape[1]).tolist()
-        for name in self.plan.flows:
-            if fold > 0 and self.settings.stopped():
-                break
-            standardiser = Standardiser(curved.marginals)
-            member = self._flow(name, order)
-            if name == "flow of residuals":
-                standardiser = self._standardiser(curved.marginals, rows, order)
-            y = standardiser.standardised(self.rows.values, self.rows.context)
-            curve = train(
-                member,
-                Rows(y, self.rows.context, self.rows.weights),
-                held_out,
-                plan=self.plan,
-                settings=self.settings,
-                fold=fold,
-            )
-            fitted.append(FittedMember(member, standardiser, name, curve=curve))
+        rng = np.random.default_rng((self.settings.seed, number))
+        order = rng.permutation(rows.values.shape[1]).tolist()
+        return _Fold(number, held_out, order, curved, straight)
+
+    def _untrained(self, fold: _Fold, name: str) -> _Untrained:
+        marginals = fold.curved.marginals
+        standardiser = Standardiser(marginals)
+        if name == "flow of residuals":
+            own = self.rows.take(~fold.held_out)
+            standardiser = self._standardiser(marginals, own, fold.order)
+        y = standardiser.standardised(self.rows.values, self.rows.context)
+        rows = Rows(y, self.rows.context, self.rows.weights)
+        return _Untrained(fold, name, self._flow(name, fold.order), standardiser, rows)
+
+    def _train(self, flows: Sequence[_Untrained], settings: FitSettings) -> list[FittedMember]:
+        limit = settings.max_seconds
+        curves = train(
+            [flow.member for flow in flows],
+            [flow.rows for flow in flows],
+            [flow.fold.held_out for flow in flows],
+            plan=self.plan,
+            settings=settings,
+            seeds=[settings.seed + flow.fold.number for flow in flows],
+            # On one thread one network is trained after the other.
+            max_seconds=None if limit is None else limit / len(self.plan.flows),
+        )
+        return [
+            FittedMember(flow.member, flow.standardiser, flow.name, curve=curve)
+            for flow, curve in zip(flows, curves, strict=True)
+        ]
+
+    def _others(self, folds: Sequence[_Fold], settings: FitSettings) -> list[FittedMember]:
+        """Return the members that are not trained. Every fold has all kinds, however it ends."""
+        parts = [self.rows.take(~fold.held_out) for fold in folds]
+        fitted = []
+        for rows in parts:
+            student = StudentMember.fit(rows.values, rows.weights, self.circular)
+            fitted.append(FittedMember(student, None, "broad"))
+        fewest = min(len(rows.values) for rows in parts)
+        for curved, prefix, sizes in (
+            (True, "", self.plan.mixtures),
+            (False, "straight ", self.plan.straight_mixtures),
+        ):
+            maps = [fold.curved if curved else fold.straight for fold in folds]
+            some = [
+                self._some(rows, map_, settings.seed + fold.number)
+                for rows, map_, fold in zip(parts, maps, folds, strict=True)
+            ]
+            for k in sizes:
+                if not enough_rows(k, fewest, self.rows.values.shape[1]) or settings.stopped():
+                    continue
+                for (y, weights), map_, fold in zip(some, maps, folds, strict=True):
+                    settings.report("mixture", fold.number, len(folds), f"{k} components")
+                    mixture = MixtureMember.fit(
+                        y, weights, k, self.circular, seed=settings.seed + fold.number, steps=60
+                    )
+                    fitted.append(FittedMember(mixture, map_, f"{prefix}mixture of {k}"))
+        if settings.store_rows:
+            for rows, fold in zip(parts, folds, strict=True):
+                y = fold.straight.standardised(rows.values, rows.context)
+                kernel = KernelMember.fit(y, rows.weights, self.circular, seed=settings.seed)
+                fitted.append(FittedMember(kernel, fold.straight, "kernel"))
         return fitted
 
-    def _mixtures(
-        self, fold: int, rows: Rows, curved: Standardiser, straight: Standardiser
-    ) -> list[FittedMember]:
-        seed, n = self.settings.seed + fold, len(rows.values)
-        # In the order of the table: linear maps may round otherwise in another.
-        kept, places = np.unique(
-            np.random.default_rng(seed).permutation(n)[:_EM_ROWS], return_inverse=True
-        )
+    def _some(self, rows: Rows, standardiser: Standardiser, seed: int) -> tuple[np.ndarray, ...]:
+        """Return standardised rows for EM, and their weights."""
+        chosen = np.random.default_rng(seed).permutation(len(rows.values))[:_EM_ROWS]
+        # Mapped in the order of the table: linear maps may round otherwise in another.
+        kept, places = np.unique(chosen, return_inverse=True)
         some = rows.take(kept)
-        fitted = []
-        for prefix, standardiser, sizes in (
-            ("", curved, self.plan.mixtures),
-            ("straight ", straight, self.plan.straight_mixtures),
-        ):
-            y = standardiser.standardised(some.values, some.context)[places]
-            for k in sizes:
-                if not enough_rows(k, n, y.shape[1]) or self.settings.stopped():
-                    continue
-                self.settings.report("mixture", fold, self.plan.folds, f"{k} components")
-                mixture = MixtureMember.fit(
-                    y, some.weights[places], k, self.circular, seed=seed, steps=60
-                )
-                fitted.append(FittedMember(mixture, standardiser, f"{prefix}mixture of {k}"))
-        return fitted
+        y = standardiser.standardised(some.values, some.context)
+        return y[places], some.weights[places]
 
     def _flow(self, name: str, order: list[int]) -> FlowBasedMember:
         """Return a flow of untrained weights."""

@@ -18,13 +18,13 @@ class _Effort:
     steps: int
     hidden: tuple[int, ...]
     components: int
-    layers: int  # of deep flows
+    layers: tuple[int, int]  # of deep flows: with fewer rows, with very many
 
 
 _EFFORTS = {
-    "fast": _Effort(2, 300, (64, 64), 8, 2),
-    "default": _Effort(3, 600, (128, 128), 10, 4),
-    "best": _Effort(5, 1200, (192, 192), 16, 5),
+    "fast": _Effort(2, 300, (64, 64), 8, (2, 2)),
+    "default": _Effort(3, 600, (64, 64), 10, (2, 4)),
+    "best": _Effort(5, 1200, (128, 128), 16, (4, 5)),
 }
 
 
@@ -86,26 +86,27 @@ def plan(
         >>> plan(50_000, 4).flows
         ('deep flow',)
     """
-    work = _EFFORTS[effort]
+    work, few = _EFFORTS[effort], n < _FEW_ROWS
     can_be_deep = d > 1 and not holes and not circular
     flows = []
     if n <= _MANY_ROWS or not can_be_deep:
         flows.append("flow")
-    if n < _FEW_ROWS and (d > 1 or context_features):
+    if few and (d > 1 or context_features):
         flows.append("flow of residuals")
-    if n >= _FEW_ROWS and can_be_deep:
+    if not few and can_be_deep:
         flows.append("deep flow")
     mixtures = _COMPONENTS_OF_MANY_ROWS if n > _MANY_ROWS else _COMPONENTS
     return Plan(
         # Fewer rows, more need to use each.
-        folds=max(work.folds + (n < _FEW_ROWS) - (n > _MANY_ROWS), 2),
-        steps=int(work.steps * np.clip(n / 1000, 0.5, 20) ** 0.7),
+        folds=max(work.folds + few - (n > _MANY_ROWS), 2),
+        # Few rows are learnt in few steps, and have more flows: of two kinds, in more folds.
+        steps=int(work.steps * np.clip(n / 1000, 0.25, 20) ** 0.7 * (0.7 if few else 1.0)),
         batch_size=256 if n <= _VERY_MANY_ROWS else 512,
         # Noise keeps a fit from learning few rows by heart, and from resolving many sharply.
         noise=0.05 if n <= 5_000 else 0.02 if n <= _MANY_ROWS else 0.0,
         hidden=work.hidden,
         components=work.components,
-        layers=work.layers,
+        layers=work.layers[n > _VERY_MANY_ROWS],
         mixtures=mixtures,
         straight_mixtures=mixtures[::2],
         flows=tuple(flows),

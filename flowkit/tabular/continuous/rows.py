@@ -1,6 +1,5 @@
 """Rows of continuous columns with their context and weights."""
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -23,10 +22,3 @@ class Rows(NamedTuple):
         """Return some of the rows, by index or mask."""
         context = None if self.context is None else self.context[chosen]
         return Rows(self.values[chosen], context, self.weights[chosen])
-
-    def chunks(self, size: int) -> Iterator["Rows"]:
-        """Yield the rows, ``size`` at a time, without copies."""
-        for start in range(0, len(self.values), size):
-            rows = slice(start, start + size)
-            context = None if self.context is None else self.context[rows]
-            yield Rows(self.values[rows], context, self.weights[rows])

@@ -5,6 +5,7 @@ from flowkit.tabular.continuous.members.deep import DeepMember
 from flowkit.tabular.continuous.members.flow import FlowMember
 from flowkit.tabular.continuous.members.kernel import KernelMember
 from flowkit.tabular.continuous.members.mixture import MixtureMember
+from flowkit.tabular.continuous.members.stacked import StackedMembers
 from flowkit.tabular.continuous.members.student import StudentMember
 
 __all__ = [
@@ -14,5 +15,6 @@ __all__ = [
     "KernelMember",
     "Member",
     "MixtureMember",
+    "StackedMembers",
     "StudentMember",
 ]

@@ -47,6 +47,7 @@ class FlowMember(FlowBasedMember):
     """
 
     kind = "flow"
+    bound = _BOUND
 
     def __init__(
         self,
@@ -130,8 +131,8 @@ class FlowMember(FlowBasedMember):
     def forward(self, x: Tensor, present: Tensor, context: Tensor | None) -> Tensor:
         """Return the log-density ``(n,)`` of entries ``x (n, d)``, zero where not ``present``."""
         network_context = self.network_context(present, context, x.dtype)
-        params = condition(self.layer.made, self._inputs(x), network_context)
-        log_density = self._column_log_density(x, params[..., : self.features, :])
+        params = condition(self.layer.made, self.inputs(x), network_context)
+        log_density = self.column_log_density(x, params[..., : self.features, :])
         return torch.where(present, log_density, 0.0).sum(-1)
 
     def log_prob(self, y: Tensor, context: Tensor | None = None) -> Tensor:
@@ -144,11 +145,13 @@ class FlowMember(FlowBasedMember):
         """Draw rows ``(n, d)``, NaN where not ``present``; each unit is evaluated once."""
         n, dtype = len(present), self._dtype()
         made = self.layer.made
-        seen = torch.zeros(made.features, n, dtype=dtype)  # in the order of the MADE
-        y = torch.zeros(n, self.features, dtype=dtype)
+        seen = torch.zeros(
+            made.features, n, dtype=dtype, device=present.device
+        )  # in the order of the MADE
+        y = torch.zeros(n, self.features, dtype=dtype, device=present.device)
         sweep = parameters_sweep(made, seen, self.network_context(present, context, dtype))
         for k, feature in enumerate(made.order):
-            params = sweep.advance(k).T  # (n, P)
+            params = sweep.advance(k)  # (P, n)
             if feature >= self.features:  # the sine of the angle before
                 continue
             value = self._draw(feature, params, generator)
@@ -160,23 +163,26 @@ class FlowMember(FlowBasedMember):
         return y.masked_fill(~present, torch.nan)
 
     def _draw(self, feature: int, params: Tensor, generator: torch.Generator) -> Tensor:
-        """Draw a column ``(n,)`` from its conditionals' parameters ``(n, P)``."""
-        n, dtype = len(params), params.dtype
-        log_weights, means, log_scales = self._components(params)
-        weights = log_weights.double().exp().cumsum(-1)
-        u = torch.rand(n, 1, dtype=torch.float64, generator=generator)
-        draw = u * weights[:, -1:]
-        chosen = (draw > weights).sum(-1, keepdim=True).clamp(max=self.components - 1)
-        noise = torch.randn(n, 1, dtype=dtype, generator=generator)
-        if self.circular[feature]:
-            log_scales = log_scales.clamp(max=math.log(_WIDEST_ANGLE))
-        value = means.gather(-1, chosen) + log_scales.gather(-1, chosen).exp() * noise
-        value = value.squeeze(-1)
-        if self.circular[feature]:
-            uniform = (2 * torch.rand(n, dtype=dtype, generator=generator) - 1) * math.pi
-            value = torch.where(chosen.squeeze(-1) == 0, uniform, value)
-            value = torch.remainder(value + math.pi, 2 * math.pi) - math.pi
-        return value
+        """Draw a column ``(n,)`` from its conditionals' parameters ``(P, n)``."""
+        n, dtype, k = params.shape[-1], params.dtype, self.components
+        device = params.device
+        logits, means, raw = params.unflatten(0, (3, k)).unbind(0)
+        weights = (logits - logits.amax(0)).double().exp().cumsum(0)
+        u = torch.rand(n, dtype=torch.float64, device=device, generator=generator)
+        chosen = (u * weights[-1] > weights).sum(0, keepdim=True).clamp(max=k - 1)
+        mean, raw = means.gather(0, chosen)[0], raw.gather(0, chosen)[0]
+        if k > 1:
+            mean = mean + torch.linspace(-1, 1, k, dtype=dtype, device=device)[chosen[0]]
+        log_scale = _BOUND * torch.tanh(raw / _BOUND)
+        noise = torch.randn(n, dtype=dtype, device=device, generator=generator)
+        if not self.circular[feature]:
+            value: Tensor = mean + log_scale.exp() * noise
+            return value
+        value = mean + log_scale.clamp(max=math.log(_WIDEST_ANGLE)).exp() * noise
+        uniform = torch.rand(n, dtype=dtype, device=device, generator=generator)
+        uniform = (2 * uniform - 1) * math.pi
+        value = torch.where(chosen[0] == 0, uniform, value)
+        return torch.remainder(value + math.pi, 2 * math.pi) - math.pi
 
     def network_context(
         self, present: Tensor, context: Tensor | None, dtype: torch.dtype
@@ -187,18 +193,19 @@ class FlowMember(FlowBasedMember):
             parts.append((~present).to(dtype))
         return torch.cat(parts, -1) if parts else None
 
-    def _inputs(self, x: Tensor) -> Tensor:
+    def inputs(self, x: Tensor) -> Tensor:
+        """Return the inputs of the network: columns, an angle as its cosine, then the sines."""
         if not self._sines:
             return x
         angles = list(self._sines)
-        circular = torch.tensor(self.circular)
+        circular = torch.tensor(self.circular, device=x.device)
         return torch.cat([torch.where(circular, x.cos(), x), x[..., angles].sin()], -1)
 
     def _components(self, params: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         univariate: GaussianMixture = self.layer.univariate  # type: ignore[assignment]
         return univariate._components(params)
 
-    def _column_log_density(self, x: Tensor, params: Tensor) -> Tensor:
+    def column_log_density(self, x: Tensor, params: Tensor) -> Tensor:
         """Return the log-density of each entry, ``(n, d)``."""
         log_weights, means, log_scales = self._components(params)
         u = (x.unsqueeze(-1) - means) * (-log_scales).exp()
@@ -207,13 +214,13 @@ class FlowMember(FlowBasedMember):
             return log_density
         log_scales = log_scales.clamp(max=math.log(_WIDEST_ANGLE))
         offset = torch.remainder(x.unsqueeze(-1) - means + math.pi, 2 * math.pi) - math.pi
-        turns = torch.tensor([-1.0, 0.0, 1.0], dtype=x.dtype) * (2 * math.pi)
+        turns = torch.tensor([-1.0, 0.0, 1.0], dtype=x.dtype, device=x.device) * (2 * math.pi)
         u = (offset.unsqueeze(-1) + turns) * (-log_scales).exp().unsqueeze(-1)
         wrapped = (-0.5 * (u * u + _LOG_2PI)).logsumexp(-1) - log_scales
-        first = torch.arange(self.components) == 0
+        first = torch.arange(self.components, device=x.device) == 0
         wrapped = torch.where(first, -_LOG_2PI, wrapped)
         around = (log_weights + wrapped).logsumexp(-1)
-        return torch.where(torch.tensor(self.circular), around, log_density)
+        return torch.where(torch.tensor(self.circular, device=x.device), around, log_density)
 
     def _dtype(self) -> torch.dtype:
         return next(self.parameters()).dtype

@@ -1,6 +1,7 @@
 """Gaussian mixture member: rows may have weights, absent entries and angles."""
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -10,6 +11,8 @@ from flowkit.tabular.continuous.members.base import Member, von_mises
 from flowkit.tabular.continuous.members.expectation import MixtureEM, patterns
 
 _LOG_2PI = math.log(2 * math.pi)
+# Rows at once, so that what is computed for all components stays in the cache.
+_TILE = 512
 
 
 class MixtureMember(Member):
@@ -77,29 +80,40 @@ class MixtureMember(Member):
         del context
         result = y.new_empty(len(y))
         for present, rows in patterns(~y.isnan()):
-            result[rows] = self._component_log_prob(y[rows], present).logsumexp(-1)
+            density = self._density_of(present)
+            parts = [density(part).logsumexp(0) for part in y[rows].split(_TILE)]
+            result[rows] = torch.cat(parts)
         return result
 
-    def _component_log_prob(self, y: Tensor, present: Tensor) -> Tensor:
-        """Return log weight and density of each component, ``(n, K)``, one pattern of entries."""
-        total = self.log_weights.expand(len(y), -1)
+    def _density_of(self, present: Tensor) -> Callable[[Tensor], Tensor]:
+        """Return a function of rows ``(n, d)`` with one pattern of present entries.
+
+        It returns the log of weight and density of each component, ``(K, n)``.
+        """
         line = [i for i, j in enumerate(self._line) if present[j]]
-        if line:
-            columns = [self._line[i] for i in line]
-            factors = _marginal_factors(self.factors, line)
-            offset = (y[:, columns] - self.means[:, None, columns]).mT  # (K, p, n)
-            z = torch.linalg.solve_triangular(factors, offset, upper=False)
-            log_det = factors.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-            constant = 0.5 * len(line) * _LOG_2PI + log_det
-            total = total + (-0.5 * (z * z).sum(1) - constant[:, None]).T
-        for i, j in enumerate(self._angle):
-            if present[j]:
-                kappa = self.concentrations[:, i]
-                # i0e is I0 without its exponential growth.
-                constant = _LOG_2PI + torch.special.i0e(kappa).log()
-                cosine = torch.cos(y[:, j, None] - self.means[:, j])
-                total = total + kappa * (cosine - 1) - constant
-        return total
+        columns = [self._line[i] for i in line]
+        factors = _marginal_factors(self.factors, line)
+        identity = torch.eye(len(line), dtype=factors.dtype)
+        inverse = torch.linalg.solve_triangular(factors, identity, upper=False)
+        offset = inverse @ self.means[:, columns].unsqueeze(-1)
+        flat, log_det = inverse.flatten(0, 1), factors.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+        constant = self.log_weights - 0.5 * len(line) * _LOG_2PI - log_det
+        angles = [(i, j) for i, j in enumerate(self._angle) if present[j]]
+        for i, _ in angles:  # i0e is I0 without its exponential growth
+            constant = constant - _LOG_2PI - torch.special.i0e(self.concentrations[:, i]).log()
+        constant = constant.unsqueeze(-1)
+
+        def density(y: Tensor) -> Tensor:
+            # One product for all components, with rows last: z = L⁻¹ (y - mean).
+            product = flat @ y[:, columns].mT
+            z = product.view(self.components, len(line), len(y)).sub_(offset)
+            total: Tensor = constant - 0.5 * z.square_().sum(1)
+            for i, j in angles:
+                cosine = torch.cos(y[:, j] - self.means[:, j, None])
+                total = total + self.concentrations[:, i, None] * (cosine - 1)
+            return total
+
+        return density
 
     def sample(self, present: Tensor, context: Tensor | None, generator: torch.Generator) -> Tensor:
         """Draw rows ``(n, d)``, NaN where not ``present``."""
