@@ -461,12 +461,12 @@ def test_plan_by_size(n, d, options, flows):
 
 def test_plan_by_effort_and_rows():
     fast, default = plan(1_000, 3, effort="fast"), plan(1_000, 3)
-    assert (fast.folds, fast.steps, fast.hidden) == (3, int(300 * 0.7), (64, 64))
-    assert (default.folds, default.steps, default.noise) == (4, int(600 * 0.7), 0.05)
+    assert (fast.folds, fast.steps, fast.hidden) == (3, 210, (64, 64))
+    assert (default.folds, default.steps, default.noise) == (3, 420, 0.05)
     assert (default.layers, plan(30_000, 3).layers) == (2, 4)
     assert default.mixtures == (1, 2, 4, 8, 16, 32)
     assert default.straight_mixtures == (1, 4, 16)
     many = plan(100_000, 3)
     assert (many.folds, many.batch_size, many.noise) == (2, 512, 0.0)
     assert (many.mixtures, many.straight_mixtures) == ((8, 32), (8,))
-    assert many.steps == int(600 * 20**0.7)
+    assert many.steps == int(420 * 22**0.8)

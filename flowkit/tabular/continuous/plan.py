@@ -22,9 +22,9 @@ class _Effort:
 
 
 _EFFORTS = {
-    "fast": _Effort(2, 300, (64, 64), 8, (2, 2)),
-    "default": _Effort(3, 600, (64, 64), 10, (2, 4)),
-    "best": _Effort(5, 1200, (128, 128), 16, (4, 5)),
+    "fast": _Effort(2, 210, (64, 64), 8, (2, 2)),
+    "default": _Effort(3, 420, (64, 64), 10, (2, 4)),
+    "best": _Effort(5, 840, (128, 128), 16, (4, 5)),
 }
 
 
@@ -98,9 +98,8 @@ def plan(
     mixtures = _COMPONENTS_OF_MANY_ROWS if n > _MANY_ROWS else _COMPONENTS
     return Plan(
         # Fewer rows, more need to use each.
-        folds=max(work.folds + few - (n > _MANY_ROWS), 2),
-        # Few rows are learnt in few steps, and have more flows: of two kinds, in more folds.
-        steps=int(work.steps * np.clip(n / 1000, 0.25, 20) ** 0.7 * (0.7 if few else 1.0)),
+        folds=max(work.folds - (n > _MANY_ROWS), 3 if few else 2),
+        steps=int(work.steps * np.clip(n / 1000, 0.25, 22) ** 0.8),
         batch_size=256 if n <= _VERY_MANY_ROWS else 512,
         # Noise keeps a fit from learning few rows by heart, and from resolving many sharply.
         noise=0.05 if n <= 5_000 else 0.02 if n <= _MANY_ROWS else 0.0,
