@@ -86,6 +86,7 @@ class FlooredSpline(RationalQuadraticSpline):
         tensor([0., 7.])
     """
 
+    _unrolls = False  # widths and heights have floors of their own
     limit: float | None = None
     min_width: float = 1e-3
     min_height: float = 1e-3
@@ -96,10 +97,12 @@ class FlooredSpline(RationalQuadraticSpline):
         del features
         return self
 
-    def _shares(self, logits: Tensor) -> Tensor:
-        floor = logits.new_tensor([self.min_width, self.min_height])
-        floor = floor.view(2, *[1] * (logits.dim() - 1))  # against (2, K, *batch, D)
-        return floor + (1 - self.bins * floor) * logits.softmax(1)
+    def _weights(self, logits: Sequence[Tensor]) -> list[Tensor]:
+        stacked = torch.stack(list(logits), 1)  # (2, K, *batch, D)
+        floor = stacked.new_tensor([self.min_width, self.min_height])
+        floor = floor.view(2, *[1] * (stacked.dim() - 1))
+        shares = floor + (1 - self.bins * floor) * stacked.softmax(1)
+        return list(shares.unbind(1))
 
     def _derivatives(self, raw: Tensor) -> Tensor:
         return self.min_derivative + F.softplus(raw)
@@ -126,8 +129,8 @@ class SoftclipSpline(RationalQuadraticSpline):
         del features
         return self
 
-    def _shares(self, logits: Tensor) -> Tensor:
-        return _softclip(logits, -math.log(self.slope) / 2).softmax(1)
+    def _weights(self, logits: Sequence[Tensor]) -> list[Tensor]:
+        return [_softclip(a, -math.log(self.slope) / 2).exp() for a in logits]
 
     def _derivatives(self, raw: Tensor) -> Tensor:
         return _softclip(raw, -math.log(self.slope)).exp()

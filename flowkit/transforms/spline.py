@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
 from itertools import accumulate
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import torch
 import torch.nn.functional as F
@@ -65,6 +65,9 @@ class RationalQuadraticSpline(Univariate):
     bound: float | Sequence[float] = 5.0
     tails: str | Sequence[str] = "linear"
     limit: float | None = 0.5
+
+    # Whether widths and heights have the same weights function, so that each may be computed alone.
+    _unrolls: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_count("bins", self.bins, minimum=2)
@@ -187,7 +190,8 @@ class RationalQuadraticSpline(Univariate):
         The bin of a point contains its place on the x axis (0) or the y axis (1).
         """
         one_each = v.shape == params.shape[:-1]
-        if torch.compiler.is_compiling() and one_each and self.bins <= _MOST_UNROLLED:
+        unrolls = self._unrolls and one_each and self.bins <= _MOST_UNROLLED
+        if torch.compiler.is_compiling() and unrolls:
             return self._ends_unrolled(v, params, axis)
         knots = self._knots(params)  # (3, K + 1, *batch, D)
         shape = torch.broadcast_shapes(v.shape, knots.shape[2:])
