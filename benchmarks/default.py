@@ -11,8 +11,6 @@ skipped, unless they are named with --only (by name, or growth axis), or with --
 
 import argparse
 import json
-import shlex
-import sys
 import tempfile
 import time
 from contextlib import ExitStack
@@ -23,6 +21,7 @@ from default import cases
 from default.report import plot, report
 from default.run import measure_case
 from default.worktree import revision, worktree
+from speed.console import command, log
 from speed.machine import machine, slug
 from speed.process import Process
 
@@ -66,7 +65,7 @@ def main() -> None:
     revisions = {"today": revision(ROOT)}
     if options.base:
         revisions["base"] = revision(ROOT, options.base)
-    results["command"] = shlex.join(["python", "benchmarks/default.py", *_shown(sys.argv[1:])])
+    results["command"] = command("benchmarks/default.py")
     with ExitStack() as stack:
         folders = {"today": ROOT}
         if options.base:
@@ -77,7 +76,7 @@ def main() -> None:
                 result = _measured(case, folders, bank, options.no_peers)
                 results["cases"][case.name] = {**result, "revisions": revisions}
                 path.write_text(json.dumps(results, indent=1) + "\n")
-                _log(f"{case.name}: {time.perf_counter() - start:.0f} s in all")
+                log(f"{case.name}: {time.perf_counter() - start:.0f} s in all")
     path.write_text(json.dumps(results, indent=1) + "\n")
     plot(results, path.with_suffix(".png"))
     path.with_suffix(".md").write_text(report(results, path.with_suffix(".png").name))
@@ -94,19 +93,10 @@ def _measured(
         for name in (*folders, *peers)
     }
     try:
-        return measure_case(case, workers, str(bank) if bank else None, _log)
+        return measure_case(case, workers, str(bank) if bank else None, log)
     finally:
         for worker in workers.values():
             worker.close()
-
-
-def _shown(arguments: list[str]) -> list[str]:
-    """Return the arguments without paths of this machine."""
-    return ["PATH" if Path(a).is_absolute() else a for a in arguments]
-
-
-def _log(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ unless they are named with --only, or with --fresh.
 
 import argparse
 import json
-import shlex
 import sys
 import tempfile
 import time
@@ -21,6 +20,7 @@ from pathlib import Path
 
 import torch
 from speed import cases
+from speed.console import command, log
 from speed.machine import machine, slug
 from speed.plot import plot_growth
 from speed.process import Process, has_flowjax
@@ -62,7 +62,7 @@ def main() -> None:
     if path.exists() and not options.fresh:
         results = json.loads(path.read_text())
     results["machine"] = machine()
-    results["command"] = shlex.join(["python", "benchmarks/speed.py", *_shown(sys.argv[1:])])
+    results["command"] = command("benchmarks/speed.py")
     if options.bf16:
         wide = ("train", "log_prob")
         plan = [_with("flowkit-bf16", c) if set(wide) <= set(c.measures) else c for c in plan]
@@ -78,9 +78,9 @@ def main() -> None:
         for case in plan:
             if case.name in (asked if options.only else names - set(results["cases"])):
                 start = time.perf_counter()
-                results["cases"][case.name] = measure_case(case, workers, _log)
+                results["cases"][case.name] = measure_case(case, workers, log)
                 path.write_text(json.dumps(results, indent=1) + "\n")
-                _log(f"{case.name}: {time.perf_counter() - start:.0f} s in all")
+                log(f"{case.name}: {time.perf_counter() - start:.0f} s in all")
     finally:
         for worker in workers.values():
             worker.close()
@@ -95,15 +95,6 @@ def _with(way: str, case: cases.Case) -> cases.Case:
     if case.name.startswith("growth"):
         return case
     return replace(case, libraries=(*case.libraries, way))
-
-
-def _shown(arguments: list[str]) -> list[str]:
-    """Return the arguments without paths of this machine."""
-    return ["PATH" if Path(a).is_absolute() else a for a in arguments]
-
-
-def _log(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

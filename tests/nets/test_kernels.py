@@ -6,7 +6,7 @@ import warnings
 
 import pytest
 import torch
-from torch._dynamo.backends.debugging import aot_eager
+from recorded_graphs import compiled_with_graphs
 
 from flowkit.flows import maf
 from flowkit.nets import MADE, KernelError, build_kernels, kernels
@@ -194,13 +194,7 @@ def test_gradients_of_a_part_of_the_parameters(use):
 def test_compiled_networks_take_the_kernels(use):
     made = perturbed(MADE(20, 2, (64, 64)))
     x = torch.randn(64, 20, requires_grad=True)
-    graphs = []
-
-    def backend(graph, inputs):
-        graphs.append(graph.code)
-        return aot_eager(graph, inputs)
-
-    compiled = torch.compile(made, fullgraph=True, backend=backend)
+    compiled, graphs = compiled_with_graphs(made)
     inputs = (x, *made.parameters())
     ours = torch.autograd.grad(compiled(x).sin().sum(), inputs)
     assert "flowkit_kernels.masked_mlp" in graphs[0]

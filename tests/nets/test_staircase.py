@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from torch._dynamo.backends.debugging import aot_eager
+from recorded_graphs import compiled_with_graphs
 
 from flowkit.flows import maf
 from flowkit.nets import MADE, linear, matmul, staircase
@@ -114,13 +114,7 @@ def test_compiled_products_skip_what_is_zero_too(monkeypatch, faster_route):
     monkeypatch.setattr(staircase, "_WORTHWHILE", 2**30 if faster_route else 2**24)
     layer = Linear(256, 256, mask=torch.ones(256, 256).tril())
     x = torch.randn(512, 256, requires_grad=True)
-    graphs = []
-
-    def backend(graph, inputs):
-        graphs.append(graph.code)
-        return aot_eager(graph, inputs)
-
-    compiled = torch.compile(layer, fullgraph=True, backend=backend)
+    compiled, graphs = compiled_with_graphs(layer)
     inputs = (x, *layer.parameters())
     ours = torch.autograd.grad(compiled(x).sin().sum(), inputs)
     monkeypatch.setattr(staircase, "_WORTHWHILE", float("inf"))
