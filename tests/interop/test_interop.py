@@ -14,6 +14,7 @@ from zoo import perturb_
 
 from flowkit.errors import ArgumentError
 from flowkit.interop import from_nflows, from_zuko
+from flowkit.interop.univariates import FlooredSpline, SoftclipSpline
 from flowkit.testing import check_flow
 
 nflows = pytest.importorskip("nflows.transforms", reason="the extra [nflows] is needed")
@@ -543,3 +544,22 @@ def test_named_flows_of_the_libraries():
     check_same(theirs, from_nflows(theirs), *points(0, torch.float32))
     theirs = randomise_(nflows_flows.SimpleRealNVP(D, 16, 2, 2, use_volume_preserving=True))
     check_same(theirs, from_nflows(theirs), *points(0, torch.float32))
+
+
+@pytest.mark.parametrize(
+    "spline",
+    [
+        FlooredSpline(bins=4, bound=3.0, min_width=0.05, min_height=0.01),
+        SoftclipSpline(bins=4, bound=3.0),
+    ],
+    ids=["nflows", "zuko"],
+)
+@pytest.mark.parametrize("direction", ["forward", "inverse"])
+def test_compiled_splines_of_the_libraries_are_the_eager_ones(spline, direction):
+    generator = torch.Generator().manual_seed(0)
+    x = 2 * torch.randn(50, 3, generator=generator, dtype=torch.float64)
+    params = torch.randn(50, 3, spline.parameters, generator=generator, dtype=torch.float64)
+    call = getattr(spline, direction)
+    compiled = torch.compile(call, backend="eager")
+    for ours, eager in zip(compiled(x, params), call(x, params), strict=True):
+        torch.testing.assert_close(ours, eager)
