@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from flowkit._checks import check_keys
-from flowkit.nets.matmul import fast_matmul
 from flowkit.tabular.continuous.members import (
     DeepMember,
     FlowBasedMember,
@@ -63,7 +62,7 @@ class FittedMember:
         self, present: np.ndarray, context: np.ndarray | None, generator: torch.Generator
     ) -> np.ndarray:
         """Draw rows ``(n, d)`` in the table's own units, NaN where not ``present``."""
-        with torch.no_grad(), fast_matmul():
+        with torch.no_grad():
             c = None if context is None else torch.from_numpy(context)
             device = next(self.member.parameters(), torch.zeros(())).device
             own = None if c is None else c.to(device)

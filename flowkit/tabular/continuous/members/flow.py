@@ -47,7 +47,6 @@ class FlowMember(FlowBasedMember):
     """
 
     kind = "flow"
-    bound = _BOUND
 
     def __init__(
         self,
@@ -145,10 +144,10 @@ class FlowMember(FlowBasedMember):
         """Draw rows ``(n, d)``, NaN where not ``present``; each unit is evaluated once."""
         n, dtype = len(present), self._dtype()
         made = self.layer.made
-        seen = torch.zeros(
-            made.features, n, dtype=dtype, device=present.device
-        )  # in the order of the MADE
-        y = torch.zeros(n, self.features, dtype=dtype, device=present.device)
+        device = present.device
+        # In the order of the MADE.
+        seen = torch.zeros(made.features, n, dtype=dtype, device=device)
+        y = torch.zeros(n, self.features, dtype=dtype, device=device)
         sweep = parameters_sweep(made, seen, self.network_context(present, context, dtype))
         for k, feature in enumerate(made.order):
             params = sweep.advance(k)  # (P, n)

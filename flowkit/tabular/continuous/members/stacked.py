@@ -10,7 +10,7 @@ from flowkit.nets.stacked import StackedMADE
 from flowkit.tabular.continuous.members.base import FlowBasedMember
 from flowkit.tabular.continuous.members.deep import DeepMember
 from flowkit.tabular.continuous.members.flow import FlowMember
-from flowkit.transforms import Affine, Chain, MaskedAutoregressive
+from flowkit.transforms import Affine, Chain, GaussianMixture, MaskedAutoregressive
 from flowkit.transforms.conditioning import INPUT_LIMIT
 from flowkit.transforms.mixture_density import mixture_log_density
 
@@ -40,6 +40,7 @@ class StackedMembers(nn.Module):
         self._base = (bases[0],)  # in a tuple, so that its weights are no part of this module
         self._affine = [cast(Affine, row[0].univariate) for row in layers]
         self.layers = nn.ModuleList(StackedMADE([layer.made for layer in row]) for row in layers)
+        self._bound = cast(GaussianMixture, bases[0].layer.univariate).bound
         self.last = StackedMADE([base.layer.made for base in bases])
 
     def forward(self, x: Tensor, present: Tensor, context: Tensor | None) -> Tensor:
@@ -63,7 +64,7 @@ class StackedMembers(nn.Module):
             of_columns = base.column_log_density(x.mT, params).mT
         else:
             params = params.unflatten(2, (3, base.components))
-            of_columns = mixture_log_density(x, params, base.bound)
+            of_columns = mixture_log_density(x, params, self._bound)
         total: Tensor = log_density + torch.where(present, of_columns, 0.0).sum(1)
         return total
 
