@@ -98,9 +98,10 @@ class FlowDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
             X: the table, ``(rows, columns)``.
             y: ignored.
             sample_weight: ``(rows,)``, non-negative. A row of weight two counts as two equal rows.
-            progress: called during the fit with (stage, done, total, message).
-            stop: called between steps. If it returns True, the fit ends with the best model so
-                far, and ``run_["ended_early"]`` is True.
+            progress: called during the fit with (stage, done, total, message). Calls come from
+                several threads, one at a time.
+            stop: called between steps, from several threads. If it returns True, the fit ends with
+                the best model so far, and ``run_["ended_early"]`` is True.
             run_note: entries to add to `run_`, such as where the table came from. They are saved
                 with the model, and must be ready for JSON.
 
