@@ -1,5 +1,7 @@
 """Scores of all members at once against each member's own, in float64."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -99,8 +101,13 @@ def test_far_rows_keep_the_digits_of_float64():
     values = VALUES.copy()
     values[::50] *= 1e6
     maps = [Standardiser(Marginals.fit(VALUES, ONES, NOWHERE, curved=False))] * 2
-    scores = check([flow(0), deep(1)], values, maps=maps)
+    members = [flow(0), deep(1)]
+    scores = check(members, values, maps=maps)
     assert scores.min() < -1e4
+    with torch.no_grad():
+        y, log_derivative = maps[0](torch.from_numpy(values), None)
+        exact = [member.log_prob(y) + log_derivative for member in members]
+    np.testing.assert_allclose(scores, torch.stack(exact, 1), rtol=1e-9, atol=1e-4)
 
 
 def test_a_row_has_one_score_in_any_company():
@@ -159,8 +166,24 @@ def test_threads_change_no_score_and_no_setting(two_threads):
     precision = torch.get_float32_matmul_precision()
     scores = Scorer(fitted)(many, None)
     assert torch.get_num_threads() == 2
+    with ThreadPoolExecutor(1) as pool:  # a thread that is started later
+        assert pool.submit(torch.get_num_threads).result() == 2
     assert torch.get_float32_matmul_precision() == precision
     torch.set_num_threads(1)
     alone = Scorer(fitted)(many, None)
     np.testing.assert_array_equal(scores[:, :3], alone[:, :3])
     np.testing.assert_allclose(scores[:, 3], alone[:, 3], rtol=1e-12)
+
+
+@pytest.mark.parametrize("raw", [-3.0, 4.0])
+def test_a_draw_has_the_scale_of_the_density(raw):
+    """Far from zero, where the soft bound of the log-scale matters."""
+    member = FlowMember(1, [0], (4,), 1, 0, False, [False], residual=True).double()
+    member.start(np.zeros((5, 1)), 0)
+    with torch.no_grad():
+        member.layer.made.net.output.bias.copy_(torch.tensor([0.0, 0.0, raw]))
+        generator = torch.Generator().manual_seed(0)
+        y = member.sample(torch.ones(20_000, 1, dtype=torch.bool), None, generator)
+        # Of a normal law, the mean log-density of its own draws is minus the entropy.
+        log_peak = member.log_prob(torch.zeros(1, 1, dtype=torch.float64))
+        assert member.log_prob(y).mean().item() == pytest.approx(log_peak.item() - 0.5, abs=0.03)

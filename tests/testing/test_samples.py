@@ -228,7 +228,7 @@ class ByName(FlowMember):
             self.layer.made, seen, self.network_context(present, context, dtype)
         )
         for k, feature in enumerate(self.layer.made.order):
-            params = sweep.advance(k).T
+            params = sweep.advance(k)
             if feature >= self.features:
                 continue
             value = self._draw(feature, params, generator)
