@@ -21,8 +21,8 @@ def test_the_last_thread_restores_the_setting(monkeypatch):
     with matmul.fast_matmul():
         thread.start()
         entered.wait()
-    # The other thread still computes by the route that it chose.
-    assert torch.get_float32_matmul_precision() == "medium"
+    meanwhile = torch.get_float32_matmul_precision()
     leave.set()
     thread.join()
+    assert meanwhile == "medium"  # the other thread still computes by the route that it chose
     assert torch.get_float32_matmul_precision() == before

@@ -25,7 +25,7 @@ from flowkit.tabular.continuous.rows import Rows
 from flowkit.tabular.continuous.training import _noise_factor
 from flowkit.tabular.settings import FitSettings
 from flowkit.tabular.stacking import stack
-from flowkit.training import History
+from flowkit.training import Batch, History
 
 RNG = np.random.default_rng(0)
 CLUSTERS = np.concatenate([RNG.normal(-2, 0.5, (300, 2)), RNG.normal(2, 1.0, (300, 2))])
@@ -354,6 +354,24 @@ def test_training_noise_is_of_that_shape_and_size(monkeypatch):
     training.train([member], [rows], [held_out], plan=plan(200, 2), settings=settings, seeds=[0])
     covariance = (seen[0] @ seen[0].mT).numpy()
     assert covariance == pytest.approx(0.05**2 * np.corrcoef(y[20:].T), abs=1e-6)
+
+
+def test_training_noise_leaves_absent_entries_alone():
+    """The network must see in training what it sees in scoring: zero where a value is absent."""
+    seen = []
+
+    class Stacked(torch.nn.Module):
+        def forward(self, y, present, context):
+            seen.append((y, present))
+            return y.sum(1)
+
+    trainer = training._Trainer(Stacked(), torch.eye(2).expand(3, 2, 2), holes=True)
+    flags = (torch.rand(3, 50, 2, generator=generator()) > 0.5).float()
+    trainer._loss(Batch(torch.cat([torch.zeros(3, 50, 2), flags], -1)), generator())
+    ((y, present),) = seen
+    assert (y[~present] == 0).all()
+    assert (y[present] != 0).all()
+    assert torch.equal(present, flags.mT > 0.5)
 
 
 def test_a_fit_that_is_stopped_in_its_course_has_every_kind_in_every_fold():
