@@ -13,9 +13,11 @@ if TYPE_CHECKING:
     from flowkit.files import load, save
     from flowkit.tables import TableFile, read_batches, read_table, write_table
     from flowkit.tabular import FlowDensity
+    from flowkit.tabular.conditional import ConditionalFlowDensity
 
 # Public names of submodules, loaded at first use.
 _LAZY = {
+    "ConditionalFlowDensity": "flowkit.tabular.conditional",
     "Flow": "flowkit.flows",
     "FlowDensity": "flowkit.tabular",
     "TableFile": "flowkit.tables",
@@ -46,6 +48,7 @@ _SUBMODULES = (
 )
 
 __all__ = [
+    "ConditionalFlowDensity",
     "Flow",
     "FlowDensity",
     "TableFile",

@@ -95,6 +95,10 @@ def fit(
     schema: Annotated[
         Path | None, typer.Option(help="Schema file written by `flowkit schema --out`.")
     ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(help="Column to predict: fit its density given all other columns."),
+    ] = None,
     weights: Annotated[
         str | None, typer.Option(help="Column with the weights of the rows.")
     ] = None,
@@ -110,9 +114,30 @@ def fit(
     *,
     reading: dict[str, Any],
 ) -> None:
-    """Fit the density of TABLE."""
+    """Fit the density of TABLE, or with --target that of one column given the others."""
     with _exit_codes():
         from flowkit.commands.fit import fit as run
+
+        if target is not None:
+            _fit_target(
+                table,
+                out,
+                target=target,
+                columns=_kinds(column),
+                reading=reading,
+                holdout=holdout,
+                force=force,
+                weights_column=weights,
+                schema_file=schema,
+                store_rows=store_rows,
+                options={
+                    "effort": effort,
+                    "max_seconds": max_seconds,
+                    "random_state": seed,
+                    "device": device,
+                },
+            )
+            return
 
         run(
             table,
@@ -129,6 +154,52 @@ def fit(
             weights_column=weights,
             device=device,
         )
+
+
+def _fit_target(
+    table: Path, out: Path, *, schema_file: Path | None, store_rows: bool, **options: Any
+) -> None:
+    """Fit a conditional density; refuse the options that it does not have."""
+    from flowkit.commands.conditional import fit_target
+    from flowkit.errors import ArgumentError
+
+    for name, value in (("schema", schema_file), ("store-rows", store_rows)):
+        if value:
+            raise ArgumentError(name, f"--{name} cannot be combined with --target; leave it out")
+    fit_target(table, out, **options)
+
+
+@app.command()
+@reads_a_table
+def predict(
+    model: Annotated[Path, typer.Argument(help="Model file of `flowkit fit --target`.")],
+    table: TableFile,
+    out: Annotated[Path, typer.Option(help="Path of the table with predictions.")],
+    quantiles: Annotated[
+        str, typer.Option(help="Quantiles to add, separated by commas.")
+    ] = "0.05,0.5,0.95",
+    force: Force = False,
+    *,
+    reading: dict[str, Any],
+) -> None:
+    """Add to each row of TABLE the mean and quantiles of the target.
+
+    If TABLE has the target too, its log-density is added.
+    """
+    with _exit_codes():
+        from flowkit.commands.conditional import predict as run
+
+        run(model, table, out, quantiles=_numbers(quantiles), force=force, reading=reading)
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    """Return numbers from a text with commas."""
+    from flowkit.errors import ArgumentError
+
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError as error:
+        raise ArgumentError("quantiles", "numbers separated by commas", repr(text)) from error
 
 
 @app.command()

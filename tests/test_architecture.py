@@ -37,6 +37,7 @@ HEAVY = {
 }
 LAZY = {
     # The command line must print its help without torch.
+    ("flowkit.cli", "flowkit.commands.conditional"),
     ("flowkit.cli", "flowkit.commands.fit"),
     ("flowkit.cli", "flowkit.commands.report"),
     ("flowkit.cli", "flowkit.commands.schema"),

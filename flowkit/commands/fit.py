@@ -1,16 +1,12 @@
 """The command ``flowkit fit``."""
 
-import signal
-import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rich.progress import Progress
 from rich.table import Table
 
-from flowkit.commands.shared import check_out, console, inspect_table
+from flowkit.commands.shared import check_out, console, fit_shown, inspect_table
 from flowkit.errors import ArgumentError, DataError
 from flowkit.metrics import mean, mean_difference
 from flowkit.report.reference_models import baselines
@@ -63,12 +59,7 @@ def fit(
         random_state=seed,
         device=device,
     )
-    with Progress(console=console, transient=True) as bar, _interruptible() as interrupted:
-        task = bar.add_task("fit", total=1.0)
-
-        def show(stage: str, done: int, total: int, message: str) -> None:
-            bar.update(task, description=f"{stage}: {message}", completed=done / max(total, 1))
-
+    with fit_shown() as (show, interrupted):
         density.fit(
             train,
             sample_weight=None if weights is None else weights[kept],
@@ -84,22 +75,6 @@ def fit(
         console.print(f"{out}: fitted to {train.num_rows:,} rows; the others are scored above")
     else:
         console.print(f"{out}: fitted to all rows")
-
-
-@contextmanager
-def _interruptible() -> Iterator[threading.Event]:
-    """Let the first Ctrl-C set the event, and a second one interrupt as usual."""
-    event = threading.Event()
-
-    def first(*_: object) -> None:
-        event.set()
-        signal.signal(signal.SIGINT, before)
-
-    before = signal.signal(signal.SIGINT, first)
-    try:
-        yield event
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _comparison(density: FlowDensity, train: Encoded, test: Encoded, seed: int) -> Table:

@@ -39,8 +39,8 @@ def report(
     for file in (out, out.with_suffix(".json")):
         check_out(file, force)
     density = FlowDensity.load(model)
-    with open_like_fitted(path, density, reading) as opened:
-        print_notes(notes_on(opened, density))
+    with open_like_fitted(path, density.schema_, density.run_, reading) as opened:
+        print_notes(notes_on(opened, density.schema_))
         table = opened.read()
     split = density.run_.get("split")
     again = None

@@ -1,12 +1,16 @@
 """Parts that the commands share: messages, output paths, tables and their schemas."""
 
-from collections.abc import Mapping, Sequence
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 from rich.console import Console
+from rich.progress import Progress
 
 from flowkit.errors import ArgumentError, DataError, ModelFileError
 from flowkit.schema import Schema, read_schema
@@ -131,6 +135,31 @@ def check_out(out: Path, force: bool) -> None:
         raise ArgumentError("out", "a new file, or --force to replace it", f"{out}, which exists")
     if not out.parent.is_dir():
         raise ModelFileError(out, "cannot be written: there is no such folder")
+
+
+@contextmanager
+def fit_shown() -> Iterator[tuple[Callable[[str, int, int, str], None], threading.Event]]:
+    """Show the progress of a fit; yield its callback, and an event that the first Ctrl-C sets.
+
+    A second Ctrl-C interrupts as usual.
+    """
+    interrupted = threading.Event()
+
+    def first(*_: object) -> None:
+        interrupted.set()
+        signal.signal(signal.SIGINT, before)
+
+    before = signal.signal(signal.SIGINT, first)
+    try:
+        with Progress(console=console, transient=True) as bar:
+            task = bar.add_task("fit", total=1.0)
+
+            def show(stage: str, done: int, total: int, message: str) -> None:
+                bar.update(task, description=f"{stage}: {message}", completed=done / max(total, 1))
+
+            yield show, interrupted
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _kinds_of_columns(columns: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:

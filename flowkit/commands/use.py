@@ -34,8 +34,9 @@ def score(
     check_out(out, force)
     density = FlowDensity.load(model).set_params(device=device)
     row, unseen = 0, {column.name: 0 for column in density.schema_.discrete}
-    with open_like_fitted(path, density, reading) as file, TableWriter(out) as writer:
-        print_notes(notes_on(file, density))
+    schema, run = density.schema_, density.run_
+    with open_like_fitted(path, schema, run, reading) as file, TableWriter(out) as writer:
+        print_notes(notes_on(file, schema))
         for batch in file.batches():
             chunk = pa.Table.from_batches([batch])
             encoded = density.encode(chunk, rows_from=row)
@@ -50,9 +51,9 @@ def score(
     console.print(f"{out}: {row:,} rows")
 
 
-def notes_on(file: TableFile, density: FlowDensity) -> list[Note]:
+def notes_on(file: TableFile, schema: Schema) -> list[Note]:
     """Return the notes on the whole table, and on the columns of the model."""
-    names = {None, *density.schema_.modelled}
+    names = {None, *schema.modelled}
     return [note for note in file.notes if note.column in names]
 
 
@@ -108,16 +109,16 @@ def inspect(model: Path, *, as_json: bool) -> None:
 
 
 def open_like_fitted(
-    path: Path, density: FlowDensity, reading: Mapping[str, Any] | None
+    path: Path, schema: Schema, run: Mapping[str, Any], reading: Mapping[str, Any] | None
 ) -> TableFile:
     """Open a table, its columns read like those of the fit."""
-    schema, kinds = density.schema_, {}
+    kinds = {}
     if schema.library == "pyarrow":
         for column in schema.columns:
             kind = _kind(type_of(column.dtype))
             if kind is not None:
                 kinds[column.name] = kind
-    before = dict(density.run_.get("reading", {}))
+    before = dict(run.get("reading", {}))
     words = {str(c) for column in schema.columns for c in column.categories} & (MARKS | WEAK_MARKS)
     before["present"] = (*before.get("present", ()), *sorted(words))
     options = {**before, "empty": True, "fitted": True, **explicit(reading)}

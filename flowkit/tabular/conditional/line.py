@@ -1,0 +1,216 @@
+"""Line of a numeric target: its values as standardised numbers, and the cells of its grid."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from flowkit.schema import Column
+from flowkit.schema.codec import from_line, to_line
+from flowkit.schema.steps import rounded
+from flowkit.tabular.conditional.normal_mixture import NormalMixture
+from flowkit.tabular.continuous.preprocessing import Marginals
+
+# Integers below a soft bound share the probability of so many rows.
+_ROWS_BELOW = 0.5
+
+
+@dataclass(frozen=True)
+class Line:
+    """Map between a target in its own units and a standardised number t, with the target's cells.
+
+    An integer y has the cell from y - step / 2 to y + step / 2, and its probability is the mass of
+    the cell. So has a continuous target on a grid; its density is the mass divided by the step,
+    constant over the cell. A cell at a bound takes all mass beyond the bound. Targets without a
+    grid have a density at each value.
+
+    Args:
+        column: the target.
+        marginal: the map from the whole line, or an angle after ``cut``, to t.
+        cut: the angle that is the end of the line, for circular targets.
+        below: probability of all integers below a soft bound.
+    """
+
+    column: Column
+    marginal: Marginals
+    cut: float = 0.0
+    below: float = 0.0
+
+    @classmethod
+    def fit(cls, column: Column, x: np.ndarray, weights: np.ndarray) -> "Line":
+        """Fit to values ``(n,)`` in the target's own units, or angles, with their weights."""
+        cut = 0.0
+        line = x if column.kind == "integer" else to_line(column, x)[0]
+        if column.kind == "circular":
+            cut = _emptiest(line, weights)
+            line = np.remainder(line - cut, 2 * np.pi)
+        marginal = Marginals.fit(
+            line[:, None], weights, np.array([False]), curved=column.kind != "circular", grids=False
+        )
+        below = 0.0
+        if column.soft_lower is not None:
+            below = _ROWS_BELOW / (weights.sum() + 1)
+        return cls(column, marginal, cut, below)
+
+    @property
+    def step(self) -> float | None:
+        """Width of a cell in the target's own units; None without a grid."""
+        if self.column.kind == "integer":
+            return float(self.column.step or 1)
+        return self.column.step
+
+    @property
+    def period(self) -> float | None:
+        """Length of a turn in t; None if the target is not circular."""
+        if self.column.kind != "circular":
+            return None
+        ends = self._standardised(np.array([0.0, 2 * np.pi]))
+        return float(ends[1] - ends[0])
+
+    def t(self, x: np.ndarray) -> np.ndarray:
+        """Return the number t of values, ``(n,)``; infinite at and beyond bounds."""
+        return self._standardised(self._on_line(x)[0])
+
+    def t_of_line(self, line: np.ndarray) -> np.ndarray:
+        """Return the number t of values that are on the whole line already, or angles."""
+        if self.column.kind == "circular":
+            line = np.remainder(line - self.cut, 2 * np.pi)
+        return self._standardised(line)
+
+    def on_line(self, t: np.ndarray) -> np.ndarray:
+        """Return numbers t ``(n,)`` on the whole line, or as angles within ± π."""
+        line: np.ndarray = self.marginal.restore(torch.from_numpy(t[:, None])).numpy()[:, 0]
+        if self.column.kind == "circular":
+            line = np.remainder(line + self.cut + np.pi, 2 * np.pi) - np.pi
+        return line
+
+    def x(self, t: np.ndarray) -> np.ndarray:
+        """Return the values of numbers t, any shape, in the target's own units."""
+        line = self.on_line(t.reshape(-1))
+        values = line if self.column.kind == "integer" else from_line(self.column, line)
+        return values.reshape(t.shape)
+
+    def cells(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the bounds in t of the cells that values lie in, ``(n,)`` each."""
+        assert self.step is not None  # noqa: S101  for the type checker
+        lower, upper = self.around(rounded(x, self.step), self.step)
+        least, most = self.ends
+        if least is not None:
+            lower = np.where(rounded(x, self.step) <= least, -np.inf, lower)
+        if most is not None:
+            upper = np.where(rounded(x, self.step) >= most, np.inf, upper)
+        return lower, upper
+
+    def around(self, x: np.ndarray, width: float) -> tuple[np.ndarray, np.ndarray]:
+        """Return the bounds in t of intervals around values, ``(n,)`` each."""
+        lower, upper = (self._edge(x + half) for half in (-0.5 * width, 0.5 * width))
+        if self.period is not None:  # across the cut
+            upper = np.where(upper < lower, upper + self.period, upper)
+        return lower, upper
+
+    def log_prob(self, mixture: NormalMixture, x: np.ndarray) -> np.ndarray:
+        """Return the log-density of values ``(n,)`` in the target's own units.
+
+        For an integer it is the log-probability.
+        """
+        if self.period is not None:
+            mixture = mixture.wrapped(self.period)
+        if self.step is None:
+            density: np.ndarray = mixture.log_prob(self.t(x)) + self._log_slope(x)
+            return density
+        result: np.ndarray = mixture.log_mass(*self.cells(x))
+        if self.column.kind != "integer":
+            result -= np.log(self.step)
+            return result
+        soft = self.column.soft_lower
+        if soft is not None:
+            # Halves of the rest for each further step below the bound.
+            steps = (soft - x) / self.step
+            rest = np.log(self.below) - np.log(2.0) * np.maximum(steps, 1.0)
+            result = np.where(x < soft, rest, result + np.log1p(-self.below))
+        least, most = self.column.lower, self.column.upper
+        outside = np.zeros(len(x), dtype=bool)
+        if least is not None:
+            outside |= x < least
+        if most is not None:
+            outside |= x > most
+        return np.where(outside, -np.inf, result)
+
+    def state(self) -> dict[str, Any]:
+        """Return the line for a model file, the column aside."""
+        tensors = {name: tensor.numpy() for name, tensor in self.marginal.state_dict().items()}
+        return {"cut": self.cut, "below": self.below, "marginal": tensors}
+
+    @classmethod
+    def of_state(cls, column: Column, state: Mapping[str, Any]) -> "Line":
+        """Make a line from its column and what `state` returned."""
+        marginal = Marginals(1)
+        tensors = {name: torch.from_numpy(a) for name, a in state["marginal"].items()}
+        marginal.load_state_dict(tensors)
+        return cls(column, marginal, float(state["cut"]), float(state["below"]))
+
+    def _on_line(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return values on the whole line, or as angles after the cut, and log-slopes."""
+        if self.column.kind == "integer":
+            return x.astype(np.float64), np.zeros(len(x))
+        with np.errstate(all="ignore"):
+            line, log_slope = to_line(self.column, x)
+        if self.column.kind == "circular":
+            line = np.remainder(line - self.cut, 2 * np.pi)
+        return line, log_slope
+
+    def _standardised(self, line: np.ndarray) -> np.ndarray:
+        with np.errstate(all="ignore"):
+            t: np.ndarray = self.marginal.map(torch.from_numpy(line[:, None]))[0].numpy()[:, 0]
+        return t
+
+    def _log_slope(self, x: np.ndarray) -> np.ndarray:
+        """Return the logarithm of ``|dt / dx|``, ``(n,)``."""
+        line, log_slope = self._on_line(x)
+        own: np.ndarray = self.marginal.map(torch.from_numpy(line[:, None]))[1].numpy()[:, 0]
+        total: np.ndarray = log_slope + own
+        return total
+
+    def _edge(self, x: np.ndarray) -> np.ndarray:
+        """Return t at edges of cells; those at or beyond a bound are infinite."""
+        column = self.column
+        if column.kind == "positive":
+            return np.where(x <= 0, -np.inf, self.t(np.maximum(x, 1e-300)))
+        if column.kind != "bounded":
+            return self.t(x)
+        inside = x
+        if column.lower is not None:
+            inside = np.maximum(inside, np.nextafter(column.lower, np.inf))
+        if column.upper is not None:
+            inside = np.minimum(inside, np.nextafter(column.upper, -np.inf))
+        t = self.t(inside)
+        if column.lower is not None:
+            t = np.where(x <= column.lower, -np.inf, t)
+        if column.upper is not None:
+            t = np.where(x >= column.upper, np.inf, t)
+        return t
+
+    @property
+    def is_straight(self) -> bool:
+        """Whether t is a linear function of the value."""
+        bent = bool(self.marginal.curved.any())
+        return self.column.kind in ("real", "datetime", "integer") and not bent
+
+    @property
+    def ends(self) -> tuple[float | None, float | None]:
+        """The smallest and the largest integer; None without a bound."""
+        if self.column.kind != "integer":
+            return None, None
+        least = [b for b in (self.column.lower, self.column.soft_lower) if b is not None]
+        return max(least, default=None), self.column.upper
+
+
+def _emptiest(angles: np.ndarray, weights: np.ndarray) -> float:
+    """Return the middle of the emptiest twelfth of the circle."""
+    counts, edges = np.histogram(
+        np.remainder(angles, 2 * np.pi), 72, (0, 2 * np.pi), weights=weights
+    )
+    around = np.convolve(np.concatenate([counts[-3:], counts, counts[:3]]), np.ones(7), "valid")
+    return float(edges[int(around.argmin())] + np.pi / 72)

@@ -1,0 +1,318 @@
+"""Conditional density of one numeric target: members fitted by folds, weighted by held-out rows."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from flowkit._threads import side_by_side
+from flowkit.tabular.conditional import network
+from flowkit.tabular.conditional.line import Line
+from flowkit.tabular.conditional.members import (
+    BoostedMember,
+    ForestMember,
+    LinearMember,
+    around,
+    background,
+    boosting,
+    residual_mixture,
+    scale_boosting,
+)
+from flowkit.tabular.conditional.network import MixtureNetworks
+from flowkit.tabular.conditional.normal_mixture import NormalMixture, pooled
+from flowkit.tabular.conditional.trees import Trees
+from flowkit.tabular.settings import FitSettings
+from flowkit.tabular.stacking import selected_weights
+
+# Fewer rows than this, by weight, get the linear member alone.
+FEWEST_ROWS = 60
+# Least share of the background: unseen targets have a positive density everywhere.
+_LEAST_BACKGROUND = 1e-4
+# Narrower cells are points to networks: their density is constant there.
+_FINEST_CELL = 1e-5
+
+
+@dataclass(frozen=True)
+class Features:
+    """Features of rows: for trees ``(n, c)``, and for networks ``(n, k)``."""
+
+    trees: np.ndarray
+    networks: np.ndarray
+
+
+class ConditionalMixture:
+    """The stacked members: features in, one mixture of normals of t for each row out.
+
+    Args:
+        shares: weight of each kind of member; kinds of no weight are not stored.
+        background: always there.
+        linear: members of each fold, or none.
+        forests: likewise.
+        boosted: one, with the locations of all folds.
+        plain: networks of the features alone, or None.
+        informed: networks of the features and the trees' predictions, or None.
+        held_out: mean held-out log-density of each kind, in nats of t.
+    """
+
+    def __init__(self) -> None:
+        self.shares: dict[str, float] = {"background": 1.0}
+        self.linear: list[LinearMember] = []
+        self.forests: list[ForestMember] = []
+        self.boosted: BoostedMember | None = None
+        self.plain: MixtureNetworks | None = None
+        self.informed: MixtureNetworks | None = None
+        self.held_out: dict[str, float] = {}
+
+    def __call__(self, features: Features) -> NormalMixture:
+        """Return the mixture of each row."""
+        parts: list[tuple[float, NormalMixture]] = []
+        shares = self.shares
+
+        def add(kind: str, mixtures: Sequence[NormalMixture]) -> None:
+            parts.extend((shares[kind] / len(mixtures), mixture) for mixture in mixtures)
+
+        add("background", [background(len(features.trees))])
+        if "linear" in shares:
+            add("linear", [m.mixture(features.networks) for m in self.linear])
+        forests = [m.mixture(features.trees) for m in self.forests]
+        if "forest" in shares:
+            add("forest", forests)
+        if "boosted" in shares and self.boosted is not None:
+            add("boosted", [self.boosted.mixture(features.trees)])
+        if "network" in shares and self.plain is not None:
+            x = features.networks
+            add("network", self.plain.mixtures([x] * self.plain.members))
+        if "informed network" in shares and self.informed is not None and self.boosted is not None:
+            x = informed(features, self.boosted.location_and_scale(features.trees), forests)
+            add("informed network", self.informed.mixtures([x] * self.informed.members))
+        return pooled([m for _, m in parts], [s for s, _ in parts])
+
+    def drop_unused(self) -> None:
+        """Drop the members that no kind of positive weight needs."""
+        shares = self.shares
+        if "linear" not in shares:
+            self.linear = []
+        if "network" not in shares:
+            self.plain = None
+        if "informed network" not in shares:
+            self.informed = None
+            if "forest" not in shares:
+                self.forests = []
+            if "boosted" not in shares:
+                self.boosted = None
+
+    def state(self) -> dict[str, Any]:
+        """Return the members, for a model file."""
+        return {
+            "shares": self.shares,
+            "held_out": self.held_out,
+            "linear": [m.state() for m in self.linear],
+            "forests": [m.state() for m in self.forests],
+            "boosted": None if self.boosted is None else self.boosted.state(),
+            "network": None if self.plain is None else self.plain.state(),
+            "informed": None if self.informed is None else self.informed.state(),
+        }
+
+    @classmethod
+    def of_state(cls, state: Mapping[str, Any]) -> "ConditionalMixture":
+        """Make a mixture from what `state` returned."""
+        self = cls()
+        self.shares, self.held_out = dict(state["shares"]), dict(state["held_out"])
+        self.linear = [LinearMember.of_state(m) for m in state["linear"]]
+        self.forests = [ForestMember.of_state(m) for m in state["forests"]]
+        if state["boosted"] is not None:
+            self.boosted = BoostedMember.of_state(state["boosted"])
+        if state["network"] is not None:
+            self.plain = MixtureNetworks.of_state(state["network"])
+        if state["informed"] is not None:
+            self.informed = MixtureNetworks.of_state(state["informed"])
+        return self
+
+
+def informed(
+    features: Features,
+    location_and_scale: tuple[np.ndarray, np.ndarray],
+    forests: Sequence[NormalMixture],
+) -> np.ndarray:
+    """Return network features, followed by what the trees predict."""
+    location, scale = location_and_scale
+    own = [location, np.log(scale)]
+    if forests:
+        own.append(np.mean([m.mean() for m in forests], axis=0))
+    return np.column_stack([features.networks, *own])
+
+
+class Fitting:
+    """The fit of a conditional mixture.
+
+    Args:
+        line: the target's line.
+        x: target in its own units, ``(n,)``.
+        features: of the same rows.
+        weights: of the rows, ``(n,)``.
+        fold_of_row: the fold that each row is held out in, ``(n,)``.
+        settings: effort, seed and the like.
+    """
+
+    def __init__(
+        self,
+        line: Line,
+        x: np.ndarray,
+        features: Features,
+        weights: np.ndarray,
+        fold_of_row: np.ndarray,
+        settings: FitSettings,
+    ) -> None:
+        self.line, self.x, self.features = line, x, features
+        self.weights, self.settings = weights, settings
+        self.folds = [fold_of_row == fold for fold in np.unique(fold_of_row)]
+        self.t = line.t(x)
+        self.targets = self.t[:, None]
+        if line.step is not None:
+            cells = np.stack(line.cells(x), 1)
+            self.t = np.where(np.isfinite(self.t), self.t, cells.clip(-1e4, 1e4).mean(1))
+            # Cells that no network could resolve in float32 are points.
+            fine = (cells[:, 1] - cells[:, 0]).min() < _FINEST_CELL
+            self.targets = self.t[:, None] if fine else cells
+        self.scores: dict[str, np.ndarray] = {}
+        self.model = ConditionalMixture()
+
+    def run(self) -> ConditionalMixture:
+        """Fit all members, and weight them."""
+        self._score("background", [background(int(out.sum())) for out in self.folds])
+        self._linear()
+        if self.weights.sum() < FEWEST_ROWS:
+            return self._weighted()
+        self._trees_and_networks()
+        return self._weighted()
+
+    def _score(self, kind: str, mixtures: Sequence[NormalMixture]) -> None:
+        """Record the log-densities of the held-out rows under a mixture of each fold."""
+        scores = np.empty(len(self.x))
+        for mixture, out in zip(mixtures, self.folds, strict=True):
+            scores[out] = self.line.log_prob(mixture, self.x[out])
+        self.scores[kind] = scores
+
+    def _linear(self) -> None:
+        fits = [
+            LinearMember.fit(self.features.networks[~out], self.t[~out], self.weights[~out])
+            for out in self.folds
+        ]
+        x = self.features.networks
+        self._score("linear", [m.mixture(x[out]) for m, out in zip(fits, self.folds, strict=True)])
+        self.model.linear = fits
+
+    def _trees_and_networks(self) -> None:
+        settings, model = self.settings, self.model
+        steps = _STEPS[settings.effort]
+        folds = self.folds
+
+        def trees() -> None:
+            self._forests()
+            self._boosted()
+
+        def plain() -> None:
+            x = self.features.networks
+            model.plain = self._network([x] * len(folds), steps, 0, "network")
+            mixtures = model.plain.mixtures([x[out] for out in folds])
+            self._score("network", mixtures)
+
+        # The informed network has the features too: a fast fit does with it.
+        side_by_side([trees] if settings.effort == "fast" else [plain, trees])
+        rows = np.column_stack([self.features.networks, *self._predictions])
+        model.informed = self._network([rows] * len(folds), steps, 1000, "informed network")
+        mixtures = model.informed.mixtures([rows[out] for out in folds])
+        self._score("informed network", mixtures)
+
+    def _network(
+        self, features: Sequence[np.ndarray], steps: int, seed: int, name: str
+    ) -> MixtureNetworks:
+        n = len(self.x)
+        return network.train(
+            features,
+            self.targets,
+            self.weights,
+            self.folds,
+            steps=int(steps * np.clip(n / 5_000, 1.0, 8.0) ** 0.5),
+            seed=self.settings.seed + seed,
+            settings=self.settings,
+            name=name,
+        )
+
+    def _forests(self) -> None:
+        x, forests = self.features.trees, []
+        for e, out in enumerate(self.folds):
+            self.settings.report("forest", e, len(self.folds), "extremely randomised trees")
+            forest = ForestMember.fit(
+                x[~out],
+                self.t[~out],
+                self.weights[~out],
+                trees=_TREES[self.settings.effort],
+                seed=self.settings.seed + e,
+            )
+            forests.append(forest)
+        mixtures = [f.mixture(x[out]) for f, out in zip(forests, self.folds, strict=True)]
+        self._score("forest", mixtures)
+        self._forest_means = np.empty(len(self.x))
+        for mixture, out in zip(mixtures, self.folds, strict=True):
+            self._forest_means[out] = mixture.mean()
+        self.model.forests = forests
+
+    def _boosted(self) -> None:
+        x, t, w, n = self.features.trees, self.t, self.weights, len(self.t)
+        location = np.empty(n)
+        trees, baseline = [], []
+        for e, out in enumerate(self.folds):
+            self.settings.report("boosting", e, len(self.folds), "gradient-boosted trees")
+            model = boosting(n, self.settings.effort, seed=self.settings.seed + e).fit(
+                x[~out], t[~out], w[~out]
+            )
+            location[out] = model.predict(x[out])
+            trees += Trees.of_boosting(model)
+            baseline.append(float(model._baseline_prediction.ravel()[0]))
+        residuals = t - location
+        least = (0.02 * np.median(np.abs(residuals))) ** 2 + 1e-12
+        with_location = np.column_stack([x, location])
+        scale = np.empty(n)
+
+        def fitted(rows: np.ndarray) -> Any:
+            model = scale_boosting(self.settings.seed)
+            return model.fit(with_location[rows], residuals[rows] ** 2 + least, w[rows])
+
+        mixtures = []
+        for out in self.folds:
+            model = fitted(~out)
+            predicted = np.sqrt(model.predict(with_location))
+            scale[out] = predicted[out]
+            shape = residual_mixture((residuals / predicted)[~out], w[~out])
+            mixtures.append(around(location[out], scale[out], shape))
+        self._score("boosted", mixtures)
+        whole = fitted(np.ones(n, dtype=bool))
+        self._predictions = [location, np.log(scale), self._forest_means]
+        self.model.boosted = BoostedMember(
+            trees,
+            Trees.of_boosting(whole)[0],
+            np.array([np.mean(baseline), float(whole._baseline_prediction.ravel()[0])]),
+            residual_mixture(residuals / scale, w),
+        )
+
+    def _weighted(self) -> ConditionalMixture:
+        """Weight the kinds by their held-out scores, and drop those that add nothing."""
+        model, kinds = self.model, list(self.scores)
+        scores = np.stack([self.scores[kind] for kind in kinds], 1)
+        share = selected_weights(scores, self.weights)
+        background = kinds.index("background")
+        share[background] = max(share[background], _LEAST_BACKGROUND)
+        share /= share.sum()
+        model.held_out = {
+            kind: float(np.average(scores[:, i], weights=self.weights))
+            for i, kind in enumerate(kinds)
+        }
+        model.shares = {k: float(s) for k, s in zip(kinds, share, strict=True) if s > 0}
+        model.drop_unused()
+        return model
+
+
+_STEPS: Mapping[str, int] = {"fast": 400, "default": 1_500, "best": 3_000}
+_TREES: Mapping[str, int] = {"fast": 20, "default": 60, "best": 120}
