@@ -20,8 +20,8 @@ from flowkit.transforms.conditioning import INPUT_LIMIT
 _HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 # Outputs of a network that are computed at once: so many stay in the cache until they are used.
 _OUTPUTS = 160
-# Exponentials of less would be denormal, which takes ten times as long. They count as e^-87, times a
-# scale of at most e^14: relative to a sum above the other constant, that is less than 1e-5.
+# Exponentials of less would be denormal, which takes ten times as long. They count as e^-87, times
+# a scale of at most e^14: relative to a sum above the other constant, that is less than 1e-5.
 _LEAST_EXPONENT, _LEAST_SUM = -87.0, 1e-24
 
 
