@@ -246,3 +246,15 @@ def test_a_draw_has_the_scale_of_the_density(raw):
         # Of a normal law, the mean log-density of its own draws is minus the entropy.
         log_peak = member.log_prob(torch.zeros(1, 1, dtype=torch.float64))
         assert member.log_prob(y).mean().item() == pytest.approx(log_peak.item() - 0.5, abs=0.03)
+
+
+@pytest.mark.parametrize("broken", [float("nan"), float("inf"), -float("inf")])
+def test_scores_that_float32_cannot_hold_are_computed_in_float64(broken):
+    fitted = [FittedMember(flow(0), standardiser(VALUES), "flow")]
+    scorer, expected = Scorer(fitted), Scorer(fitted)(VALUES, None)
+
+    def network(x, present, context):
+        return torch.full((x.shape[0], x.shape[2]), broken)
+
+    scorer._stacks[0]._network = network
+    np.testing.assert_allclose(scorer(VALUES, None), expected, rtol=0, atol=1e-4)
