@@ -53,7 +53,8 @@ def local_c2st(
     a correct posterior, so the p-value is exact if the posterior is correct at every observation.
     Labels permuted over all rows would unbalance ``x`` between labels: such a null is too wide.
 
-    Each trial trains one classifier, for all observations ``at`` together.
+    Each trial trains one classifier, for all observations ``at`` together. Faults that the
+    classifier cannot represent stay undetected.
 
     Args:
         theta: true parameters, drawn from the prior, ``(n, d)``, n at least 20, in any unit.
