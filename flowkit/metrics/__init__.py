@@ -16,6 +16,7 @@ from flowkit.metrics.disentanglement import (
 )
 from flowkit.metrics.importance import Smoothed, effective_samples, psis
 from flowkit.metrics.likelihood import Mean, mean, mean_difference
+from flowkit.metrics.local_c2st import LocalC2ST, local_c2st
 from flowkit.metrics.neighbours import Closeness, closeness
 from flowkit.metrics.samples import (
     Held,
@@ -28,14 +29,19 @@ from flowkit.metrics.samples import (
     squared_mmd,
     wasserstein_1,
 )
+from flowkit.metrics.sbc import SBC, sbc, sbc_ranks
+from flowkit.metrics.tarp import TARP, tarp
 from flowkit.metrics.two_sample import TwoSample, classifier_accuracy, two_sample
 
 __all__ = [
     "DCI",
     "SAP",
+    "SBC",
+    "TARP",
     "Band",
     "Closeness",
     "Held",
+    "LocalC2ST",
     "Mean",
     "PrecisionRecall",
     "Smoothed",
@@ -53,6 +59,7 @@ __all__ = [
     "factor_vae_score",
     "frechet_distance",
     "group_information",
+    "local_c2st",
     "mean",
     "mean_difference",
     "mig",
@@ -62,8 +69,11 @@ __all__ = [
     "psis",
     "ranks",
     "sap",
+    "sbc",
+    "sbc_ranks",
     "sliced_wasserstein",
     "squared_mmd",
+    "tarp",
     "two_sample",
     "uniformity",
     "wasserstein_1",

@@ -73,12 +73,13 @@ class Band:
     """A simultaneous band for the distribution function of uniform ranks.
 
     Counts of uniform ranks between the points are simulated: multinomial counts, with Dirichlet
-    probabilities because the sample is finite. The band contains a share ``level`` of all simulated
-    curves, with the same tail probability at each point.
+    probabilities if all ranks refer to one finite sample. The band contains a share ``level`` of
+    all simulated curves, with the same tail probability at each point.
 
     Args:
         n: number of ranks.
-        sample_size: m, the size of the sample that the ranks refer to.
+        sample_size: m, the size of the sample that the ranks refer to. None: each rank refers to a
+            sample of its own, so that the ranks are independent.
         level: probability that uniform ranks stay within the band at all points at once.
         points: number of intervals; distribution functions are compared at interior ends.
         seed: random seed of the simulation.
@@ -97,17 +98,25 @@ class Band:
     """
 
     def __init__(
-        self, n: int, sample_size: int, *, level: float = 0.95, points: int = 50, seed: int = 0
+        self,
+        n: int,
+        sample_size: int | None,
+        *,
+        level: float = 0.95,
+        points: int = 50,
+        seed: int = 0,
     ) -> None:
-        check_count("sample_size", sample_size)
         check_count("points", points, 2)
         if not 0 < level < 1:
             raise ArgumentError("level", "a probability between 0 and 1", level)
         self.n, self.level = check_count("n", n), level
         self.at = np.arange(1, points) / points
         rng = np.random.default_rng(seed)
-        share = (sample_size + 1) / points
-        probabilities = rng.dirichlet(np.full(points, share), _REPLICATES)
+        if sample_size is None:
+            probabilities = np.full((_REPLICATES, points), 1 / points)
+        else:
+            share = (check_count("sample_size", sample_size) + 1) / points
+            probabilities = rng.dirichlet(np.full(points, share), _REPLICATES)
         counts = rng.multinomial(n, probabilities).cumsum(axis=1)[:, :-1]
         self._ordered = np.sort(counts, axis=0)
         # The smallest two-sided tail probability of each curve over all points.
@@ -145,13 +154,18 @@ class Band:
 
 
 def uniformity(
-    u: np.ndarray, sample_size: int, *, level: float = 0.95, points: int = 50, seed: int = 0
+    u: np.ndarray,
+    sample_size: int | None,
+    *,
+    level: float = 0.95,
+    points: int = 50,
+    seed: int = 0,
 ) -> Uniformity:
     """Compare ranks with the uniform distribution, with a simultaneous `Band`.
 
     Args:
         u: ranks, ``(n,)``, such as those of `ranks`.
-        sample_size: m, the size of the sample that the ranks refer to.
+        sample_size: m, the size of the sample that the ranks refer to, or None, as in `Band`.
         level: level of the `Band`.
         points: number of intervals of the `Band`.
         seed: random seed of the `Band`.

@@ -1,7 +1,7 @@
 """MADEs of one architecture, stacked: evaluated and trained as one batched network."""
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,24 @@ from flowkit.nets.linear import Linear
 from flowkit.nets.made import MADE
 from flowkit.nets.matmul import fast_matmul
 from flowkit.nets.resnet import ResNet
+
+
+class StackedParts(NamedTuple):
+    """Weights ``(E, out, in)`` and biases ``(E, out, 1)`` of a `StackedMADE` by their use.
+
+    Attributes:
+        hidden: weight and bias of the input layer, then of the two layers of each block.
+        output: weight of the output layer.
+        output_bias: its bias.
+        contexts: of the context, for the input layer and each block; empty without context.
+        direct: from the inputs and the context to the outputs; None without direct connections.
+    """
+
+    hidden: list[tuple[Tensor, Tensor]]
+    output: Tensor
+    output_bias: Tensor
+    contexts: list[Tensor]
+    direct: Tensor | None
 
 
 class StackedMADE(nn.Module):
@@ -90,6 +108,20 @@ class StackedMADE(nn.Module):
             with_bias = [layer for layer in layers if layer.bias is not None]
             for layer, bias in zip(with_bias, self.biases, strict=True):
                 layer.bias.copy_(bias[i, :, 0])
+
+    @torch.no_grad()
+    def parts(self) -> StackedParts:
+        """Return the weights by their use."""
+        weights, biases = list(self.weights), list(self.biases)
+        output = 2 * self._count + 1
+        direct = output + 1 + (self._count + 1 if self.context_features else 0)
+        return StackedParts(
+            list(zip(weights[:output], biases[:output], strict=True)),
+            weights[output],
+            biases[output],
+            [weight.detach() for weight in weights[output + 1 : direct]],
+            torch.cat(weights[direct:], 2) if weights[direct:] else None,
+        )
 
     def _masks(self) -> list[Tensor | None]:
         return [getattr(self, f"mask{i}") if m else None for i, m in enumerate(self._masked)]

@@ -110,6 +110,65 @@ def test_far_rows_keep_the_digits_of_float64():
     np.testing.assert_allclose(scores, torch.stack(exact, 1), rtol=1e-9, atol=1e-4)
 
 
+def scores_of(member, values):
+    """Return the scores of a member behind a straight map, and its own in float64."""
+    fitted = FittedMember(member, standardiser(VALUES), "m")
+    return Scorer([fitted])(values, None)[:, 0], fitted.log_prob(values, None)
+
+
+@pytest.mark.parametrize("offset", [-300.0, -85.0, 80.0, 300.0])
+def test_logits_with_any_constant_have_the_same_score(offset):
+    """Far constants are outside the range of exponentials in float32."""
+    member = flow(0)
+    expected = scores_of(member, VALUES)[0]
+    with torch.no_grad():
+        bias = member.layer.made.net.output.bias.view(D, 3, 4)
+        bias[:, 2] -= 20  # narrow components: the density is large where it is not small
+    narrow = scores_of(member, VALUES)
+    with torch.no_grad():
+        bias[:, 0] += offset
+    shifted = scores_of(member, VALUES)
+    np.testing.assert_allclose(shifted[0], narrow[1], rtol=2e-5, atol=1e-4)
+    with torch.no_grad():
+        bias[:, 2] += 20
+    np.testing.assert_allclose(scores_of(member, VALUES)[0], expected, rtol=2e-5, atol=1e-3)
+
+
+def test_a_column_outside_float32_is_computed_in_float64():
+    """One column has a density below the range of float32, its row a score above -200."""
+    map_ = Standardiser(Marginals.fit(VALUES, ONES, NOWHERE, curved=False))
+    values = VALUES.copy()
+    values[:, 0] += 20 * VALUES[:, 0].std() * np.linspace(0, 1, N)
+    fitted = FittedMember(flow(0), map_, "m")
+    expected = fitted.log_prob(values, None)
+    between = (expected < -100) & (expected > -200)
+    assert between.sum() > 20
+    np.testing.assert_allclose(Scorer([fitted])(values, None)[:, 0], expected, atol=2e-4)
+
+
+def test_networks_narrower_than_their_columns_have_direct_connections():
+    members = [
+        shaken(FlowMember(D, order, (1, 1), 4, 2, False, [False] * D, True), seed)
+        for seed, order in enumerate([[0, 1, 2], [2, 0, 1]])
+    ]
+    assert members[0].layer.made.direct is not None
+    check(members, VALUES, CONTEXT)
+    narrow = [shaken(DeepMember(D, [1, 0, 2], 2, (1, 1), 4, 0, residual=True), 0)]
+    check(narrow, VALUES)
+
+
+def test_many_columns_and_components_are_computed_part_by_part():
+    values = np.random.default_rng(1).normal(size=(600, 12))
+    values[:, 1:] += values[:, :-1]
+    maps = [Standardiser(Marginals.fit(values, np.ones(600), np.zeros(12, dtype=bool)))] * 2
+    orders = [np.random.default_rng(seed).permutation(12).tolist() for seed in range(2)]
+    members = [
+        shaken(FlowMember(12, order, (32, 32), 10, 0, False, [False] * 12, True), seed)
+        for seed, order in enumerate(orders)
+    ]
+    check(members, values, maps=maps)
+
+
 def test_a_row_has_one_score_in_any_company():
     fitted = [FittedMember(m, standardiser(VALUES), "m") for m in (flow(0), deep(1), flow(2))]
     scorer = Scorer(fitted)
@@ -187,3 +246,15 @@ def test_a_draw_has_the_scale_of_the_density(raw):
         # Of a normal law, the mean log-density of its own draws is minus the entropy.
         log_peak = member.log_prob(torch.zeros(1, 1, dtype=torch.float64))
         assert member.log_prob(y).mean().item() == pytest.approx(log_peak.item() - 0.5, abs=0.03)
+
+
+@pytest.mark.parametrize("broken", [float("nan"), float("inf"), -float("inf")])
+def test_scores_that_float32_cannot_hold_are_computed_in_float64(broken):
+    fitted = [FittedMember(flow(0), standardiser(VALUES), "flow")]
+    scorer, expected = Scorer(fitted), Scorer(fitted)(VALUES, None)
+
+    def network(x, present, context):
+        return torch.full((x.shape[0], x.shape[2]), broken)
+
+    scorer._stacks[0]._network = network
+    np.testing.assert_allclose(scorer(VALUES, None), expected, rtol=0, atol=1e-4)

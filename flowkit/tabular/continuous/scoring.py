@@ -9,6 +9,7 @@ from torch import Tensor
 from flowkit._threads import side_by_side
 from flowkit.tabular.continuous.fitted_member import FittedMember
 from flowkit.tabular.continuous.members import FlowBasedMember, Member, StackedMembers
+from flowkit.tabular.continuous.members.evaluation import StackedEvaluation
 from flowkit.tabular.continuous.preprocessing import Standardiser
 
 _CHUNK, _LEAST_CHUNK = 16_384, 2_048
@@ -52,16 +53,18 @@ class Scorer:
 
     @torch.no_grad()
     def _scores(self, values: np.ndarray, context: np.ndarray | None) -> np.ndarray:
-        x = torch.from_numpy(values)
-        c = None if context is None else torch.from_numpy(context).double()
-        mapped = [(x, torch.zeros(())) if s is None else s(x, c) for s in self._maps]
-        scores = torch.empty(len(x), len(self._members), dtype=torch.float64)
+        n = len(values)
+        x, c = _rows_last(values), None if context is None else _rows_last(context)
+        mapped = [(x, x.new_zeros(len(x))) if s is None else s(x, c) for s in self._maps]
+        scores = torch.empty(n, len(self._members), dtype=torch.float64)
+        own = None if c is None else c[:n]
         for i in self._others:
-            scores[:, i] = self._members[i].log_prob(mapped[self._map_of[i]][0], c)
+            scores[:, i] = self._members[i].log_prob(mapped[self._map_of[i]][0][:n], own)
         for stack in self._stacks:
-            scores[:, stack.columns] = stack([mapped[self._map_of[i]][0] for i in stack.columns], c)
+            places = [self._map_of[i] for i in stack.columns]
+            scores[:, stack.columns] = stack([mapped[place][0] for place in places], c, n)
         for i, number in enumerate(self._map_of):
-            scores[:, i] += mapped[number][1]
+            scores[:, i] += mapped[number][1][:n]
         # Where one member has no density, the others may have one.
         result: np.ndarray = torch.where(scores.isnan(), -1e300, scores).numpy()
         return result
@@ -82,35 +85,41 @@ class _Stack:
         self, columns: list[int], members: list[FlowBasedMember], device: torch.device | str
     ) -> None:
         self.columns, self._members, self._device = columns, members, device
-        self._network = StackedMembers(members).float().to(device).eval()
+        stacked = StackedMembers(members)
+        self._network = (
+            stacked.float().to(device).eval()
+            if any(members[0].circular)
+            else StackedEvaluation(stacked.double(), device)
+        )
 
-    def __call__(self, y: list[Tensor], context: Tensor | None) -> Tensor:
-        """Return the log-densities of rows, one standardised tensor per flow, ``(n, E)``."""
-        n = len(y[0])
-        padded = -(-n // _TILE) * _TILE
-        x = torch.zeros(len(y), y[0].shape[1], padded)
-        for i, rows in enumerate(y):
-            x[i, :, :n] = rows.T
-        x = x.to(self._device)
+    def __call__(self, y: list[Tensor], context: Tensor | None, n: int) -> Tensor:
+        """Return the log-densities of the first n rows of whole tiles, ``(n, E)``.
+
+        ``y`` has one tensor of standardised rows for each flow.
+        """
+        x = torch.stack([rows.T for rows in y]).float().to(self._device)
         present = ~x.isnan()
         x = x.nan_to_num(0.0)
-        c = None
-        if context is not None:
-            c = torch.zeros(context.shape[1], padded)
-            c[:, :n] = context.T
-            c = c.to(self._device)
+        c = None if context is None else context.T.float().to(self._device)
         tiles = []
-        for start in range(0, padded, _TILE):
+        for start in range(0, x.shape[2], _TILE):
             tile = slice(start, start + _TILE)
             own = None if c is None else c[:, tile].expand(len(y), -1, -1)
             tiles.append(self._network(x[..., tile], present[..., tile], own))
         scores = torch.cat(tiles, 1)[:, :n].cpu().double()
         for i, rows in enumerate(y):
-            far = ~(scores[i] > _FAR)
+            far = ~((scores[i] > _FAR) & scores[i].isfinite())
             if far.any():
-                own = None if context is None else context[far]
-                scores[i, far] = self._members[i].log_prob(rows[far], own)
+                own = None if context is None else context[:n][far]
+                scores[i, far] = self._members[i].log_prob(rows[:n][far], own)
         return scores.T
+
+
+def _rows_last(array: np.ndarray) -> Tensor:
+    """Return rows ``(n, d)`` and zeros that fill the last tile, each column contiguous."""
+    padded = torch.zeros(array.shape[1], -(-len(array) // _TILE) * _TILE, dtype=torch.float64)
+    padded[:, : len(array)] = torch.from_numpy(array).T
+    return padded.T
 
 
 def _alike(members: Sequence[Member]) -> list[tuple[list[int], list[FlowBasedMember]]]:

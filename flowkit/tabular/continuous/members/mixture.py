@@ -79,14 +79,15 @@ class MixtureMember(Member):
         """Return the log-density of the present entries of each row, ``(n,)``."""
         del context
         result = y.new_empty(len(y))
+        columns = y.mT.contiguous()
         for present, rows in patterns(~y.isnan()):
             density = self._density_of(present)
-            parts = [density(part).logsumexp(0) for part in y[rows].split(_TILE)]
-            result[rows] = torch.cat(parts)
+            own = columns if len(rows) == len(y) else columns[:, rows]
+            result[rows] = torch.cat([density(part).logsumexp(0) for part in own.split(_TILE, 1)])
         return result
 
     def _density_of(self, present: Tensor) -> Callable[[Tensor], Tensor]:
-        """Return a function of rows ``(n, d)`` with one pattern of present entries.
+        """Return a function of rows, as columns ``(d, n)``, with one pattern of present entries.
 
         It returns the log of weight and density of each component, ``(K, n)``.
         """
@@ -105,11 +106,11 @@ class MixtureMember(Member):
 
         def density(y: Tensor) -> Tensor:
             # One product for all components, with rows last: z = L⁻¹ (y - mean).
-            product = flat @ y[:, columns].mT
-            z = product.view(self.components, len(line), len(y)).sub_(offset)
+            product = flat @ y[columns]
+            z = product.view(self.components, len(line), y.shape[1]).sub_(offset)
             total: Tensor = constant - 0.5 * z.square_().sum(1)
             for i, j in angles:
-                cosine = torch.cos(y[:, j] - self.means[:, j, None])
+                cosine = torch.cos(y[j] - self.means[:, j, None])
                 total = total + self.concentrations[:, i, None] * (cosine - 1)
             return total
 

@@ -38,9 +38,10 @@ class StackedMembers(nn.Module):
             for row in zip(*chains, strict=True)
         ]
         self._base = (bases[0],)  # in a tuple, so that its weights are no part of this module
-        self._affine = [cast(Affine, row[0].univariate) for row in layers]
+        self.affine = [cast(Affine, row[0].univariate) for row in layers]
         self.layers = nn.ModuleList(StackedMADE([layer.made for layer in row]) for row in layers)
-        self._bound = cast(GaussianMixture, bases[0].layer.univariate).bound
+        self.bound = cast(GaussianMixture, bases[0].layer.univariate).bound
+        self.orders = [base.order for base in bases]
         self.last = StackedMADE([base.layer.made for base in bases])
 
     def forward(self, x: Tensor, present: Tensor, context: Tensor | None) -> Tensor:
@@ -48,10 +49,10 @@ class StackedMembers(nn.Module):
 
         ``context`` is ``(E, c, n)``.
         """
-        (base,) = self._base
+        base = self.base
         own = context if base.context_features else None
         log_density: Tensor | float = 0.0
-        for made, affine in zip(self.layers, self._affine, strict=True):
+        for made, affine in zip(self.layers, self.affine, strict=True):
             params = made(x.clamp(-INPUT_LIMIT, INPUT_LIMIT), own)
             x, log_derivative = affine(x, params.mT)
             log_density = log_density + log_derivative.sum(1)
@@ -64,9 +65,14 @@ class StackedMembers(nn.Module):
             of_columns = base.column_log_density(x.mT, params).mT
         else:
             params = params.unflatten(2, (3, base.components))
-            of_columns = mixture_log_density(x, params, self._bound)
+            of_columns = mixture_log_density(x, params, self.bound)
         total: Tensor = log_density + torch.where(present, of_columns, 0.0).sum(1)
         return total
+
+    @property
+    def base(self) -> FlowMember:
+        """The first member, or the base of the first if they are deep."""
+        return self._base[0]
 
     def unstack(self) -> None:
         """Copy the weights back into the members."""

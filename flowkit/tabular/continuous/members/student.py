@@ -49,10 +49,9 @@ class StudentMember(Member):
         """Return the log-density of the present entries of each row, ``(n,)``."""
         del context
         u = ((y - self.loc) / self.scale).abs()
-        # t with two degrees of freedom: (2 + u²)^(-3/2); log1p and not u² where that overflows.
-        log_density = -1.5 * torch.where(
-            u > 1e100, 2 * u.clamp(min=1).log(), torch.log(2 + u.clamp(max=1e100) ** 2)
-        )
+        # t with two degrees of freedom: (2 + u²)^(-3/2), by the root; |u| where u*u overflows.
+        root = torch.maximum((u.clamp(max=1e100).square() + 2).sqrt(), u)
+        log_density = -3 * root.log()
         log_density = log_density - self.scale.log()
         circular = torch.tensor(self.circular)
         log_density = torch.where(circular, -math.log(2 * math.pi), log_density)
