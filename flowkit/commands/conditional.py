@@ -141,7 +141,7 @@ def _predicted(
     name, added = column.name, {}
     if column.kind == "categorical":
         added[f"{name}_predicted"] = model.predict(chunk).astype(str)
-        probabilities = model.predict_proba(chunk)
+        probabilities = model.probabilities(chunk)
         for k, category in enumerate(column.categories):
             added[f"{name}={category}"] = probabilities[:, k]
     else:

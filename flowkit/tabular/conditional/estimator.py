@@ -325,14 +325,20 @@ class ConditionalFlowDensity(RegressorMixin, BaseEstimator):  # type: ignore[mis
         first, values = self._one_with_values(X, y)
         return first.log_mass(values, width)
 
-    def predict_proba(self, X: Any) -> np.ndarray:
-        """Return the probabilities of the categories of the target, ``(rows, categories)``."""
+    def probabilities(self, X: Any) -> np.ndarray:
+        """Return the probabilities of the categories of the target, ``(rows, categories)``.
+
+        Their order is that of ``targets_.columns[0].categories``.
+
+        Raises:
+            ArgumentError: the target is no category.
+        """
         check_is_fitted(self)
         self._check_one()
         first = self.model_.first(self._features(X))
         if not isinstance(first, np.ndarray):
             kind = self.targets_.columns[0].kind
-            raise ArgumentError("target", "a categorical one for predict_proba", f"a {kind} one")
+            raise ArgumentError("target", "a categorical one", f"a {kind} one")
         return first
 
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:

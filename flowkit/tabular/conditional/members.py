@@ -12,6 +12,9 @@ from flowkit.tabular.conditional.trees import Trees
 # Scales of the background, in standard deviations of the target, and its shares.
 _BACKGROUND = np.array([1.0, 3.0, 10.0, 100.0])
 _BACKGROUND_SHARES = np.array([0.5, 0.3, 0.15, 0.05])
+# Fewer residuals, by weight, get a fixed shape: shares, means, and scales in units of their size.
+_FEWEST_RESIDUALS = 60
+_FEW_RESIDUALS = np.array([[0.85, 0.15], [0.0, 0.0], [0.9, 2.0]])
 # Components of the distribution of standardised residuals.
 _RESIDUAL_COMPONENTS = 6
 # No tree has more leaves than this: the model file grows with them.
@@ -41,8 +44,11 @@ class LinearMember:
         gram = (x.T * weights) @ x + np.diag([*np.ones(x.shape[1] - 1), 1e-6])
         coefficients = np.linalg.solve(gram, (x.T * weights) @ t)
         # As if each row had been left out: its leverage shrinks its residual.
-        leverage = weights * np.einsum("ij,ij->i", x, np.linalg.solve(gram, x.T).T)
+        leverage = np.einsum("ij,ij->i", x, np.linalg.solve(gram, x.T).T)
         residuals = (t - x @ coefficients) / np.maximum(1 - leverage, 0.1)
+        if weights.sum() < _FEWEST_RESIDUALS:
+            size = np.sqrt(np.average(residuals**2, weights=weights) + 1e-12)
+            return cls(coefficients, _FEW_RESIDUALS * np.array([[1.0], [1.0], [size]]))
         return cls(coefficients, residual_mixture(residuals, weights))
 
     def mixture(self, features: np.ndarray) -> NormalMixture:

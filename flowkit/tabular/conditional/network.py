@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import replace
 from typing import Any
 
@@ -122,11 +123,13 @@ class MixtureNetworks(nn.Module):
     def mixtures(self, features: Sequence[np.ndarray]) -> list[NormalMixture]:
         """Return the mixtures of each network for rows of its own ``(n, c)``."""
         most = max(len(rows) for rows in features)
-        x = torch.zeros(self.members, self.features, most)
+        x = torch.zeros(self.members, self.features, most, dtype=torch.float64)
         for e, rows in enumerate(features):
-            x[e, :, : len(rows)] = torch.from_numpy(rows.T).float()
-        parts = [self(part) for part in x.split(_ROWS_AT_ONCE, -1)]
-        params = torch.cat(parts, -1).double().movedim(-1, 1)  # (E, rows, 3, K)
+            x[e, :, : len(rows)] = torch.from_numpy(rows.T)
+        # In float64 a row's score does not depend on the rows that it comes with.
+        networks = deepcopy(self).double()
+        parts = [networks(part) for part in x.split(_ROWS_AT_ONCE, -1)]
+        params = torch.cat(parts, -1).movedim(-1, 1)  # (E, rows, 3, K)
         logits, means, raw = params.unbind(2)
         scales = (_BOUND * torch.tanh(raw / _BOUND)).exp()
         shares = logits.softmax(-1)

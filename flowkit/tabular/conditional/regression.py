@@ -29,6 +29,7 @@ from flowkit.tabular.stacking import selected_weights
 FEWEST_ROWS = 60
 # Least share of the background: unseen targets have a positive density everywhere.
 _LEAST_BACKGROUND = 1e-4
+_FEW_ROWS_BACKGROUND = 0.01
 # Narrower cells are points to networks: their density is constant there.
 _FINEST_CELL = 1e-5
 
@@ -180,12 +181,19 @@ class Fitting:
 
     def run(self) -> ConditionalMixture:
         """Fit all members, and weight them."""
+        if self.weights.sum() < FEWEST_ROWS:
+            return self._of_few_rows()
         self._score("background", [background(int(out.sum())) for out in self.folds])
         self._linear()
-        if self.weights.sum() < FEWEST_ROWS:
-            return self._weighted()
         self._trees_and_networks()
         return self._weighted()
+
+    def _of_few_rows(self) -> ConditionalMixture:
+        """Return the linear member of all rows: too few to hold some out."""
+        linear = LinearMember.fit(self.features.networks, self.t, self.weights)
+        self.model.linear = [linear]
+        self.model.shares = {"background": _FEW_ROWS_BACKGROUND, "linear": 1 - _FEW_ROWS_BACKGROUND}
+        return self.model
 
     def _score(self, kind: str, mixtures: Sequence[NormalMixture]) -> None:
         """Record the log-densities of the held-out rows under a mixture of each fold."""

@@ -189,5 +189,5 @@ class NumericTarget:
         starts = np.linspace(0, 1 - level, 65)[1:-1]
         inverse = [np.interp(np.stack([starts, starts + level]), f[i], x[i]) for i in range(len(x))]
         ends = np.stack(inverse)  # (n, 2, starts)
-        best = (ends[:, 1] - ends[:, 0]).argmin(1)
-        return self._whole(ends[np.arange(len(x)), :, best])
+        start = starts[(ends[:, 1] - ends[:, 0]).argmin(1)]
+        return self.quantiles(np.stack([start, start + level], 1))

@@ -12,14 +12,23 @@ from sklearn.utils.estimator_checks import estimator_checks_generator
 from flowkit import ConditionalFlowDensity
 from flowkit.errors import ArgumentError, DataError, FlowkitError, ModelFileError
 
-CHECKS = list(estimator_checks_generator(ConditionalFlowDensity(random_state=0), legacy=True))
+
+class WithoutScores(ConditionalFlowDensity):
+    """The estimator less `score_samples`, which scikit-learn's checks would call without y."""
+
+    @property
+    def score_samples(self):
+        raise AttributeError("left out for the checks")
+
+
+CHECKS = list(estimator_checks_generator(WithoutScores(random_state=0), legacy=True))
 
 
 @pytest.mark.parametrize(
     "check", [c for _, c in CHECKS], ids=[getattr(c, "func", c).__name__ for _, c in CHECKS]
 )
 def test_scikit_learn_check(check):
-    check(ConditionalFlowDensity(effort="fast", random_state=0))
+    check(WithoutScores(effort="fast", random_state=0))
 
 
 def houses(n=240, seed=0):
@@ -115,10 +124,10 @@ def test_quantiles_distribution_function_and_interval_agree(price):
     assert (np.diff(q, axis=1) > 0).all()
     for k, level in enumerate((0.05, 0.5, 0.95)):
         assert np.allclose(price.cdf(frame.assign(price=q[:, k])), level, atol=0.02)
-    assert np.array_equal(price.interval(frame, 0.9), q[:, [0, 2]])
-    assert np.array_equal(price.predict(frame, average="median"), q[:, 1])
+    assert np.allclose(price.interval(frame, 0.9), q[:, [0, 2]], rtol=1e-9)
+    assert np.allclose(price.predict(frame, average="median"), q[:, 1], rtol=1e-9)
     shortest = price.interval(frame, 0.9, kind="shortest")
-    assert (np.diff(shortest, axis=1) <= np.diff(q[:, [0, 2]], axis=1) + 1e-6).all()
+    assert (np.diff(shortest, axis=1) <= np.diff(q[:, [0, 2]], axis=1) * (1 + 1e-3)).all()
 
 
 def test_cell_masses_are_those_of_the_grid(price):
@@ -131,8 +140,8 @@ def test_scores_do_not_depend_on_batch_or_order(price):
     frame = houses(60, seed=7)
     whole = price.score_samples(frame)
     order = np.random.default_rng(0).permutation(60)
-    assert np.allclose(price.score_samples(frame.iloc[order]), whole[order], rtol=0, atol=1e-4)
-    assert np.allclose(price.score_samples(frame.iloc[:7]), whole[:7], rtol=0, atol=1e-4)
+    assert np.allclose(price.score_samples(frame.iloc[order]), whole[order], rtol=0, atol=1e-9)
+    assert np.allclose(price.score_samples(frame.iloc[:7]), whole[:7], rtol=0, atol=1e-9)
 
 
 def test_same_seed_same_model(price):
@@ -267,7 +276,7 @@ def test_bad_questions_are_errors_that_say_so(price):
     with pytest.raises(DataError, match="column 'age'"):
         price.predict(FRAME.drop(columns="age"))
     with pytest.raises(ArgumentError, match="categorical"):
-        price.predict_proba(FRAME)
+        price.probabilities(FRAME)
     unseen = FRAME.assign(region="west")
     assert np.isfinite(price.score_samples(unseen)).all()
     missing = FRAME.assign(income=np.nan)

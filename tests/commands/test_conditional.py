@@ -1,0 +1,105 @@
+"""``flowkit fit --target`` and ``flowkit predict``, against the estimator; and their errors."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from flowkit import ConditionalFlowDensity
+from flowkit.cli import app
+
+
+def table(n=70):
+    rng = np.random.default_rng(0)
+    rooms = rng.integers(1, 8, n)
+    return pd.DataFrame(
+        {
+            "rooms": rooms,
+            "region": rng.choice(["north", "south"], n),
+            "price": (100.0 * rooms + 20 * rng.normal(size=n)).round(1),
+        }
+    )
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, [str(a) for a in arguments])
+
+
+@pytest.fixture
+def houses(tmp_path):
+    path = tmp_path / "houses.csv"
+    table().to_csv(path, index=False)
+    return path
+
+
+def fitted(houses, target):
+    model = houses.with_name(f"{target}.safetensors")
+    result = run("fit", houses, "--target", target, "--effort", "fast", "--out", model)
+    assert result.exit_code == 0, result.output
+    return model, result
+
+
+def test_fit_and_predict_a_number(houses, tmp_path):
+    model, result = fitted(houses, "price")
+    assert "CRPS" in result.output
+    assert "90% interval" in result.output
+    out = tmp_path / "predicted.csv"
+    result = run("predict", model, houses, "--quantiles", "0.1,0.9", "--out", out)
+    assert result.exit_code == 0, result.output
+    written, estimator = pd.read_csv(out), ConditionalFlowDensity.load(model)
+    frame = table()
+    added = ["price_mean", "price_q0.1", "price_q0.9", "log_density"]
+    assert list(written.columns) == [*frame.columns, *added]
+    assert np.allclose(written["price_mean"], estimator.predict(frame))
+    assert np.allclose(written["price_q0.9"], estimator.predict_quantiles(frame, 0.9))
+    assert np.allclose(written["log_density"], estimator.score_samples(frame))
+
+
+def test_predict_needs_no_target(houses, tmp_path):
+    model, _ = fitted(houses, "price")
+    new = tmp_path / "new.csv"
+    table().drop(columns="price").to_csv(new, index=False)
+    out = tmp_path / "predicted.csv"
+    assert run("predict", model, new, "--out", out).exit_code == 0
+    assert "log_density" not in pd.read_csv(out).columns
+
+
+def test_fit_and_predict_a_category(houses, tmp_path):
+    model, result = fitted(houses, "region")
+    assert "share predicted right" in result.output
+    out = tmp_path / "predicted.csv"
+    assert run("predict", model, houses, "--out", out).exit_code == 0
+    written = pd.read_csv(out)
+    shares = written[["region=north", "region=south"]]
+    assert np.allclose(shares.sum(axis=1), 1.0)
+    best = np.where(shares["region=north"] > shares["region=south"], "north", "south")
+    assert (written["region_predicted"] == best).all()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["--target", "cost"], 2, "target: expected the name of a column"),
+        (["--target", "price", "--store-rows"], 2, "cannot be combined with --target"),
+    ],
+)
+def test_wrong_targets_are_errors(houses, tmp_path, arguments, code, message):
+    result = run("fit", houses, *arguments, "--out", tmp_path / "m.safetensors")
+    assert result.exit_code == code
+    assert message in " ".join(result.output.split())
+    assert not (tmp_path / "m.safetensors").exists()
+
+
+def test_a_model_of_a_table_predicts_nothing(houses, tmp_path):
+    model = tmp_path / "m.safetensors"
+    assert run("fit", houses, "--effort", "fast", "--out", model).exit_code == 0
+    result = run("predict", model, houses, "--out", tmp_path / "p.csv")
+    assert result.exit_code == 4
+    assert "holds a 'table density'" in result.output
+    model, _ = fitted(houses, "price")
+    for quantiles in ("0,1", "a,b"):
+        result = run(
+            "predict", model, houses, "--quantiles", quantiles, "--out", tmp_path / "p.csv"
+        )
+        assert result.exit_code == 2
+        assert not (tmp_path / "p.csv").exists()
