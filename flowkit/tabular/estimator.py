@@ -1,7 +1,7 @@
 """FlowDensity: the density of a table, as a scikit-learn estimator."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 from typing import Any, Self
 
@@ -16,6 +16,7 @@ from flowkit._device import device_named
 from flowkit.errors import ModelFileError
 from flowkit.schema import Encoded, Schema
 from flowkit.tabular import model_file, validation
+from flowkit.tabular.conditioning import ConditionalDensity, MarginalDensity
 from flowkit.tabular.model import TableModel
 from flowkit.tabular.settings import EFFORTS, FitSettings
 
@@ -229,6 +230,55 @@ class FlowDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
         self.model_.compute_on(device_named(self.device))
         return self.model_.score_encoded(encoded)
 
+    def given(self, conditions: Mapping[str, Any], *, method: str = "auto") -> ConditionalDensity:
+        """Return the density of the other columns, given conditions on some.
+
+        Args:
+            conditions: by name of the column a value, a range ``(low, high)`` that includes its
+                ends and of which one may be None, or a set of values. None, or NaN, is a missing
+                value. A column with a value is left out of the result. A column with a range or a
+                set remains, restricted to it.
+            method: "exact" needs members with a closed form, which flows have not; "importance"
+                estimates by weighted draws; "auto" is exact wherever possible.
+
+        Raises:
+            ArgumentError: a column or a condition that is not possible; the column is named.
+
+        Example:
+            >>> rows = np.random.default_rng(0).normal(size=(60, 3))
+            >>> density = FlowDensity(random_state=0).fit(rows)
+            >>> conditional = density.given({"x0": 1.5, "x1": (0.0, None)})
+            >>> conditional.columns
+            ('x1', 'x2')
+            >>> bool((conditional.sample(5, random_state=0)[:, 0] >= 0).all())
+            True
+        """
+        check_is_fitted(self)
+        model = self._model()
+        seed = int(model.run["seed"])
+        return ConditionalDensity(model.conditioner, conditions, method=method, seed=seed)
+
+    def marginal(self, columns: Sequence[str], *, method: str = "auto") -> MarginalDensity:
+        """Return the density of some columns alone.
+
+        Args:
+            columns: their names.
+            method: as of `given`.
+
+        Raises:
+            ArgumentError: no columns, one that does not exist, or one that stands twice.
+
+        Example:
+            >>> rows = np.random.default_rng(0).normal(size=(60, 3))
+            >>> density = FlowDensity(random_state=0).fit(rows)
+            >>> density.marginal(["x0", "x2"]).score_samples(rows[:, [0, 2]]).shape
+            (60,)
+        """
+        check_is_fitted(self)
+        model = self._model()
+        seed = int(model.run["seed"])
+        return MarginalDensity(model.conditioner, columns, method=method, seed=seed)
+
     def flows_only(self) -> "FlowDensity":
         """Return the density with the flows alone for its continuous columns.
 
@@ -326,6 +376,11 @@ class FlowDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
         self.__dict__.update(state)
         if "model_" in state:
             self.model_ = model_file.of_bytes(state["model_"])
+
+    def _model(self) -> TableModel:
+        """Return the fitted model, computing on the device of the estimator."""
+        self.model_.compute_on(device_named(self.device))
+        return self.model_
 
     def _options(self) -> dict[str, Any]:
         """Return the part of a model file that is the estimator itself."""

@@ -1,6 +1,6 @@
 """Discrete block: flags, categories and integers, each given the columns before it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -105,6 +105,22 @@ class DiscreteBlock(nn.Module):
         """Return features of codes ``(n, J)`` for the continuous part, ``(n, features)``."""
         return self._features(codes, len(self.columns))
 
+    def mixed(
+        self, j: int, features: Tensor, log_prob: Callable[[Tensor | None], Tensor]
+    ) -> Tensor:
+        """Return a log-probability of a column: by its frequencies and by its network, mixed.
+
+        Args:
+            j: the column.
+            features: of the columns before, and perhaps of more, ``(n, features)``.
+            log_prob: function of the outputs of the network; None stands for the frequencies.
+        """
+        plain, net = log_prob(None), self._network(j)
+        if net is None:
+            return plain
+        with_network, share = log_prob(net(features[:, : net.in_features])), self.shares[j]
+        return torch.logaddexp(plain + torch.log1p(-share), with_network + share.log())
+
     def config(self) -> dict[str, Any]:
         """Return the arguments of the constructor, ready for JSON."""
         return {
@@ -199,12 +215,9 @@ class DiscreteBlock(nn.Module):
         total = torch.zeros(len(rows), dtype=torch.float64)
         for j, conditional in enumerate(self._conditionals()):
             present = self.columns[j].present(rows)
-            score = conditional.log_prob(rows[:, j], None)
-            net = self._network(j)
-            if net is not None:
-                with_network = conditional.log_prob(rows[:, j], net(features[:, : net.in_features]))
-                share = self.shares[j]
-                score = torch.logaddexp(score + torch.log1p(-share), with_network + share.log())
+            score = self.mixed(
+                j, features, lambda params, c=conditional, j=j: c.log_prob(rows[:, j], params)
+            )
             total += torch.where(present, score, 0.0)
         return total.numpy()
 

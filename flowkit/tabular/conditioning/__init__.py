@@ -1,0 +1,6 @@
+"""Conditional and marginal densities of a fitted table density."""
+
+from flowkit.tabular.conditioning.conditional import ConditionalDensity
+from flowkit.tabular.conditioning.marginal import MarginalDensity
+
+__all__ = ["ConditionalDensity", "MarginalDensity"]
