@@ -9,6 +9,7 @@ from torch import Tensor
 
 from flowkit.tabular.conditioning.laws import Law, law_of
 from flowkit.tabular.continuous.fitted_member import FittedMember
+from flowkit.tabular.continuous.preprocessing import Standardiser
 
 _CHUNK = 4_096
 
@@ -27,6 +28,12 @@ class Given(NamedTuple):
     low: np.ndarray
     high: np.ndarray
     context: np.ndarray | None
+
+    @property
+    def is_empty(self) -> np.ndarray:
+        """Which rows have no value and no range, ``(n,)``."""
+        nothing: np.ndarray = np.isnan(self.values).all(1) & np.isnan(self.low).all(1)
+        return nothing
 
     def take(self, rows: np.ndarray | slice) -> "Given":
         """Return some of the rows."""
@@ -128,12 +135,14 @@ def _mapped(fitted: FittedMember, given: Given) -> _Mapped:
     if map_ is None:
         return _Mapped(x, low, high, x.new_zeros(len(x)), context)
     y, log_slope = map_(x, context)
-    ends = []
-    for end in (low, high):
-        finite = torch.where(end.isinf(), torch.nan, end)
-        # An infinite end stays where it is.
-        ends.append(torch.where(end.isinf(), end, map_(finite, context)[0]))
-    return _Mapped(y, *ends, log_slope, context)
+    low, high = (_image_of_end(map_, end, context) for end in (low, high))
+    return _Mapped(y, low, high, log_slope, context)
+
+
+def _image_of_end(map_: Standardiser, end: Tensor, context: Tensor | None) -> Tensor:
+    """Return the images of ends of ranges; an infinite end stays where it is."""
+    infinite = end.isinf()
+    return torch.where(infinite, end, map_(end.masked_fill(infinite, torch.nan), context)[0])
 
 
 def _within(rows: np.ndarray, given: Given, circular: Sequence[bool]) -> np.ndarray:

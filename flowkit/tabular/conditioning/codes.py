@@ -52,7 +52,7 @@ def weighted_codes(
 
     Args:
         block: the discrete block; None without one.
-        codes: ``(rows, J)``.
+        codes: ``(rows, J)``, or those of the first columns.
         fixed: which of them are fixed, ``(rows, J)``.
         states: of each column, the states that an open code may be in.
         generator: of the draws.
@@ -68,12 +68,16 @@ def weighted_codes(
     weight = np.where(enumerated, 0.0, -np.log(draws))[row]
     found = np.where(fixed, codes, 0)[row]
     features = np.zeros((len(row), 0))
-    for j, column in enumerate(block.columns):
+    for j, column in enumerate(block.columns[: codes.shape[1]]):
         present = column.present(found)
         known = present & fixed[row, j]
         if known.any():
             weight[known] += _log_prob(block, j, found[known, j], features[known])
         is_open = present & ~fixed[row, j]
+        if states[j].whole and column.kind == "integer":
+            free = is_open & ~enumerated[row]
+            found[free, j] = _drawn(block, j, features[free], generator)
+            is_open &= ~free
         if is_open.any():
             keep, state, gained = _opened(
                 block, j, states[j], features, is_open, enumerated[row], generator
@@ -99,6 +103,14 @@ def _log_prob(block: DiscreteBlock, j: int, codes: np.ndarray, features: np.ndar
 
     score: np.ndarray = block.mixed(j, torch.from_numpy(features), of).numpy()
     return score
+
+
+def _drawn(
+    block: DiscreteBlock, j: int, features: np.ndarray, generator: torch.Generator
+) -> np.ndarray:
+    """Return draws of a column given the columns before; none is of an unseen number."""
+    uniform = torch.rand(len(features), 4, dtype=torch.float64, generator=generator).numpy()
+    return block.draw_column(j, features, uniform)
 
 
 def _opened(

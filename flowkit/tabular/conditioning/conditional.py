@@ -19,7 +19,7 @@ from flowkit.tabular.conditioning.weights import chosen, generator_of
 # Draws of the estimate of the evidence, and of means and quantiles.
 _DRAWS = 16_384
 # Weighted draws for each one that is kept.
-_PER_SAMPLE = 8
+_PER_SAMPLE = 4
 _AT_ONCE = 16_384
 
 

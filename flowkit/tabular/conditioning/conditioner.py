@@ -5,6 +5,7 @@ conditioned by algebra. A flow is integrated over one open column by quadrature,
 by importance sampling; the proposal is a mixture of a closed form.
 """
 
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -13,34 +14,18 @@ import torch
 from flowkit._checks import check_choice
 from flowkit.schema import Schema
 from flowkit.tabular.conditioning.closed import ClosedMixture, Given
-from flowkit.tabular.conditioning.codes import WeightedCodes, numbers_of_codes, weighted_codes
+from flowkit.tabular.conditioning.codes import WeightedCodes
 from flowkit.tabular.conditioning.evidence import Draws, Estimate, Evidence
 from flowkit.tabular.conditioning.members import Members
 from flowkit.tabular.conditioning.states import refined
 from flowkit.tabular.conditioning.weights import chosen, effective, log_sums
+from flowkit.tabular.conditioning.work import Work, codes_of, parts_of, work_of
 from flowkit.tabular.continuous import ContinuousDensity
+from flowkit.tabular.continuous.members import StudentMember
 from flowkit.tabular.discrete import DiscreteBlock
 from flowkit.tabular.parts import context_of, draw
 
 METHODS = ("auto", "exact", "importance")
-# Combinations of open codes that are enumerated; of more, as many are drawn as of the values.
-_MOST_CODES = 4_096
-_AT_ONCE = 200_000
-
-
-class _Work(NamedTuple):
-    """Rows with their weighted codes."""
-
-    weighted: WeightedCodes
-    given: Given
-    present: np.ndarray
-    hidden: np.ndarray
-
-    def take(self, kept: np.ndarray) -> "_Work":
-        """Return some of the codes."""
-        w = self.weighted
-        some = w._replace(row=w.row[kept], codes=w.codes[kept], log_weight=w.log_weight[kept])
-        return _Work(some, self.given.take(kept), self.present[kept], self.hidden[kept])
 
 
 class _Proposed(NamedTuple):
@@ -72,6 +57,25 @@ class Conditioner:
         self.schema, self.discrete, self._continuous = schema, discrete, continuous
         self.members = Members(schema, discrete, continuous, seed)
 
+    @cached_property
+    def bulk(self) -> "Conditioner":
+        """The same without the Student t members, whose means need not exist."""
+        density = self._continuous
+        if density is None:
+            return self
+        shares = density.log_shares.tolist()
+        kept = [
+            (f, share)
+            for f, share in zip(density.fitted, shares, strict=True)
+            if not isinstance(f.member, StudentMember)
+        ]
+        if not kept:
+            return self
+        bulk = ContinuousDensity([f for f, _ in kept], [share for _, share in kept]).eval()
+        found = Conditioner(self.schema, self.discrete, bulk, 0)
+        found.members.proposal_from(self.members)
+        return found
+
     def check_method(self, method: str) -> None:
         """Raise if a method is unknown, or needs a closed form that there is not.
 
@@ -100,7 +104,7 @@ class Conditioner:
         """
         parts = [
             self._estimate(part, method == "importance", draws, generator)
-            for part in self._parts(evidence, draws)
+            for part in parts_of(evidence, draws)
         ]
         return Estimate(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
 
@@ -115,7 +119,7 @@ class Conditioner:
         evidence = evidence.drawn()
         parts = [
             self._draws(part, method == "importance", draws, generator)
-            for part in self._parts(evidence, draws)
+            for part in parts_of(evidence, draws)
         ]
         return Draws(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
 
@@ -123,66 +127,37 @@ class Conditioner:
         """Return codes and values of ``n`` rows, given nothing."""
         return draw(self.schema, self.discrete, self._continuous, n, generator)
 
-    def _parts(self, evidence: Evidence, draws: int) -> list[Evidence]:
-        """Return the rows in parts of about as many codes and draws."""
-        number = numbers_of_codes(evidence.fixed, evidence.states)
-        number = np.where(number > _MOST_CODES, draws, number) + draws
-        part = (np.cumsum(number) // _AT_ONCE).astype(np.int64)
-        starts = np.flatnonzero(np.diff(part, prepend=-1))
-        ends = np.append(starts[1:], len(part))
-        return [evidence.take(slice(a, b)) for a, b in zip(starts, ends, strict=True)]
-
-    def _work(self, evidence: Evidence, draws: int, generator: torch.Generator) -> _Work:
-        weighted = weighted_codes(
-            self.discrete,
-            evidence.codes,
-            evidence.fixed,
-            evidence.states,
-            generator,
-            most=_MOST_CODES,
-            draws=draws,
-        )
-        present = self.schema.values_present(weighted.codes)
-        values = evidence.values[weighted.row]
-        hidden = present & np.isnan(values)
-        low, high = (np.where(hidden, end, np.nan) for end in (evidence.low, evidence.high))
-        context = context_of(self.discrete, weighted.codes)
-        return _Work(weighted, Given(values, low, high, context), present, hidden)
-
     def _estimate(
         self, evidence: Evidence, forced: bool, draws: int, generator: torch.Generator
     ) -> Estimate:
-        work, n = self._work(evidence, draws, generator), len(evidence.codes)
+        n = len(evidence.codes)
+        if not evidence.has_values:
+            # Values integrate to one, and so do the codes after the last that is given.
+            codes = codes_of(self.discrete, evidence, draws, generator, evidence.columns_given)
+            return _summed(codes, codes.log_weight, n)
+        work = work_of(self.schema, self.discrete, evidence, draws, generator)
         log_p, error, effective_draws = np.empty(n), np.zeros(n), np.full(n, np.inf)
         unknown = self.members.unknown(work.given, work.hidden)
         if forced:
-            unknown = work.hidden.any(1)
-        row, drawn = work.weighted.row, ~work.weighted.enumerated
+            unknown = np.asarray(work.hidden.any(1))
         sampled = np.zeros(n, dtype=bool)
-        sampled[row[unknown]] = True
+        sampled[work.weighted.row[unknown]] = True
         if not sampled.all():
-            part = work.take(~sampled[row])
-            row = part.weighted.row
-            terms = part.weighted.log_weight + self.members.integrated(part.given, part.hidden)
-            log_p[~sampled] = log_sums(terms, row, n)[~sampled]
-            of_codes, effective_codes = effective(terms, row, n)
-            here = drawn & ~sampled
-            error[here], effective_draws[here] = of_codes[here], effective_codes[here]
+            found = self._integrated(work.of_rows(~sampled), int((~sampled).sum()))
+            log_p[~sampled], error[~sampled], effective_draws[~sampled] = found
         if sampled.any():
-            part = work.take(sampled[work.weighted.row])
-            place = np.cumsum(sampled) - 1
-            weighted = part.weighted
-            part = part._replace(
-                weighted=weighted._replace(
-                    row=place[weighted.row], enumerated=weighted.enumerated[sampled]
-                )
-            )
+            part = work.of_rows(sampled)
             found = self._sampled(part, int(sampled.sum()), forced, draws, generator)
             log_p[sampled], error[sampled], effective_draws[sampled] = found
         return Estimate(log_p, error, effective_draws)
 
+    def _integrated(self, work: Work, n: int) -> Estimate:
+        """Return log-densities of rows whose open entries are integrated out without draws."""
+        log_p = self.members.integrated(work.given, work.hidden)
+        return _summed(work.weighted, work.weighted.log_weight + log_p, n)
+
     def _sampled(
-        self, work: _Work, n: int, forced: bool, draws: int, generator: torch.Generator
+        self, work: Work, n: int, forced: bool, draws: int, generator: torch.Generator
     ) -> Estimate:
         """Return estimates of rows whose open entries are integrated out by draws."""
         ranged = (~np.isnan(work.given.low) & ~self.members.circular).sum(1)
@@ -198,20 +173,19 @@ class Conditioner:
         error, effective_draws = effective(log_weight, row, n)
         log_p = log_sums(found.terms, work.weighted.row, n)
         log_p += log_sums(log_weight, row, n) - np.log(draws)
-        of_codes, _ = effective(found.terms, work.weighted.row, n)
-        error = np.where(work.weighted.enumerated, error, np.hypot(error, of_codes))
         if not whole:
             terms = work.weighted.log_weight + self.members.closed.evidence(work.given)
             closed = log_sums(terms, work.weighted.row, n)
             total = np.logaddexp(log_p, closed)
             log_p, error = total, error * np.exp(log_p - total)
-        return Estimate(log_p, error, effective_draws)
+        of_codes = _summed(work.weighted, found.terms, n).standard_error
+        return Estimate(log_p, np.hypot(error, of_codes), effective_draws)
 
     def _draws(
         self, evidence: Evidence, forced: bool, draws: int, generator: torch.Generator
     ) -> Draws:
-        work, n = self._work(evidence, draws, generator), len(evidence.codes)
-        shape = (n, draws, -1)
+        work = work_of(self.schema, self.discrete, evidence, draws, generator)
+        n, shape = len(evidence.codes), (len(evidence.codes), draws)
         if not self.members.circular.size:
             at = chosen(work.weighted.log_weight, work.weighted.row, n, draws, generator)
             codes, values = work.weighted.codes[at], np.zeros((len(at), 0))
@@ -228,11 +202,12 @@ class Conditioner:
                 context = None if work.given.context is None else work.given.context[found.at]
                 log_weight = log_weight + self.members.log_prob(values, context)
                 log_weight = log_weight - proposal.evidence(_whole(values, context))
-        self._refine(codes, evidence, np.repeat(np.arange(n), draws), generator)
+        row = np.repeat(np.arange(n), draws)
+        self._refine(codes, evidence, row, work.weighted.enumerated, generator)
         return Draws(
-            codes.reshape(*shape[:2], codes.shape[1]),
-            values.reshape(*shape[:2], values.shape[1]),
-            log_weight.reshape(shape[:2]),
+            codes.reshape(*shape, codes.shape[1]),
+            values.reshape(*shape, values.shape[1]),
+            log_weight.reshape(shape),
         )
 
     def _proposal(self, forced: bool) -> ClosedMixture:
@@ -241,7 +216,7 @@ class Conditioner:
 
     def _proposed(
         self,
-        work: _Work,
+        work: Work,
         n: int,
         proposal: ClosedMixture,
         draws: int,
@@ -257,15 +232,32 @@ class Conditioner:
         return _Proposed(at, values, log_weight - log_q[at], terms)
 
     def _refine(
-        self, codes: np.ndarray, evidence: Evidence, row: np.ndarray, generator: torch.Generator
+        self,
+        codes: np.ndarray,
+        evidence: Evidence,
+        row: np.ndarray,
+        enumerated: np.ndarray,
+        generator: torch.Generator,
     ) -> None:
         """Replace integers that stand for a range, in place."""
         for j, states in enumerate(evidence.states):
             column = self.schema.discrete[j]
             if column.kind == "integer" and not evidence.fixed[:, j].all():
                 assert self.discrete is not None  # noqa: S101  for the type checker
-                drawn = column.present(codes) & ~evidence.fixed[row, j]
+                # Integers that were drawn one by one stay.
+                spread = enumerated[row] | (not states.whole)
+                drawn = column.present(codes) & ~evidence.fixed[row, j] & spread
                 codes[drawn, j] = refined(self.discrete, j, states, codes[drawn, j], generator)
+
+
+def _summed(codes: WeightedCodes, terms: np.ndarray, n: int) -> Estimate:
+    """Return the log of the sum of terms ``(P,)`` of each row; drawn codes make it an estimate."""
+    error, number = effective(terms, codes.row, n)
+    return Estimate(
+        log_sums(terms, codes.row, n),
+        np.where(codes.enumerated, 0.0, error),
+        np.where(codes.enumerated, np.inf, number),
+    )
 
 
 def _whole(values: np.ndarray, context: np.ndarray | None) -> Given:

@@ -35,7 +35,18 @@ class Evidence(NamedTuple):
 
     def drawn(self) -> "Evidence":
         """Return the evidence without the states that are scored and never drawn."""
-        return self._replace(states=[states.take(states.drawn) for states in self.states])
+        return self._replace(states=[states.only_drawn() for states in self.states])
+
+    @property
+    def has_values(self) -> bool:
+        """Whether any value or range of a continuous column is given."""
+        return bool((~np.isnan(self.values)).any()) or self.ranged > 0
+
+    @property
+    def columns_given(self) -> int:
+        """The number of codes up to the last that is given or restricted."""
+        given = self.fixed.any(0) | np.array([not s.whole for s in self.states], dtype=bool)
+        return int(np.flatnonzero(given).max(initial=-1)) + 1
 
     @property
     def ranged(self) -> int:

@@ -21,7 +21,8 @@ def log_normal_mass(low: Tensor, high: Tensor) -> Tensor:
     """
     near, far, _ = _in_lower_half(low, high)
     below, above = torch.special.log_ndtr(near), torch.special.log_ndtr(far)
-    return above + torch.log((-torch.expm1(below - above)).clamp(min=_LEAST))
+    log_mass: Tensor = above + (-torch.expm1(below - above)).clamp(min=_LEAST).log()
+    return log_mass
 
 
 def draw_normal(low: Tensor, high: Tensor, uniform: Tensor) -> Tensor:

@@ -16,6 +16,8 @@ from flowkit.tabular.continuous.members.base import von_mises
 
 _LOG_2PI = math.log(2 * math.pi)
 _FREE, _GIVEN, _RANGED = 0, 1, 2
+# Numbers of base 3 with fewer digits are within int64.
+_DIGITS = 39
 # Numbers in the factors of as many rows as are drawn at once.
 _AT_ONCE = 4_000_000
 
@@ -153,7 +155,7 @@ class _Ordered:
         factor = self.factors[:, :o, :o]
         z = torch.linalg.solve_triangular(factor, offset.mT, upper=False)  # (K, o, n)
         log_det = factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-        total = -0.5 * (z * z).sum(1) - (log_det + 0.5 * o * _LOG_2PI)[:, None]
+        total: Tensor = -0.5 * (z * z).sum(1) - (log_det + 0.5 * o * _LOG_2PI)[:, None]
         for i in self.ranged:
             before = self.factors[:, i, :i].unsqueeze(1) @ z  # (K, 1, n)
             ends = self._ends(i, slice(None), before.squeeze(1), (low, high))
@@ -195,13 +197,14 @@ class _Ordered:
 
     def _ends(
         self, i: int, component: Tensor | slice, line: Tensor, ends: tuple[Tensor, Tensor]
-    ) -> tuple[Tensor, ...]:
+    ) -> tuple[Tensor, Tensor]:
         """Return the ends of the standardised range of a column."""
         start = self.means[component, i]
         scale = self.factors[component, i, i]
         if isinstance(component, slice):
             start, scale = start.unsqueeze(-1), scale.unsqueeze(-1)
-        return tuple((end[:, self.columns[i]] - start - line) / scale for end in ends)
+        low, high = ((end[:, self.columns[i]] - start - line) / scale for end in ends)
+        return low, high
 
 
 class StudentLaw(Law):
@@ -252,7 +255,13 @@ def _patterns(status: Tensor) -> list[tuple[Tensor, Tensor]]:
     """Return each pattern of entries, ``(d,)``, with its rows."""
     if not len(status) or bool((status == status[0]).all()):
         return [(row, torch.arange(len(status))) for row in status[:1]]
-    unique, index = status.unique(dim=0, return_inverse=True)
+    if status.shape[1] < _DIGITS:  # sorting numbers is faster than sorting rows
+        number = status @ 3 ** torch.arange(status.shape[1])
+        _, index = number.unique(return_inverse=True)
+        first = torch.zeros(int(index.max()) + 1, dtype=torch.long)
+        unique = status[first.scatter_(0, index, torch.arange(len(status)))]
+    else:
+        unique, index = status.unique(dim=0, return_inverse=True)
     order = index.argsort(stable=True)
     split = order.split(torch.bincount(index, minlength=len(unique)).tolist())
     return list(zip(unique, split, strict=True))

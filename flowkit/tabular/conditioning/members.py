@@ -37,6 +37,7 @@ class Members:
     ) -> None:
         self._schema, self._discrete, self._density = schema, discrete, continuous
         self._seed = seed
+        self._lender: Members | None = None
         fitted = () if continuous is None else continuous.fitted
         shares = [] if continuous is None else continuous.log_shares.tolist()
         pairs = [(f, s) for f, s in zip(fitted, shares, strict=True) if s > _NO_SHARE]
@@ -79,7 +80,8 @@ class Members:
     def integrated(self, given: Given, hidden: np.ndarray) -> np.ndarray:
         """Return the log-density of rows with at most one open entry each, ``(n,)``.
 
-        With a closed form for all members, any number of entries may be open.
+        With a closed form for all members, any number of entries may be open. It is 0 for a row of
+        which no entry is given.
 
         Args:
             given: the rows.
@@ -87,34 +89,45 @@ class Members:
         """
         if self._density is None:
             return np.zeros(len(hidden))
-        total = np.empty(len(hidden))
-        whole = ~hidden.any(1)
+        total = np.zeros(len(hidden))
+        empty = given.is_empty
+        whole = np.asarray(~hidden.any(1)) & ~empty
         if whole.any():
             part = given.take(whole)
             total[whole] = self.log_prob(part.values, part.context)
-        if not whole.all():
-            part, at = given.take(~whole), hidden[~whole].argmax(1)
+        rest = ~whole & ~empty
+        if rest.any():
+            part, at = given.take(rest), hidden[rest].argmax(1)
             scores = [self.closed.evidence(part)]
             for fitted, share in self._open:
                 scores.append(log_marginal(fitted, part, at) + share)
-            total[~whole] = np.logaddexp.reduce(scores)
+            total[rest] = np.logaddexp.reduce(scores)
         return total
 
     def unknown(self, given: Given, hidden: np.ndarray) -> np.ndarray:
         """Return for which rows `integrated` has no exact value, ``(n,)``."""
         ranged = (~np.isnan(given.low) & ~self.circular).sum(1)
-        several: np.ndarray = ranged > 1
-        return several if self.all_closed else several | (hidden.sum(1) > 1)
+        several = ranged > 1
+        if not self.all_closed:
+            several |= hidden.sum(1) > 1
+        unknown: np.ndarray = several & ~given.is_empty
+        return unknown
 
     @cached_property
     def proposal(self) -> ClosedMixture:
         """A mixture with a closed form near the whole density, fitted at its first use."""
+        if self._lender is not None:
+            return self._lender.proposal
         assert self._density is not None  # noqa: S101  for the type checker
         generator = torch.Generator().manual_seed(self._seed)
         parts = (self._schema, self._discrete, self._density)
         codes, values = draw(*parts, DRAWS, generator)
         context = context_of(self._discrete, codes)
         return proposal_of(self._density, values, context, self._seed)
+
+    def proposal_from(self, members: "Members") -> None:
+        """Use the proposal of other members, once they have one."""
+        self._lender = members
 
     @cached_property
     def _flows(self) -> ContinuousDensity:

@@ -49,3 +49,11 @@ def mean_of(column: Column, x: np.ndarray, weights: np.ndarray) -> np.ndarray:
     turn = np.exp(2j * np.pi * np.where(here, x, 0.0) / column.period)
     angle = np.angle((turn * w).sum(-1))
     return np.asarray(np.remainder(angle / (2 * np.pi), 1.0) * column.period)
+
+
+def rounded(column: Column, x: np.ndarray) -> np.ndarray:
+    """Return numbers of a column as samples have them: on its step, and within its bounds."""
+    if column.kind != "integer":
+        return codec.from_numbers(column, x)
+    numbers = np.rint(x).astype(np.int64)
+    return codec.from_integers(column, numbers)

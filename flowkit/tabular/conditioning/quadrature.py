@@ -141,4 +141,5 @@ def _log_marginal(fitted: FittedMember, given: Given, hidden: np.ndarray) -> np.
     circle = np.asarray(fitted.member.circular)[hidden]
     ends[0] = np.where(circle & np.isinf(ends[0]), -np.pi, ends[0])
     ends[1] = np.where(circle & np.isinf(ends[1]), np.pi, ends[1])
-    return log_integral(log_density, *ends) + log_slope.numpy()
+    integral: np.ndarray = log_integral(log_density, *ends) + log_slope.numpy()
+    return integral

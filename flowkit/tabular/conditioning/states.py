@@ -26,16 +26,19 @@ class States:
         low: the least code of the state.
         high: the largest; the same but for ranges of integers.
         drawn: whether samples may be in the state: unseen categories and numbers are scored only.
+        whole: whether these are all states that are drawn.
     """
 
     code: np.ndarray
     low: np.ndarray
     high: np.ndarray
     drawn: np.ndarray
+    whole: bool = False
 
-    def take(self, chosen: np.ndarray) -> "States":
-        """Return some of the states, by index or mask."""
-        return States(self.code[chosen], self.low[chosen], self.high[chosen], self.drawn[chosen])
+    def only_drawn(self) -> "States":
+        """Return the states that are drawn."""
+        at = self.drawn
+        return States(self.code[at], self.low[at], self.high[at], at[at], self.whole)
 
     def holds(self, codes: np.ndarray) -> np.ndarray:
         """Return which codes are in one of the states."""
@@ -57,14 +60,14 @@ def all_states(
     conditional = cast(StateConditional | IntegerConditional, block.laws[j])
     if isinstance(conditional, StateConditional):
         code = np.arange(conditional.size + conditional.unseen)
-        return States(code, code, code, code < conditional.size)
+        return States(code, code, code, code < conditional.size, True)
     starts = _starts(conditional, low, high)
     least, most = starts[:-1], starts[1:] - 1
     first, last = seen_within(conditional, least, most)
     drawn, step = first <= last, conditional.step
     middle = (first + last) // 2 // step * step
     code = np.where(drawn, np.maximum(middle, first), (least + most) // 2)
-    return States(code, least, most, drawn)
+    return States(code, least, most, drawn, low is None and high is None)
 
 
 def log_masses(block: DiscreteBlock, j: int, states: States, features: Tensor) -> Tensor:

@@ -87,8 +87,9 @@ def _broad(conditional: IntegerConditional, low: np.ndarray, high: np.ndarray) -
         mass = np.log(np.maximum(_below(far) - _below(near), 0.0))
     single = low == high
     mass[single] = log_mass(low[single], center, scale, lower, upper)
-    return mass
+    return np.asarray(mass)
 
 
 def _below(u: np.ndarray) -> np.ndarray:
-    return tail(-u.clip(-1e150, 1e150))
+    below: np.ndarray = tail(-u.clip(-1e150, 1e150))
+    return below
