@@ -17,7 +17,7 @@ from flowkit.tabular.conditioning.states import States, all_states
 from flowkit.tabular.conditioning.weights import chosen
 
 # Weighted draws of each row that are resampled, and draws that a mean is taken of.
-_WEIGHTED, _OF_MEAN = 32, 256
+_WEIGHTED, _OF_MEAN = 16, 64
 _ROWS = 4_096
 
 
