@@ -253,9 +253,7 @@ class FlowDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
             >>> bool((conditional.sample(5, random_state=0)[:, 0] >= 0).all())
             True
         """
-        model = self._model()
-        seed = int(model.run["seed"])
-        return ConditionalDensity(model.conditioner, conditions, method=method, seed=seed)
+        return ConditionalDensity(self._model().conditioner, conditions, method=method)
 
     def marginal(self, columns: Sequence[str], *, method: str = "auto") -> MarginalDensity:
         """Return the density of some columns alone.
@@ -273,9 +271,7 @@ class FlowDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
             >>> density.marginal(["x0", "x2"]).score_samples(rows[:, [0, 2]]).shape
             (60,)
         """
-        model = self._model()
-        seed = int(model.run["seed"])
-        return MarginalDensity(model.conditioner, columns, method=method, seed=seed)
+        return MarginalDensity(self._model().conditioner, columns, method=method)
 
     def impute(
         self,
@@ -320,9 +316,9 @@ class FlowDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
     def explain(self, table: Any) -> np.ndarray:
         """Return the log-density of each column given all others, ``(rows, columns)``.
 
-        The sum over a discrete column is exact. The integral over a continuous column is exact
-        without flows, and a quadrature with a relative error of 1e-6 with flows. Columns that are
-        not modelled have 0.
+        Columns are in the order of the fit; those that are not modelled have 0. Sums over discrete
+        columns are exact, but that far integers are taken in ranges. Integrals over continuous
+        columns are exact without flows, and quadratures to 1e-6 with flows.
 
         Args:
             table: the table.

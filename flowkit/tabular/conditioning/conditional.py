@@ -37,7 +37,6 @@ class ConditionalDensity:
         conditioner: of the table's model.
         conditions: by name of the column, a value, a range ``(low, high)`` or a set of values.
         method: "auto", "exact" or "importance".
-        seed: random seed of the estimates.
 
     Attributes:
         columns: names of the columns that are left.
@@ -48,11 +47,11 @@ class ConditionalDensity:
     """
 
     def __init__(
-        self, conditioner: Conditioner, conditions: Mapping[str, Any], *, method: str, seed: int
+        self, conditioner: Conditioner, conditions: Mapping[str, Any], *, method: str = "auto"
     ) -> None:
         conditioner.check_method(method)
         schema = conditioner.schema
-        self._conditioner, self._method, self._seed = conditioner, method, seed
+        self._conditioner, self._method = conditioner, method
         self._given = conditions_of(schema, conditioner.discrete, conditions)
         self._evidence = self._given.evidence
         self.columns = tuple(n for n in schema.names if n not in self._given.fixed)
@@ -126,19 +125,19 @@ class ConditionalDensity:
             raise ArgumentError("q", "probabilities above 0 and below 1", repr(q))
         return {
             name: weighted_quantiles(x, w, wanted.ravel()).reshape(wanted.shape)
-            for name, x, w in self._numbers()
+            for name, x, w in self._numbers(self._conditioner)
         }
 
     def mean(self) -> dict[str, float]:
         """Return the mean of each column of numbers or times that is left, by name.
 
-        They are those of 16,384 weighted draws, missing values aside. The mean of a circular
-        column is a direction.
+        They are those of 16,384 weighted draws, missing values aside, without the Student t
+        members: these need not have a mean. The mean of a circular column is a direction.
         """
         schema = self._conditioner.schema
         return {
             name: float(mean_of(schema.columns[schema.names.index(name)], x, w))
-            for name, x, w in self._numbers()
+            for name, x, w in self._numbers(self._conditioner.bulk)
         }
 
     @property
@@ -147,10 +146,10 @@ class ConditionalDensity:
         closed = self._conditioner.members.all_closed and self._method != "importance"
         return closed and self._evidence.ranged <= 1
 
-    def _numbers(self) -> list[tuple[str, np.ndarray, np.ndarray]]:
+    def _numbers(self, conditioner: Conditioner) -> list[tuple[str, np.ndarray, np.ndarray]]:
         """Return the numbers of draws, and their weights, of each column that has any."""
         schema, found = self._conditioner.schema, []
-        drawn = self._draws(_DRAWS, self._generator(1))
+        drawn = self._draws(_DRAWS, self._generator(1), conditioner)
         weight = np.exp(drawn.log_weight[0] - drawn.log_weight[0].max())
         for name in self.columns:
             column = schema.columns[schema.names.index(name)]
@@ -161,14 +160,16 @@ class ConditionalDensity:
                     found.append((name, x[here], weight[here]))
         return found
 
-    def _draws(self, n: int, generator: torch.Generator) -> Draws:
+    def _draws(
+        self, n: int, generator: torch.Generator, conditioner: Conditioner | None = None
+    ) -> Draws:
         for j, states in enumerate(self._evidence.states):
             if not self._evidence.fixed[0, j] and not states.drawn.any():
                 name = self._conditioner.schema.discrete[j].name
                 raise ArgumentError(
                     f"column {name!r}", "the range holds no number that is drawn; give a wider one"
                 )
-        return self._conditioner.draw(
+        return (conditioner or self._conditioner).draw(
             self._evidence, method=self._method, draws=n, generator=generator
         )
 
@@ -201,4 +202,4 @@ class ConditionalDensity:
         )
 
     def _generator(self, stream: int) -> torch.Generator:
-        return torch.Generator().manual_seed(self._seed * 16 + stream)
+        return torch.Generator().manual_seed(self._conditioner.seed * 16 + stream)

@@ -44,7 +44,7 @@ class Conditioner:
         schema: of the table.
         discrete: the discrete block; None without one.
         continuous: the density of the continuous columns; None without one.
-        seed: random seed of the proposal.
+        seed: random seed of the proposal, and of estimates.
     """
 
     def __init__(
@@ -55,6 +55,7 @@ class Conditioner:
         seed: int,
     ) -> None:
         self.schema, self.discrete, self._continuous = schema, discrete, continuous
+        self.seed = seed
         self.members = Members(schema, discrete, continuous, seed)
 
     @cached_property

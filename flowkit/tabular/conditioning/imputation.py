@@ -42,9 +42,10 @@ class Imputer:
             row = np.repeat(np.arange(rows), weighted)
             at = chosen(drawn.log_weight.ravel(), row, rows, n, generator).reshape(rows, n)
             order = torch.rand(rows, n, dtype=torch.float64, generator=generator).argsort(1)
-            at = np.take_along_axis(at, order.numpy(), axis=1)
-            codes.append(drawn.codes.reshape(-1, drawn.codes.shape[2])[at])
-            values.append(drawn.values.reshape(-1, drawn.values.shape[2])[at])
+            at = np.take_along_axis(at, order.numpy(), axis=1) % weighted
+            own = np.arange(rows)[:, None]
+            codes.append(drawn.codes[own, at])
+            values.append(drawn.values[own, at])
         if not codes:
             return [holes.filled({}) for _ in range(n)]
         every_code, every_value = np.concatenate(codes), np.concatenate(values)

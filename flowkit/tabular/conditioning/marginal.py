@@ -30,14 +30,13 @@ class MarginalDensity:
         conditioner: of the table's model.
         names: names of the columns.
         method: "auto", "exact" or "importance".
-        seed: random seed of the estimates.
 
     Attributes:
         columns: names of the columns.
     """
 
     def __init__(
-        self, conditioner: Conditioner, names: Sequence[str], *, method: str, seed: int
+        self, conditioner: Conditioner, names: Sequence[str], *, method: str = "auto"
     ) -> None:
         conditioner.check_method(method)
         if isinstance(names, str) or not len(names):
@@ -48,7 +47,7 @@ class MarginalDensity:
                 raise ArgumentError(
                     "columns", f"column {name!r} stands twice; name each column once"
                 )
-        self._conditioner, self._method, self._seed = conditioner, method, seed
+        self._conditioner, self._method = conditioner, method
         self.columns = tuple(names)
         self._own = SomeColumns(conditioner.schema, self.columns)
         block = conditioner.discrete
@@ -66,7 +65,7 @@ class MarginalDensity:
             self._own.evidence(encoded, self._states),
             method=self._method,
             draws=_DRAWS,
-            generator=torch.Generator().manual_seed(self._seed),
+            generator=torch.Generator().manual_seed(self._conditioner.seed),
         )
         return found._replace(log_density=found.log_density + encoded.log_jacobian)
 

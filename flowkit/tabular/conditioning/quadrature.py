@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from flowkit.tabular.conditioning.closed import Given
+from flowkit.tabular.conditioning.weights import tops
 from flowkit.tabular.continuous.fitted_member import FittedMember
 
 # Gauss and Kronrod's rules of 7 and 15 nodes on [-1, 1]; the first are every second of the latter.
@@ -56,31 +57,29 @@ def log_integral(
     row = np.repeat(np.arange(n), ends.shape[1] - 1)
     a, b = ends[:, :-1].ravel(), ends[:, 1:].ravel()
     row, a, b = (part[b > a] for part in (row, a, b))
-    settled = np.zeros(n)  # of what the top scales
-    top = np.full(n, -np.inf)
+    settled = np.full(n, -np.inf)
     for turn in range(_ROUNDS):
         values = _at_nodes(log_density, row, a, b)
-        rise = np.full(n, -np.inf)
-        np.maximum.at(rise, row, values.max(1))
-        new = np.maximum(top, rise)
-        finite = np.isfinite(new)
-        settled = settled * np.exp(np.where(finite, top - np.where(finite, new, 0.0), 0.0))
-        top = new
-        scaled = np.exp(values - np.where(finite, top, 0.0)[row, None]) * (0.5 * (b - a))[:, None]
+        # Halves of a panel may have lower values than the whole, so each turn has its own scale.
+        top = tops(values.max(1), row, n)
+        scaled = np.exp(values - top[row, None]) * (0.5 * (b - a))[:, None]
         fine, coarse = scaled @ KRONROD, scaled @ GAUSS
-        total = settled + np.bincount(row, fine, n)
-        error = np.abs(fine - coarse)
-        open_ = error > _TOLERANCE * total[row] / 10
-        if turn == _ROUNDS - 1:
-            open_[:] = False
-        settled += np.bincount(row[~open_], fine[~open_], n)
-        if not open_.any():
+        with np.errstate(divide="ignore"):
+            total = np.logaddexp(settled, np.log(np.bincount(row, fine, n)) + top)
+            error = np.log(np.abs(fine - coarse)) + top[row]
+        is_open = error > total[row] + np.log(_TOLERANCE / 10)
+        is_open &= turn < _ROUNDS - 1
+        with np.errstate(divide="ignore"):
+            done = np.log(np.bincount(row[~is_open], fine[~is_open], n)) + top
+        settled = np.logaddexp(settled, done)
+        if not is_open.any():
             break
-        middle = 0.5 * (a[open_] + b[open_])
-        row = np.repeat(row[open_], 2)
-        a, b = (np.column_stack(pair).ravel() for pair in ((a[open_], middle), (middle, b[open_])))
-    with np.errstate(divide="ignore"):
-        return np.asarray(np.log(settled) + np.where(np.isfinite(top), top, 0.0))
+        middle = 0.5 * (a[is_open] + b[is_open])
+        row = np.repeat(row[is_open], 2)
+        a, b = (
+            np.column_stack(ends).ravel() for ends in ((a[is_open], middle), (middle, b[is_open]))
+        )
+    return settled
 
 
 def _at_nodes(log_density: LogDensity, row: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:

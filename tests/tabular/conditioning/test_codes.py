@@ -76,7 +76,9 @@ def test_a_marginal_of_a_discrete_column_sums_to_one(mixed):
     ],
     ids=str,
 )
-def test_conditions_have_the_share_and_the_draws_of_all_draws(mixed, drawn, conditions, chosen_rows):
+def test_conditions_have_the_share_and_the_draws_of_all_draws(
+    mixed, drawn, conditions, chosen_rows
+):
     density, _ = mixed
     conditional = density.given(conditions)
     kept = drawn[chosen_rows(drawn)]
@@ -153,5 +155,3 @@ def test_explain_sums_over_discrete_columns(mixed):
     numbers = [density.score_samples(rows.assign(count=n)) for n in range(-30, 150)]
     expected = joint - np.logaddexp.reduce(numbers)
     assert found[:, 1] == pytest.approx(expected, abs=1e-4)
-
-
