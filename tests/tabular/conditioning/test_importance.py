@@ -13,7 +13,14 @@ from flowkit.metrics import two_sample
 from flowkit.tabular.conditioning.quadrature import log_integral
 
 SIX = list("abcdef")
+_slow = pytest.mark.slow
 AXIS = np.linspace(-14, 14, 561)
+
+
+@pytest.fixture(scope="module")
+def six():
+    """A flow of six columns, and a little Student t."""
+    return of_reals(flow(6, seed=2), student(6), shares=[0.99, 0.01])
 
 
 def assert_alike(x: np.ndarray, y: np.ndarray) -> None:
@@ -107,18 +114,23 @@ def test_both_roads_agree_where_both_exist():
     assert_alike(*samples)
 
 
-def test_the_chain_rule_holds_for_pairs_within_the_stated_error():
-    density = of_reals(flow(6, seed=2), student(6), shares=[0.99, 0.01])
-    row = density.sample(1, random_state=3)
-    for first, second in itertools.combinations(SIX, 2):
-        both = density.marginal([first, second]).estimate(row[[first, second]])
-        # p(a) p(b | a), with the condition's density by itself as the first factor.
-        one = density.marginal([first]).estimate(row[[first]])
-        given = density.given({first: row[first][0], second: row[second][0]})
-        conditional = given.log_evidence - density.given({first: row[first][0]}).log_evidence
-        error = np.hypot(both.standard_error[0], one.standard_error[0]) + given.standard_error
-        gap = abs(both.log_density[0] - one.log_density[0] - conditional)
-        assert gap < 4 * error + 0.01, (first, second)
+PAIRS = list(itertools.combinations(SIX, 2))
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [p if p in PAIRS[:2] else pytest.param(*p, marks=_slow) for p in PAIRS]
+)
+def test_the_chain_rule_holds_for_pairs_within_the_stated_error(six, first, second):
+    """p(a, b) by rows of a marginal, and p(a) p(b | a) by conditions."""
+    row = six.sample(1, random_state=3)
+    both = six.marginal([first, second]).estimate(row[[first, second]])
+    one = six.marginal([first]).estimate(row[[first]])
+    alone = six.given({first: row[first][0]})
+    given = six.given({first: row[first][0], second: row[second][0]})
+    errors = (both.standard_error[0], one.standard_error[0], given.standard_error)
+    conditional = given.log_evidence - alone.log_evidence
+    gap = abs(both.log_density[0] - one.log_density[0] - conditional)
+    assert gap < 4 * np.linalg.norm([*errors, alone.standard_error]) + 1e-3
 
 
 def test_exact_needs_a_closed_form(bent):
