@@ -293,6 +293,7 @@ class Schema:
         rows_from: int = 0,
         on_unknown: str = "score",
         spread: np.random.Generator | None = None,
+        holes: bool = False,
     ) -> Encoded:
         """Return the rows of a table as codes and values.
 
@@ -302,6 +303,8 @@ class Schema:
             on_unknown: "score" gives unseen categories a code of their own; "raise" raises an
                 error.
             spread: for a fit: rounded values are spread evenly within their resolution.
+            holes: whether values may be missing in any column. The code of a missing value has no
+                meaning then, if the column of the fit had none.
 
         Raises:
             DataError: a column is missing, or a value is not of its kind; column and row are
@@ -322,7 +325,7 @@ class Schema:
             if column.kind == "empty":
                 check_rows(column.name, "empty", series, rows_from)
                 continue
-            if series.missing.any() and not column.missing:
+            if series.missing.any() and not (column.missing or holes):
                 row = rows_from + int(np.flatnonzero(series.missing)[0])
                 where = f"column {column.name!r}, row {row}"
                 raise DataError(where, "a value, as the fit saw no missing one", "none")
@@ -363,7 +366,7 @@ class Schema:
                 values_of = codec.running(column, rows_from, len(codes))
                 missing = np.zeros(len(codes), dtype=bool)
             else:
-                values_of, missing = self._decoded(column, codes, values)
+                values_of, missing = self.decoded(column, codes, values)
             decoded.append(  # what is built goes by the dtype, not by the family
                 Series(
                     column.name,
@@ -378,10 +381,10 @@ class Schema:
             )
         return frames.table_of(decoded, self.library)
 
-    def _decoded(
+    def decoded(
         self, column: Column, codes: np.ndarray, values: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return the values of a column, and which are missing."""
+        """Return the values of a column that is no identifier, and which are missing."""
         n = len(codes)
         at = [i for i, d in enumerate(self.discrete) if d.name == column.name]
         if column.kind == "empty":

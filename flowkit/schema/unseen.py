@@ -34,14 +34,14 @@ def log_mass(
     # By symmetry in the upper half, where tails keep their digits.
     flip = low + high < 0
     near, far = np.where(flip, -high, low), np.where(flip, -low, high)
-    mass = _tail(near) - _tail(far)
+    mass = tail(near) - tail(far)
     # Far out the difference has few digits, and the density changes little over it.
     middle = np.exp(log_density(np.asarray(v, dtype=np.float64), center, scale))
     mass = np.where(far - near < 1e-4 * np.abs(near), middle, mass)
     if lower is not None:
-        mass = np.where(v == lower, _tail(-high), mass)
+        mass = np.where(v == lower, tail(-high), mass)
     if upper is not None:
-        mass = np.where(v == upper, 1.0 if lower == upper else _tail(low), mass)
+        mass = np.where(v == upper, 1.0 if lower == upper else tail(low), mass)
     with np.errstate(divide="ignore"):
         result: np.ndarray = np.log(mass)
     for bound, sign in ((lower, 1), (upper, -1)):
@@ -50,7 +50,7 @@ def log_mass(
     return result
 
 
-def _tail(u: np.ndarray) -> np.ndarray:
+def tail(u: np.ndarray) -> np.ndarray:
     """Return the probability above ``u``."""
     root = np.sqrt(2 + u * u)
     above = 1 / (root * (root + np.abs(u)))

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,11 @@ import flowkit
 from flowkit.errors import ArgumentError
 from flowkit.schema import Encoded, Schema
 from flowkit.schema.frames import length, rows
+from flowkit.tabular.conditioning.conditioner import Conditioner
 from flowkit.tabular.continuous import ContinuousDensity
 from flowkit.tabular.continuous.fitting import FEWEST_ROWS, fit_continuous
 from flowkit.tabular.discrete import DiscreteBlock
+from flowkit.tabular.parts import context_of, draw
 from flowkit.tabular.settings import FitSettings
 
 # Rows that are scored or drawn at a time: enough to keep the processor busy, few enough that ten
@@ -96,7 +99,7 @@ class TableModel:
                 seed=settings.seed,
                 effort=settings.effort,
             )
-            context = _context(discrete, encoded.codes)
+            context = context_of(discrete, encoded.codes)
         if schema.continuous:
             continuous = fit_continuous(
                 spread, context, weights, circular=schema.circular, settings=settings
@@ -187,7 +190,7 @@ class TableModel:
         parts = []
         for start, chunk in _chunks(table):
             encoded = self.schema.encode(chunk, rows_from=start)
-            context = None if self.discrete is None else _context(self.discrete, encoded.codes)
+            context = context_of(self.discrete, encoded.codes)
             parts.append(self.continuous.latent(encoded.values, context))
         return np.concatenate(parts)
 
@@ -212,27 +215,20 @@ class TableModel:
         context = None
         if self.discrete is not None:
             total = total + self.discrete.log_prob(encoded.codes)
-            context = _context(self.discrete, encoded.codes)
+            context = context_of(self.discrete, encoded.codes)
         if self.continuous is not None:
             total = total + self.continuous.log_prob(encoded.values, context)
         return total
 
+    @cached_property
+    def conditioner(self) -> Conditioner:
+        """The conditionals and marginals of the model, made at their first use."""
+        seed = int(self.run.get("seed", 0))
+        return Conditioner(self.schema, self.discrete, self.continuous, seed)
+
     def _draw(self, n: int, generator: torch.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Return codes and values of ``n`` rows."""
-        codes = np.zeros((n, 0), dtype=np.int64)
-        values = np.zeros((n, 0))
-        context = None
-        if self.discrete is not None:
-            codes = self.discrete.sample(n, generator)
-            context = _context(self.discrete, codes)
-        if self.continuous is not None:
-            present = self.schema.values_present(codes)
-            values = self.continuous.sample(present, context, generator)
-        return codes, values
-
-
-def _context(discrete: DiscreteBlock, codes: np.ndarray) -> np.ndarray | None:
-    return discrete.context(codes) if discrete.context_features else None
+        return draw(self.schema, self.discrete, self.continuous, n, generator)
 
 
 def _chunks(table: Any) -> Iterator[tuple[int, Any]]:

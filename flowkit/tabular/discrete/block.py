@@ -1,6 +1,7 @@
 """Discrete block: flags, categories and integers, each given the columns before it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
@@ -105,6 +106,39 @@ class DiscreteBlock(nn.Module):
         """Return features of codes ``(n, J)`` for the continuous part, ``(n, features)``."""
         return self._features(codes, len(self.columns))
 
+    def mixed(
+        self, j: int, features: Tensor, log_prob: Callable[[Tensor | None], Tensor]
+    ) -> Tensor:
+        """Return a log-probability of a column: by its frequencies and by its network, mixed.
+
+        Args:
+            j: the column.
+            features: of the columns before, and perhaps of more, ``(n, features)``.
+            log_prob: function of the outputs of the network; None stands for the frequencies.
+        """
+        plain, net = log_prob(None), self._network(j)
+        if net is None:
+            return plain
+        with_network, share = log_prob(net(features[:, : net.in_features])), self.shares[j]
+        return torch.logaddexp(plain + torch.log1p(-share), with_network + share.log())
+
+    @torch.no_grad()
+    def draw_column(self, j: int, features: np.ndarray, uniform: np.ndarray) -> np.ndarray:
+        """Draw a column given the columns before, ``(n,)``.
+
+        Args:
+            j: the column.
+            features: of the columns before, ``(n, features)``.
+            uniform: uniform numbers, ``(n, 4)``.
+        """
+        conditional, net = self._conditionals()[j], self._network(j)
+        drawn = conditional.sample(len(features), None, uniform)
+        if net is None:
+            return drawn
+        params = net(torch.from_numpy(features[:, : net.in_features]))
+        with_network = conditional.sample(len(features), params, uniform)
+        return np.where(uniform[:, 3] < float(self.shares[j]), with_network, drawn)
+
     def config(self) -> dict[str, Any]:
         """Return the arguments of the constructor, ready for JSON."""
         return {
@@ -199,12 +233,7 @@ class DiscreteBlock(nn.Module):
         total = torch.zeros(len(rows), dtype=torch.float64)
         for j, conditional in enumerate(self._conditionals()):
             present = self.columns[j].present(rows)
-            score = conditional.log_prob(rows[:, j], None)
-            net = self._network(j)
-            if net is not None:
-                with_network = conditional.log_prob(rows[:, j], net(features[:, : net.in_features]))
-                share = self.shares[j]
-                score = torch.logaddexp(score + torch.log1p(-share), with_network + share.log())
+            score = self.mixed(j, features, partial(conditional.log_prob, rows[:, j]))
             total += torch.where(present, score, 0.0)
         return total.numpy()
 
@@ -214,11 +243,7 @@ class DiscreteBlock(nn.Module):
         features = np.zeros((n, 0))
         for j, conditional in enumerate(self._conditionals()):
             uniform = torch.rand(n, 4, dtype=torch.float64, generator=generator).numpy()
-            drawn = conditional.sample(n, None, uniform)
-            net = self._network(j)
-            if net is not None:
-                with_network = conditional.sample(n, net(torch.from_numpy(features)), uniform)
-                drawn = np.where(uniform[:, 3] < float(self.shares[j]), with_network, drawn)
+            drawn = self.draw_column(j, features, uniform)
             present = self.columns[j].present(codes)
             codes[:, j] = np.where(present, drawn, 0)
             new = conditional.features(codes[:, j])

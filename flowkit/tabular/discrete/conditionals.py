@@ -72,6 +72,16 @@ class StateConditional(nn.Module):
             log_p = logits.log_softmax(-1).gather(-1, at[:, None]).squeeze(-1)
         return torch.where(codes < self.size, log_p + known, self.log_unseen)
 
+    def log_probs(self, params: Tensor | None) -> Tensor:
+        """Return the log-probability of each code, ``(n, codes)``; n is 1 without ``params``."""
+        known = self.log_frequencies
+        if params is not None:
+            known = (known + params.double()).log_softmax(-1)
+        known = (known + torch.log1p(-self.log_unseen.exp())).reshape(-1, self.size)
+        if not self.unseen:
+            return known
+        return torch.cat([known, self.log_unseen.expand(len(known), 1)], 1)
+
     def sample(self, n: int, params: Tensor | None, uniform: np.ndarray) -> np.ndarray:
         """Draw ``n`` known states by inversion; ``uniform`` is ``(n, 3)`` or wider."""
         del n
