@@ -74,7 +74,16 @@ def test_a_marginal_of_a_discrete_column_sums_to_one(mixed):
         ({"z": (0.2, 1.0)}, lambda t: t.z.between(0.2, 1.0)),
         ({"x": (1.0, 2.0), "count": (None, 3)}, lambda t: t.x.between(1, 2) & (t["count"] <= 3)),
     ],
-    ids=str,
+    ids=[
+        *("category", "categories", "count", "range of counts", "set of both", "missing"),
+        *(
+            "missing and category",
+            "point mass",
+            "range with point mass",
+            "range without",
+            "both kinds",
+        ),
+    ],
 )
 def test_conditions_have_the_share_and_the_draws_of_all_draws(
     mixed, drawn, conditions, chosen_rows
