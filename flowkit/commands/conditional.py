@@ -151,5 +151,9 @@ def _predicted(
             for k, q in enumerate(quantiles):
                 added[f"{name}_q{q:g}"] = values[:, k]
     if name in chunk.column_names:
-        added["log_density"] = model.score_samples(chunk)
+        there = chunk[name].is_valid().to_numpy() | column.missing
+        scores = np.full(chunk.num_rows, np.nan)
+        if there.any():
+            scores[there] = model.score_samples(take(chunk, np.flatnonzero(there)))
+        added["log_density"] = scores
     return added

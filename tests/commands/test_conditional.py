@@ -64,6 +64,19 @@ def test_predict_needs_no_target(houses, tmp_path):
     assert "log_density" not in pd.read_csv(out).columns
 
 
+def test_rows_without_a_target_are_predicted(houses, tmp_path):
+    model, _ = fitted(houses, "price")
+    frame = table()
+    frame.loc[[0, 5], "price"] = np.nan
+    holes, out = tmp_path / "holes.csv", tmp_path / "predicted.csv"
+    frame.to_csv(holes, index=False)
+    result = run("predict", model, holes, "--out", out)
+    assert result.exit_code == 0, result.output
+    written = pd.read_csv(out)
+    assert written["price_mean"].notna().all()
+    assert written["log_density"].isna().to_numpy().nonzero()[0].tolist() == [0, 5]
+
+
 def test_fit_and_predict_a_category(houses, tmp_path):
     model, result = fitted(houses, "region")
     assert "share predicted right" in result.output

@@ -17,6 +17,7 @@ from flowkit.tabular.stacking import selected_weights
 _MOST_BOOSTED = 30
 _TREES = {"fast": 50, "default": 100, "best": 200}
 _ITERATIONS = 100
+_FEW_ROWS_PRIOR = 0.1
 
 
 class Logistic:
@@ -217,7 +218,11 @@ class ConditionalClasses:
         counts = np.bincount(code, weights, size) + 0.5
         self = cls(size, counts / counts.sum(), 0.5 / (weights.sum() + 1))
         folds = [fold_of_row == fold for fold in np.unique(fold_of_row)]
-        if weights.sum() < FEWEST_ROWS or len(np.unique(code)) < 2:
+        if len(np.unique(code)) < 2:
+            return self
+        if weights.sum() < FEWEST_ROWS:
+            self.members = {"logistic": [Logistic.fit(x, code, weights, size)]}
+            self.shares = {"prior": _FEW_ROWS_PRIOR, "logistic": 1 - _FEW_ROWS_PRIOR}
             return self
         scores = {"prior": np.log(self.prior[code])}
         for kind in ("logistic", "forest", "boosted"):

@@ -3,6 +3,7 @@
 import os
 import platform
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -24,11 +25,13 @@ from flowkit.schema.frames import length, names, opened
 from flowkit.tabular import validation
 from flowkit.tabular.conditional import model_file, tables
 from flowkit.tabular.conditional.model import ConditionalModel
+from flowkit.tabular.conditional.regression import FEWEST_ROWS
 from flowkit.tabular.conditional.target import NumericTarget
 from flowkit.tabular.settings import EFFORTS, FitSettings
 
 # Draws that means of the second target and later ones are taken of.
 _DRAWS = 200
+_ROWS_AT_ONCE = 1_000
 _AVERAGES = ("mean", "median", "mode")
 
 
@@ -43,8 +46,8 @@ class ConditionalFlowDensity(RegressorMixin, BaseEstimator):  # type: ignore[mis
     integers, categories, angles, dates, with missing values. Several targets are a product of
     conditionals, each given the features and the targets before it.
 
-    Log-densities are natural logarithms in the target's own units. `measure_` says what they are
-    of: a density; a density that is constant over the steps of a grid; or a probability.
+    Log-densities are natural logarithms in the target's own units. `measure_` names the kind: a
+    density, a density that is constant over the steps of a grid, or a probability.
 
     Args:
         target: name of the target column, or names, if features and targets are in one table.
@@ -60,7 +63,7 @@ class ConditionalFlowDensity(RegressorMixin, BaseEstimator):  # type: ignore[mis
 
     Attributes:
         features_: the `flowkit.schema.Schema` of the features.
-        targets_: that of the targets.
+        targets_: the `flowkit.schema.Schema` of the targets.
         measure_: for each target, what its density is with respect to, in words.
         members_: target, kind, weight and held-out score of each kind of member.
         run_: record of the fit: rows, seed, versions, seconds.
@@ -156,6 +159,12 @@ class ConditionalFlowDensity(RegressorMixin, BaseEstimator):  # type: ignore[mis
         x = x_schema.encode(features)
         y_encoded = y_schema.encode(targets)
         w = np.ones(length(features)) if weights is None else weights
+        if w.sum() < FEWEST_ROWS <= length(features):
+            warnings.warn(
+                f"The weights add up to {w.sum():g} rows, so the fit is that of so few. Multiply "
+                "them so that their mean is 1 if each row counts as one.",
+                stacklevel=2,
+            )
         if (w == 0).any():
             x, y_encoded, w = x.take(w > 0), y_encoded.take(w > 0), w[w > 0]
         settings = FitSettings(
@@ -221,8 +230,8 @@ class ConditionalFlowDensity(RegressorMixin, BaseEstimator):  # type: ignore[mis
         """Return the mean of the target, or another average, ``(rows,)``.
 
         For a category, whatever the average, this is the most probable one. The mean of an angle
-        is its mean direction. For several targets the result is ``(rows, targets)``: the mean of
-        the first one is exact, those of the others are of 200 draws.
+        is its mean direction. For several targets the result is ``(rows, targets)``: the means of
+        all but the first are those of 200 draws, missing values aside; dates are in seconds.
 
         Args:
             X: the features.
@@ -256,8 +265,12 @@ class ConditionalFlowDensity(RegressorMixin, BaseEstimator):  # type: ignore[mis
             ArgumentError: a probability outside (0, 1), or a target without an order.
         """
         probabilities = np.atleast_1d(np.asarray(q, dtype=np.float64))
-        if probabilities.ndim != 1 or not ((probabilities > 0) & (probabilities < 1)).all():
-            raise ArgumentError("q", "probabilities above 0 and below 1", q)
+        if (
+            probabilities.ndim != 1
+            or not len(probabilities)
+            or not ((probabilities > 0) & (probabilities < 1)).all()
+        ):
+            raise ArgumentError("q", "probabilities above 0 and below 1", repr(q))
         first = self._one(X)
         table = np.broadcast_to(probabilities, (len(first), len(probabilities)))
         result = tables.in_units(self.targets_.columns[0], first.quantiles(table))
@@ -342,21 +355,27 @@ class ConditionalFlowDensity(RegressorMixin, BaseEstimator):  # type: ignore[mis
         return first
 
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
-        """Return R² of the predicted mean; for a category, the share predicted right.
+        """Return R² of the mean; for a category the share predicted right, for an angle the mean
+        cosine of the errors.
 
         The mean log-density is ``score_samples(X, y).mean()``.
         """
         check_is_fitted(self)
-        targets = self._targets(X, y)
-        predicted = self.predict(X)
-        if len(self.targets_.names) == 1:
-            truth = tables.first_column(targets, self.targets_.names[0])
-            if self.targets_.columns[0].kind == "categorical":
-                right = truth.astype(str) == predicted.astype(str)
-                return float(np.average(right, weights=sample_weight))
-        else:
+        targets, x = self._targets(X, y), self._features(X)
+        column = self.targets_.columns[0]
+        if len(self.targets_.names) > 1:
             truth = np.column_stack([tables.first_column(targets, n) for n in self.targets_.names])
-        truth, predicted = truth.astype(float), predicted.astype(float)
+            predicted = self.predict(X)
+            return float(r2_score(truth.astype(float), predicted, sample_weight=sample_weight))
+        first = self.model_.first(x)
+        if isinstance(first, np.ndarray):
+            best = np.array(column.categories)[first.argmax(1)].astype(str)
+            right = tables.first_column(targets, column.name).astype(str) == best
+            return float(np.average(right, weights=sample_weight))
+        truth, predicted = tables.numbers(self.targets_, targets), first.mean()
+        if column.period is not None:  # 1 for the right directions, about 0 for random ones
+            turns = 2 * np.pi * (truth - predicted) / column.period
+            return float(np.average(np.cos(turns), weights=sample_weight))
         return float(r2_score(truth, predicted, sample_weight=sample_weight))
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -465,8 +484,9 @@ class ConditionalFlowDensity(RegressorMixin, BaseEstimator):  # type: ignore[mis
             features = tables.checked_features(self, X, reset=True)
             targets, self._single = tables.target_table(y, self, length(features))
             self._library = "numpy" if self._single else opened(y)[1]
+            named_targets = not self._single or getattr(y, "name", None) is not None
             both = set(names(features)) & set(names(targets))
-            if both and hasattr(self, "feature_names_in_"):
+            if both and named_targets and hasattr(self, "feature_names_in_"):
                 raise ArgumentError(
                     "y", f"the target {min(both)!r} is also a feature; leave it out of X"
                 )
@@ -498,7 +518,8 @@ class ConditionalFlowDensity(RegressorMixin, BaseEstimator):  # type: ignore[mis
             table = tables.named(opened(X)[0])
             tables.check_targets(table, tables.target_names(self.target))
             return table
-        return tables.target_table(y, self, length(X) if hasattr(X, "shape") else len(X))[0]
+        rows = length(X) if hasattr(X, "shape") else len(X)
+        return tables.target_table(y, self, rows, self.targets_.names)[0]
 
     def _encoded(self, X: Any, y: Any) -> tuple[Encoded, Encoded]:
         x = self._features(X)
@@ -523,16 +544,22 @@ class ConditionalFlowDensity(RegressorMixin, BaseEstimator):  # type: ignore[mis
 
     def _one_with_values(self, X: Any, y: Any) -> tuple[NumericTarget, np.ndarray]:
         first = self._one(X)
-        targets = self.targets_.encode(self._targets(X, y), on_unknown=self.on_unknown)
-        return first, tables.numbers(self.targets_, targets)
+        return first, tables.numbers(self.targets_, self._targets(X, y))
 
     def _means_of_several(self, x: Encoded, average: str) -> np.ndarray:
         if average != "mean":
             raise ArgumentError("average", "'mean' for several targets", repr(average))
-        repeated = x.take(np.repeat(np.arange(len(x.codes)), _DRAWS))
-        codes, values = self.model_.sample(repeated, np.random.default_rng(0))
-        drawn = tables.columns_of_numbers(self.targets_, codes, values)
-        means: np.ndarray = drawn.reshape(len(x.codes), _DRAWS, -1).mean(1)
+        for column in self.targets_.columns:
+            if column.kind in ("categorical", "circular"):
+                expected = "numbers to average (use sample for several targets of other kinds)"
+                raise ArgumentError(f"target {column.name!r}", expected, column.kind)
+        rng, parts = np.random.default_rng(0), []
+        for start in range(0, len(x.codes), _ROWS_AT_ONCE):
+            rows = np.arange(start, min(start + _ROWS_AT_ONCE, len(x.codes)))
+            codes, values = self.model_.sample(x.take(np.repeat(rows, _DRAWS)), rng)
+            drawn = tables.columns_of_numbers(self.targets_, codes, values)
+            parts.append(np.nanmean(drawn.reshape(len(rows), _DRAWS, -1), axis=1))
+        means = np.concatenate([np.zeros((0, len(self.targets_.names))), *parts])
         first = self.model_.first(x)
         if isinstance(first, NumericTarget):
             means[:, 0] = first.mean()

@@ -15,6 +15,8 @@ _MOST_INPUTS = 16
 _ROWS_OF_PRIOR = 10.0
 # Standardised numbers are softly within this bound.
 _BOUND = 4.0
+# Those of trees are within this one, as forests compare in float32.
+_FAR = 1e30
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ def inputs_of(schema: Schema, encoded: Encoded) -> Inputs:
 class FeatureMap:
     """Features of inputs, for trees ``(n, c)`` and for networks ``(n, k)``.
 
-    Trees get numbers as they are, with NaN where absent. Networks get them standardised, softly
+    Trees get standardised numbers, with NaN where absent. Networks get them standardised, softly
     bounded, and 0 where absent, with a flag. A column of codes becomes one input for each state,
     or the mean target of its state if there are many.
 
@@ -119,7 +121,8 @@ class FeatureMap:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return the features of the training rows.
 
-        The mean targets of a row are those of the other folds, so none contains the row's own.
+        The mean targets of a row are those of the other folds, so none contains the row's own. They
+        do contain targets of the fold that a member holds out.
         """
         codes = [j for j, size in enumerate(self.sizes) if size > _MOST_INPUTS]
         encoded = np.zeros((len(inputs), len(codes)))
@@ -142,8 +145,8 @@ class FeatureMap:
         return self._features(inputs, np.stack(encoded, 1) if encoded else np.zeros((n, 0)))
 
     def _features(self, inputs: Inputs, encoded: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        z = (inputs.numbers - self.center) / self.scale
-        z = z / np.sqrt(1 + (z / _BOUND) ** 2)
+        straight = ((inputs.numbers - self.center) / self.scale).clip(-_FAR, _FAR)
+        z = straight / np.sqrt(1 + (straight / _BOUND) ** 2)
         absent = np.isnan(z)
         states = [
             (inputs.codes[:, j, None] == np.arange(size)).astype(np.float64)
@@ -151,7 +154,7 @@ class FeatureMap:
             if size <= _MOST_INPUTS
         ]
         shared = [encoded, *states]
-        for_trees = np.concatenate([inputs.numbers, *shared], 1)
+        for_trees = np.concatenate([straight, *shared], 1)
         flags = absent[:, self.holes].astype(np.float64)
         for_networks = np.concatenate([np.where(absent, 0.0, z), flags, *shared], 1)
         return for_trees, for_networks

@@ -13,7 +13,7 @@ from flowkit.schema.steps import rounded
 from flowkit.tabular.conditional.normal_mixture import NormalMixture
 from flowkit.tabular.continuous.preprocessing import Marginals
 
-# Integers below a soft bound share the probability of so many rows.
+# Integers below a soft bound share the probability of so many rows, and those off the step do.
 _ROWS_BELOW = 0.5
 
 
@@ -30,7 +30,7 @@ class Line:
         column: the target.
         marginal: the map from the whole line, or an angle after ``cut``, to t.
         cut: the angle that is the end of the line, for circular targets.
-        below: probability of all integers below a soft bound.
+        below: probability of all integers below a soft bound, and of those off the step.
     """
 
     column: Column
@@ -49,9 +49,7 @@ class Line:
         marginal = Marginals.fit(
             line[:, None], weights, np.array([False]), curved=column.kind != "circular", grids=False
         )
-        below = 0.0
-        if column.soft_lower is not None:
-            below = _ROWS_BELOW / (weights.sum() + 1)
+        below = _ROWS_BELOW / (weights.sum() + 1) if column.kind == "integer" else 0.0
         return cls(column, marginal, cut, below)
 
     @property
@@ -81,7 +79,7 @@ class Line:
 
     def on_line(self, t: np.ndarray) -> np.ndarray:
         """Return numbers t ``(n,)`` on the whole line, or as angles within ± π."""
-        line: np.ndarray = self.marginal.restore(torch.from_numpy(t[:, None])).numpy()[:, 0]
+        line: np.ndarray = self.marginal.restore(torch.tensor(t[:, None])).numpy()[:, 0]
         if self.column.kind == "circular":
             line = np.remainder(line + self.cut + np.pi, 2 * np.pi) - np.pi
         return line
@@ -95,17 +93,24 @@ class Line:
     def cells(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the bounds in t of the cells that values lie in, ``(n,)`` each."""
         assert self.step is not None  # noqa: S101  for the type checker
-        lower, upper = self.around(rounded(x, self.step), self.step)
+        middle = rounded(x, self.step)
+        lower, upper = self.around(middle, self.step)
         least, most = self.ends
         if least is not None:
-            lower = np.where(rounded(x, self.step) <= least, -np.inf, lower)
+            lower = np.where(middle <= least, -np.inf, lower)
         if most is not None:
-            upper = np.where(rounded(x, self.step) >= most, np.inf, upper)
+            upper = np.where(middle >= most, np.inf, upper)
+        # Values within a bound are multiples that lie inside: none is on the bound.
+        low, high = self._bounds
+        if low is not None:
+            lower = np.where(middle - self.step <= low + 1e-9 * self.step, -np.inf, lower)
+        if high is not None:
+            upper = np.where(middle + self.step >= high - 1e-9 * self.step, np.inf, upper)
         return lower, upper
 
     def around(self, x: np.ndarray, width: float) -> tuple[np.ndarray, np.ndarray]:
         """Return the bounds in t of intervals around values, ``(n,)`` each."""
-        lower, upper = (self._edge(x + half) for half in (-0.5 * width, 0.5 * width))
+        lower, upper = (self.edge(x + half) for half in (-0.5 * width, 0.5 * width))
         if self.period is not None:  # across the cut
             upper = np.where(upper < lower, upper + self.period, upper)
         return lower, upper
@@ -116,19 +121,29 @@ class Line:
         For an integer it is the log-probability.
         """
         if self.period is not None:
-            mixture = mixture.wrapped(self.period)
+            return self._log_prob_of_angles(mixture, x, self.period)
         if self.step is None:
             density: np.ndarray = mixture.log_prob(self.t(x)) + self._log_slope(x)
             return density
-        result: np.ndarray = mixture.log_mass(*self.cells(x))
+        # An integer off the step belongs to the multiple below.
+        whole = x if self.column.kind != "integer" else np.floor(x / self.step) * self.step
+        result: np.ndarray = mixture.log_mass(*self.cells(whole))
         if self.column.kind != "integer":
-            result -= np.log(self.step)
-            return result
-        soft = self.column.soft_lower
+            # Cells of point masses belong to these: the rest has all other mass.
+            taken = np.zeros(len(x))
+            for atom in self.column.atoms:
+                ends = self.cells(np.full(len(x), atom))
+                taken += np.exp(mixture.log_mass(*ends))
+            return np.asarray(result - np.log(self.step) - np.log1p(-np.minimum(taken, 1 - 1e-12)))
+        if self.step > 1:
+            # Of each cell a small share is spread evenly over the integers off the step.
+            off = np.log(self.below) - np.log(self.step - 1)
+            on_step = x == whole
+            result += np.where(on_step, np.log1p(-self.below), off)
+        soft = self.soft_lower
         if soft is not None:
-            # Halves of the rest for each further step below the bound.
-            steps = (soft - x) / self.step
-            rest = np.log(self.below) - np.log(2.0) * np.maximum(steps, 1.0)
+            # Each further integer below the bound has half of the rest.
+            rest = np.log(self.below) - np.log(2.0) * np.maximum(soft - x, 1.0)
             result = np.where(x < soft, rest, result + np.log1p(-self.below))
         least, most = self.column.lower, self.column.upper
         outside = np.zeros(len(x), dtype=bool)
@@ -137,6 +152,27 @@ class Line:
         if most is not None:
             outside |= x > most
         return np.where(outside, -np.inf, result)
+
+    def _log_prob_of_angles(
+        self, mixture: NormalMixture, x: np.ndarray, period: float
+    ) -> np.ndarray:
+        """Return the log-density of angles: wrapped normals, and uniform for very wide ones."""
+        wide = mixture.scales > period
+        share = np.where(wide, mixture.weights, 0.0).sum(1)
+        narrow = NormalMixture(
+            np.where(wide, 0.0, mixture.weights),
+            mixture.means,
+            np.where(wide, 1.0, mixture.scales),
+        ).wrapped(period)
+        with np.errstate(divide="ignore"):
+            uniform = np.log(share / period)
+            if self.step is None:
+                density = np.logaddexp(narrow.log_prob(self.t(x)), uniform)
+                total: np.ndarray = density + self._log_slope(x)
+                return total
+            lower, upper = self.cells(x)
+            mass = np.logaddexp(narrow.log_mass(lower, upper), uniform + np.log(upper - lower))
+            return np.asarray(mass - np.log(self.step))
 
     def state(self) -> dict[str, Any]:
         """Return the line for a model file, the column aside."""
@@ -163,47 +199,54 @@ class Line:
 
     def _standardised(self, line: np.ndarray) -> np.ndarray:
         with np.errstate(all="ignore"):
-            t: np.ndarray = self.marginal.map(torch.from_numpy(line[:, None]))[0].numpy()[:, 0]
+            t: np.ndarray = self.marginal.map(torch.tensor(line[:, None]))[0].numpy()[:, 0]
         return t
 
     def _log_slope(self, x: np.ndarray) -> np.ndarray:
         """Return the logarithm of ``|dt / dx|``, ``(n,)``."""
         line, log_slope = self._on_line(x)
-        own: np.ndarray = self.marginal.map(torch.from_numpy(line[:, None]))[1].numpy()[:, 0]
+        own: np.ndarray = self.marginal.map(torch.tensor(line[:, None]))[1].numpy()[:, 0]
         total: np.ndarray = log_slope + own
         return total
 
-    def _edge(self, x: np.ndarray) -> np.ndarray:
+    def edge(self, x: np.ndarray) -> np.ndarray:
         """Return t at edges of cells; those at or beyond a bound are infinite."""
-        column = self.column
-        if column.kind == "positive":
-            return np.where(x <= 0, -np.inf, self.t(np.maximum(x, 1e-300)))
-        if column.kind != "bounded":
-            return self.t(x)
+        low, high = self._bounds
         inside = x
-        if column.lower is not None:
-            inside = np.maximum(inside, np.nextafter(column.lower, np.inf))
-        if column.upper is not None:
-            inside = np.minimum(inside, np.nextafter(column.upper, -np.inf))
+        if low is not None:
+            inside = np.maximum(inside, np.nextafter(low, np.inf))
+        if high is not None:
+            inside = np.minimum(inside, np.nextafter(high, -np.inf))
         t = self.t(inside)
-        if column.lower is not None:
-            t = np.where(x <= column.lower, -np.inf, t)
-        if column.upper is not None:
-            t = np.where(x >= column.upper, np.inf, t)
+        if low is not None:
+            t = np.where(x <= low, -np.inf, t)
+        if high is not None:
+            t = np.where(x >= high, np.inf, t)
         return t
 
     @property
-    def is_straight(self) -> bool:
-        """Whether t is a linear function of the value."""
-        bent = bool(self.marginal.curved.any())
-        return self.column.kind in ("real", "datetime", "integer") and not bent
+    def soft_lower(self) -> float | None:
+        """The soft bound of integers; none if a sentinel lies below."""
+        soft = self.column.soft_lower
+        if soft is None or any(value < soft for value, _ in self.column.sentinels):
+            return None
+        return soft
+
+    @property
+    def _bounds(self) -> tuple[float | None, float | None]:
+        """The hard bounds of a continuous target, which no value reaches."""
+        if self.column.kind == "positive":
+            return 0.0, None
+        if self.column.kind == "bounded":
+            return self.column.lower, self.column.upper
+        return None, None
 
     @property
     def ends(self) -> tuple[float | None, float | None]:
         """The smallest and the largest integer; None without a bound."""
         if self.column.kind != "integer":
             return None, None
-        least = [b for b in (self.column.lower, self.column.soft_lower) if b is not None]
+        least = [b for b in (self.column.lower, self.soft_lower) if b is not None]
         return max(least, default=None), self.column.upper
 
 

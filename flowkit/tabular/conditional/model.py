@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from flowkit.errors import DataError
 from flowkit.schema import Column, Encoded, Schema
-from flowkit.schema.codec import from_line
+from flowkit.schema.codec import from_line, from_numbers, to_line
 from flowkit.tabular.conditional.classification import ConditionalClasses
 from flowkit.tabular.conditional.features import FeatureMap, Inputs, inputs_of
 from flowkit.tabular.conditional.line import Line
@@ -19,6 +20,7 @@ from flowkit.tabular.continuous.preprocessing import Marginals
 from flowkit.tabular.settings import FitSettings
 
 # Folds of the rows: each member is fitted once without each.
+_MOST_REDRAWS = 50
 _FOLDS, _FEWER_FOLDS, _MANY_ROWS = 5, 3, 20_000
 
 
@@ -113,6 +115,8 @@ class ConditionalModel:
         folds = min(_FOLDS if n < _MANY_ROWS else _FEWER_FOLDS, n)
         fold_of_row = np.random.default_rng(settings.seed).permutation(n) % folds
         inputs, factors = inputs_of(features, x), []
+        if not inputs.numbers.shape[1] + inputs.codes.shape[1]:
+            raise DataError("features", "at least one column with values that repeat", "none")
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
             for column, code, value in _parts(targets):
@@ -291,9 +295,17 @@ def _draw(
         return
     assert factor.line is not None  # noqa: S101  for the type checker
     assert factor.mixture is not None  # noqa: S101  for the type checker
-    t = factor.mixture(features).sample(rng)
+    mixture = factor.mixture(features)
+    t = mixture.sample(rng)
     if factor.value is not None:
-        y.values[present, factor.value] = factor.line.on_line(t)
+        x = from_numbers(factor.column, factor.line.x(t)).astype(np.float64)
+        for _ in range(_MOST_REDRAWS):
+            again = np.isin(x, factor.column.atoms)  # their cells are not the mixture's
+            if not again.any():
+                break
+            t[again] = mixture.take(again).sample(rng)
+            x[again] = from_numbers(factor.column, factor.line.x(t[again]))
+        y.values[present, factor.value] = to_line(factor.column, x)[0]
         return
     step = factor.line.step or 1.0
     whole = np.clip(np.round(factor.line.x(t) / step) * step, *factor.line.ends)

@@ -8,10 +8,11 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_array, column_or_1d
 
 from flowkit.errors import ArgumentError, DataError, ShapeError
-from flowkit.schema import Column, Encoded, Schema
+from flowkit.schema import Column, Schema
 from flowkit.schema.array_tables import Arrays
-from flowkit.schema.codec import from_line
-from flowkit.schema.frames import length, names, opened_or_none
+from flowkit.schema.codec import check_finite, from_line
+from flowkit.schema.codec import numbers as numbers_of
+from flowkit.schema.frames import length, names, opened_or_none, read
 from flowkit.tabular import validation
 
 
@@ -59,13 +60,16 @@ def only(schema: Schema, kept: Sequence[str]) -> Schema:
     return Schema(tuple(columns[name] for name in kept), schema.library)
 
 
-def target_table(y: Any, estimator: BaseEstimator, rows: int) -> tuple[Any, bool]:
+def target_table(
+    y: Any, estimator: BaseEstimator, rows: int, columns: Sequence[str] = ()
+) -> tuple[Any, bool]:
     """Return targets that come apart as a table, and whether they are one column without a table.
 
     Args:
         y: ``(rows,)``, or a table.
         estimator: named in warnings.
         rows: number of rows of the features.
+        columns: names of the targets of the fit, which those of an array get.
 
     Raises:
         ShapeError: there are not as many rows as features have.
@@ -74,13 +78,16 @@ def target_table(y: Any, estimator: BaseEstimator, rows: int) -> tuple[Any, bool
     if found is not None and not isinstance(found[0], np.ndarray):
         table, single = found[0], False
     else:
-        name = getattr(y, "name", None)
         array = _array(y, estimator)
         single = array.ndim == 1
-        columns = {str(name or "y"): array}
-        if not single:
-            columns = {f"y{j}": array[:, j] for j in range(array.shape[1])}
-        table = Arrays(columns, {})
+        if single:
+            name = columns[0] if columns else str(getattr(y, "name", None) or "y")
+            table = Arrays({name: array}, {})
+        else:
+            chosen = columns or [f"y{j}" for j in range(array.shape[1])]
+            if len(chosen) != array.shape[1]:
+                raise ShapeError("y", f"{len(chosen)} targets, as in the fit", array.shape)
+            table = Arrays(dict(zip(chosen, array.T, strict=True)), {})
     if length(table) != rows:
         raise ShapeError("y", f"one row for each of the {rows} rows of X", length(table))
     return table, single
@@ -99,6 +106,7 @@ def _array(y: Any, estimator: BaseEstimator) -> np.ndarray:
         ensure_2d=False,
         dtype=None,
         ensure_all_finite="allow-nan",
+        ensure_min_samples=0,
         input_name="y",
         estimator=estimator,
     )
@@ -119,9 +127,11 @@ def check_informative(schema: Schema) -> None:
     for column in schema.columns:
         where = f"target {column.name!r}"
         if column.kind == "empty":
-            raise DataError(where, "values, and all are missing")
+            expected = "has no values; choose another target, or leave this one out"
+            raise DataError(where, expected)
         if column.kind == "identifier":
-            raise DataError(where, "values that repeat, and each row has another text")
+            expected = "has another text in each row; choose a target whose values repeat"
+            raise DataError(where, expected)
         if column.at_levels and len(column.atoms) == 1 and not column.missing:
             raise DataError(where, "values that differ", f"{column.atoms[0]:g} in every row")
         if column.kind == "categorical" and len(column.categories) < 2 and not column.missing:
@@ -146,18 +156,25 @@ def in_units(column: Column, x: np.ndarray) -> np.ndarray:
     return np.round(x * 1e6).astype("datetime64[us]")
 
 
-def numbers(schema: Schema, encoded: Encoded) -> np.ndarray:
-    """Return the one numeric target of rows in its own units, ``(rows,)``.
+def numbers(schema: Schema, table: Any) -> np.ndarray:
+    """Return the one numeric target of a table in its own units, ``(rows,)``.
+
+    Values off the levels or beyond the bounds of the fit are returned as they are.
 
     Raises:
-        DataError: a target is missing.
+        DataError: a target is missing, or no number.
     """
-    values = columns_of_numbers(schema, encoded.codes, encoded.values)[:, 0]
-    missing = np.flatnonzero(np.isnan(values))
+    (column,) = schema.columns
+    series = read(table, column.name)
+    check_finite(series, 0)
+    missing = np.flatnonzero(series.missing)
     if len(missing):
-        where = f"target {schema.names[0]!r}, row {missing[0]}"
-        raise DataError(where, "a value, as the distribution is of values that are there", "none")
-    return values
+        where = f"target {column.name!r}, row {missing[0]}"
+        raise DataError(where, "a value (leave out rows without a target)", "none")
+    whole = column.kind == "integer" and series.family in ("integer", "boolean")
+    values = series.values if whole else numbers_of(column, series, 0)
+    result: np.ndarray = values.astype(np.float64)
+    return result
 
 
 def columns_of_numbers(schema: Schema, codes: np.ndarray, values: np.ndarray) -> np.ndarray:

@@ -8,10 +8,10 @@ from flowkit.schema.steps import rounded
 from flowkit.tabular.conditional.line import Line
 from flowkit.tabular.conditional.normal_mixture import NormalMixture
 
-# Quantiles that a mean is taken of.
-_GRID = 200
 # Probability beyond the grid, on each side.
 _TAIL = 1e-5
+# A discrete target of more values is integrated as if it had a density.
+_MOST_JUMPS = 2_000
 
 
 @dataclass(frozen=True)
@@ -46,39 +46,69 @@ class NumericTarget:
 
         Within a cell of a continuous target's grid, the distribution function is linear.
         """
-        flat = y.ravel()
-        if self.line.step is None:
-            below = self.mixture.cdf(self.line.t(flat).reshape(y.shape))
-        else:
-            ends = [edge.reshape(y.shape) for edge in self.line.cells(flat)]
-            start, below = (self.mixture.cdf(edge) for edge in ends)
-            if self.line.column.kind != "integer":
-                below = start + (y / self.line.step + 0.5) % 1.0 * (below - start)
         at_points = np.zeros(y.shape)
         for k, point in enumerate(self.points):
             at_points += self.masses[:, k, None] * (y >= point)
-        result: np.ndarray = at_points + self.rest[:, None] * below
+        result: np.ndarray = at_points + self.rest[:, None] * self._of_mixture(y)
         return result
+
+    def _of_mixture(self, y: np.ndarray) -> np.ndarray:
+        """Return the distribution function of values at no point mass, ``(n, m)``."""
+        flat, step = y.ravel(), self.line.step
+        if step is None:
+            return self.mixture.cdf(self.line.edge(flat).reshape(y.shape))
+        if self.is_whole:
+            flat = np.floor(flat / step + 1e-9) * step
+            below = self.mixture.cdf(self.line.cells(flat)[1].reshape(y.shape))
+            least, _ = self.line.ends
+            return below if least is None else np.where(flat.reshape(y.shape) < least, 0.0, below)
+        middle = np.floor(flat / step + 0.5) * step
+        start, end = (self.mixture.cdf(e.reshape(y.shape)) for e in self.line.cells(middle))
+        share = (y / step + 0.5) % 1.0
+        return self._beside_points(start + share * (end - start))
+
+    def _beside_points(self, f: np.ndarray) -> np.ndarray:
+        """Return the mixture's distribution function ``(n, m)`` less the cells of point masses."""
+        taken, total = np.zeros(f.shape), np.zeros((len(self), 1))
+        for point in self.points:
+            ends = self.line.cells(np.full(len(self), point))
+            lower, upper = (self.mixture.cdf(end)[:, None] for end in ends)
+            taken += np.clip(f - lower, 0.0, upper - lower)
+            total += upper - lower
+        rest: np.ndarray = (f - taken) / np.maximum(1 - total, 1e-12)
+        return rest
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the target is an integer."""
+        return self.line.column.kind == "integer"
 
     def jump(self, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the distribution function below and at values ``(n,)``, ``(n,)`` each.
 
         They differ at point masses and integers, and over the cells of a grid.
         """
-        if self.line.step is None:
-            lower = upper = self.mixture.cdf(self.line.t(y))
+        step, column = self.line.step, y[:, None]
+        if step is None:
+            lower = upper = self._of_mixture(column)[:, 0]
+        elif self.is_whole:
+            lower, upper = (self._of_mixture(column - back)[:, 0] for back in (step, 0.0))
         else:
-            lower, upper = (self.mixture.cdf(edge) for edge in self.line.cells(y))
-        before = (self.masses * (self.points < y[:, None])).sum(1)
-        at = (self.masses * (self.points == y[:, None])).sum(1)
-        on_point = at > 0
+            lower, upper = (
+                self._beside_points(self.mixture.cdf(edge)[:, None])[:, 0]
+                for edge in self.line.cells(y)
+            )
+        before = (self.masses * (self.points < column)).sum(1)
+        at = (self.masses * (self.points == column)).sum(1)
         lower, upper = (before + self.rest * edge for edge in (lower, upper))
         middle = 0.5 * (lower + upper)
-        return np.where(on_point, middle, lower), np.where(on_point, middle + at, upper)
+        return np.where(at > 0, middle, lower), np.where(at > 0, middle + at, upper)
 
     def log_mass(self, y: np.ndarray, width: float) -> np.ndarray:
         """Return the log-probability of an interval around values ``(n,)``."""
-        lower, upper = self.line.around(y, width)
+        step = self.line.step
+        own_cell = step is not None and np.isclose(width, step)
+        lower, upper = self.line.cells(y) if own_cell else self.line.around(y, width)
         log_mass = self.mixture.log_mass(lower, upper) + np.log(np.maximum(self.rest, 1e-300))
         near = np.abs(self.points - y[:, None]) <= width / 2
         at_points = (self.masses * near).sum(1)
@@ -90,11 +120,11 @@ class NumericTarget:
         """Return the value of largest density, or the point mass of most probability, ``(n,)``."""
         levels = np.linspace(0.005, 0.995, 199)
         t = self.mixture.quantile(np.broadcast_to(levels, (len(self), len(levels))))
-        x = self.line.x(t)
+        x = self._whole(self.line.x(t))
         density = np.stack([self.line.log_prob(self.mixture, column) for column in x.T], 1)
         rows = np.arange(len(self))
         best = density.argmax(1)
-        mode: np.ndarray = self._whole(x[rows, best])
+        mode: np.ndarray = x[rows, best]
         if not len(self.points):
             return mode
         width = x[:, -1] - x[:, 0]
@@ -132,39 +162,52 @@ class NumericTarget:
             middle = 0.5 * (low + high)
             enough = self.cdf(middle) >= q
             low, high = np.where(enough, low, middle), np.where(enough, middle, high)
-        return self._whole(high)
+        result = self._whole(high)
+        for point in self.points:
+            lower, upper = self.jump(np.full(len(self), point))
+            at_point = (q > lower[:, None]) & (q <= upper[:, None])
+            result = np.where(at_point, point, result)
+        return result
 
     def grid(self) -> tuple[np.ndarray, np.ndarray]:
         """Return points ``(n, g)`` and the distribution function there, for integrals."""
         shares = np.concatenate([[_TAIL, 0.001], np.linspace(0.01, 0.99, 29), [0.999, 1 - _TAIL]])
         knots = self.quantiles(np.broadcast_to(shares, (len(self), len(shares))))
-        # Between quantiles, evenly spaced points.
+        # Between quantiles, evenly spaced points; at a point mass both limits.
         parts = np.linspace(0, 1, 9)[:-1]
         x = knots[:, :-1, None] + (knots[:, 1:] - knots[:, :-1])[:, :, None] * parts
         x = np.concatenate([x.reshape(len(self), -1), knots[:, -1:]], 1)
-        return x, self.cdf(x)
+        f = self.cdf(x)
+        for point in self.points:
+            at = np.full(len(self), point)
+            x = np.column_stack([x, at, at])
+            f = np.column_stack([f, *self.jump(at)])
+        order = np.lexsort((f, x), axis=1)
+        return np.take_along_axis(x, order, 1), np.take_along_axis(f, order, 1)
 
     def mean(self) -> np.ndarray:
         """Return the mean of each row, ``(n,)``; of an angle, the mean direction."""
         mean: np.ndarray
-        if self.line.period is not None:
-            x = self.line.x(self._spaced())
-            turns = 2 * np.pi * x / (self.line.column.period or 1.0)
-            direction = np.arctan2(np.sin(turns).mean(1), np.cos(turns).mean(1))
-            mean = direction % (2 * np.pi) / (2 * np.pi) * (self.line.column.period or 1.0)
+        period = self.line.column.period
+        if period is not None:
+            turn = 2 * np.pi / period
+            cosine, sine = (self.masses @ f(turn * self.points) for f in (np.cos, np.sin))
+            cosine = cosine + self.rest * self.mixture.expectation(
+                lambda t: np.cos(turn * self.line.x(t))
+            )
+            sine = sine + self.rest * self.mixture.expectation(
+                lambda t: np.sin(turn * self.line.x(t))
+            )
+            mean = np.arctan2(sine, cosine) % (2 * np.pi) / turn
+            return mean
+        jumps = self._jumps()
+        if jumps is not None:
+            above = 1 - self.cdf(np.broadcast_to(jumps[:-1], (len(self), len(jumps) - 1)))
+            mean = jumps[0] + (above * np.diff(jumps)).sum(1)
             return mean
         at_points = (self.masses * self.points).sum(1)
-        if self.line.is_straight:
-            middle = self.line.x(self.mixture.mean())
-        else:
-            middle = self.line.x(self._spaced()).mean(1)
-        mean = at_points + self.rest * middle
+        mean = at_points + self.rest * self.mixture.expectation(self.line.x)
         return mean
-
-    def _spaced(self) -> np.ndarray:
-        """Return evenly spaced quantiles of the mixture, ``(n, g)``."""
-        shares = (np.arange(_GRID) + 0.5) / _GRID
-        return self.mixture.quantile(np.broadcast_to(shares, (len(self), _GRID)))
 
     def crps(self, y: np.ndarray) -> np.ndarray:
         """Return the continuous ranked probability score of values ``(n,)``, in their units.
@@ -173,15 +216,33 @@ class NumericTarget:
 
         Reference: Gneiting and Raftery, *Strictly proper scoring rules*, 2007, equation 20.
         """
-        x, f = self.grid()
+        jumps = self._jumps()
+        if jumps is not None:
+            x = np.broadcast_to(jumps, (len(self), len(jumps)))
+            f = self.cdf(x)[:, :-1]
+        else:
+            x, f = self.grid()
+            f = 0.5 * (f[:, 1:] + f[:, :-1])
         width = np.diff(x, axis=1)
-        f = 0.5 * (f[:, 1:] + f[:, :-1])
         # The part of each interval above y.
         above = np.clip((x[:, 1:] - y[:, None]) / np.maximum(width, 1e-300), 0, 1)
         inside = (above * (f - 1) ** 2 + (1 - above) * f**2) * width
         beyond = np.maximum(x[:, 0] - y, 0) + np.maximum(y - x[:, -1], 0)
         result: np.ndarray = inside.sum(1) + beyond
         return result
+
+    def _jumps(self) -> np.ndarray | None:
+        """Return all values that a discrete target has, ``(m,)``; None if it has a density."""
+        if not self.is_whole:
+            return self.points if len(self.points) and (self.rest < 1e-12).all() else None
+        step = self.line.step or 1.0
+        ends = np.broadcast_to([_TAIL / 10, 1 - _TAIL / 10], (len(self), 2))
+        values = self.quantiles(ends)
+        low, high = values[:, 0].min(), values[:, 1].max()
+        if (high - low) / step > _MOST_JUMPS:
+            return None
+        jumps: np.ndarray = np.arange(low - step, high + 2 * step, step)
+        return jumps
 
     def shortest(self, level: float) -> np.ndarray:
         """Return the shortest interval of probability ``level``, ``(n, 2)``."""

@@ -238,7 +238,7 @@ BAD_FITS = {
     ),
     "all missing": (
         lambda: fitted("price", FRAME.assign(price=np.nan)),
-        "target 'price': values, and all are missing",
+        "target 'price': has no values; choose another target",
     ),
     "y as well": (
         lambda: ConditionalFlowDensity(target="price").fit(FRAME, FRAME["price"]),
@@ -268,7 +268,7 @@ def test_bad_fits_are_errors_that_say_so(name):
 
 
 def test_bad_questions_are_errors_that_say_so(price):
-    for q in (0.0, 1.0, -0.1, (0.5, 1.2), np.nan):
+    for q in (0.0, 1.0, -0.1, (0.5, 1.2), np.nan, ()):
         with pytest.raises(ArgumentError, match="q: expected probabilities above 0 and below 1"):
             price.predict_quantiles(FRAME, q)
     with pytest.raises(ArgumentError, match="level"):
@@ -281,3 +281,56 @@ def test_bad_questions_are_errors_that_say_so(price):
     assert np.isfinite(price.score_samples(unseen)).all()
     missing = FRAME.assign(income=np.nan)
     assert np.isfinite(price.predict(missing)).all()
+
+
+def test_the_name_of_y_does_not_matter_later():
+    rng = np.random.default_rng(5)
+    x, y = pd.DataFrame({"y": rng.normal(size=50)}), rng.normal(size=50)
+    model = ConditionalFlowDensity(random_state=0).fit(x, pd.Series(y, name="price"))
+    scores = model.score_samples(x, y)
+    assert np.array_equal(model.score_samples(x, pd.Series(y, name="other")), scores)
+    unnamed = ConditionalFlowDensity(random_state=0).fit(x, y)
+    assert np.array_equal(unnamed.score_samples(x, y), scores)
+
+
+def test_values_off_the_levels_and_beyond_the_bounds():
+    rng = np.random.default_rng(6)
+    x, y = rng.normal(size=(50, 1)), rng.choice([0.5, 1.25, 7.5], 50)
+    model = ConditionalFlowDensity(random_state=0).fit(x, y)
+    off = np.full(50, 4.0)
+    assert np.isfinite(model.score_samples(x, off)).all()
+    assert np.allclose(model.cdf(x, off), model.cdf(x, np.full(50, 1.25)))
+    assert (model.crps(x, off) > 0).all()
+    positive = ConditionalFlowDensity(random_state=0, schema={"y": "positive"})
+    positive.fit(x, np.exp(rng.normal(size=50)))
+    assert (positive.cdf(x, np.full(50, -1.0)) == 0).all()
+
+
+def test_features_of_any_size_and_features_without_values():
+    rng = np.random.default_rng(7)
+    x = np.column_stack([1e40 * rng.normal(size=70), np.full(70, 3.0)])
+    y = x[:, 0] / 1e40 + 0.1 * rng.normal(size=70)
+    model = ConditionalFlowDensity(effort="fast", random_state=0).fit(x, y)
+    assert model.score(x, y) > 0.8
+    names = pd.DataFrame({"name": [f"row {i}" for i in range(70)], "price": y})
+    with pytest.raises(DataError, match="features: expected at least one column"):
+        ConditionalFlowDensity(target="price", random_state=0).fit(names)
+
+
+def test_rounded_draws_are_where_the_density_is():
+    frame = houses(130)[[*FEATURES, "debt"]].round({"debt": 0})
+    model = ConditionalFlowDensity(target="debt", effort="fast", random_state=0).fit(frame)
+    drawn = model.sample(frame, 200, random_state=0)
+    y = np.arange(0.0, 120.0)
+    row = frame.iloc[[3]]
+    grid = row.loc[row.index.repeat(len(y))].assign(debt=y)
+    share = np.exp(model.score_samples(grid))
+    assert share.sum() == pytest.approx(1.0, abs=0.02)
+    assert (drawn[3] == 0).mean() == pytest.approx(share[0], abs=0.12)
+
+
+def test_weights_of_small_sum_are_pointed_out():
+    rng = np.random.default_rng(8)
+    x, y = rng.normal(size=(70, 1)), rng.normal(size=70)
+    with pytest.warns(UserWarning, match="add up to 1 rows"):
+        ConditionalFlowDensity(random_state=0).fit(x, y, sample_weight=np.full(70, 1 / 70))
