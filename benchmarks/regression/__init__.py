@@ -1,0 +1,1 @@
+"""Conditional densities compared by `benchmarks/conditional.py`."""
