@@ -9,6 +9,8 @@ import pyarrow as pa
 from rich.table import Table
 
 from flowkit.commands.shared import (
+    check_enough,
+    check_fit,
     check_out,
     console,
     fit_shown,
@@ -16,7 +18,6 @@ from flowkit.commands.shared import (
     print_notes,
 )
 from flowkit.commands.use import notes_on, open_like_fitted
-from flowkit.errors import ArgumentError, DataError
 from flowkit.metrics import mean
 from flowkit.schema import Schema
 from flowkit.schema.arrow_tables import take
@@ -54,16 +55,10 @@ def fit_target(
         weights_column: column of weights, or None.
         options: of the estimator; "random_state" is the seed of the split too.
     """
-    if out.suffix != ".safetensors":
-        raise ArgumentError("out", "a name ending in .safetensors", out.name)
-    check_out(out, force)
-    if not 0 <= holdout < 1:
-        raise ArgumentError("holdout", "a share of at least 0 and below 1", holdout)
+    check_fit(out, force, holdout)
     inspected = inspect_table(path, columns, reading, None, weights_column)
     table, schema, weights, settings = inspected
-    if table.num_rows < _FEWEST_ROWS:
-        expected = f"at least {_FEWEST_ROWS} rows to fit a density to"
-        raise DataError("table", expected, f"{table.num_rows} in {path}")
+    check_enough(path, table, _FEWEST_ROWS)
     kept, held_out = split_rows(table.num_rows, holdout, options["random_state"])
     train, test = take(table, kept), take(table, held_out)
     model = ConditionalFlowDensity(
@@ -93,7 +88,9 @@ def _scores(model: ConditionalFlowDensity, test: pa.Table) -> Table:
     column = model.targets_.columns[0]
     if column.kind in ("categorical", "circular"):
         table.add_row(
-            "share predicted right" if column.kind == "categorical" else "R²",
+            "share predicted right"
+            if column.kind == "categorical"
+            else "mean cosine of the errors",
             f"{model.score(test):.3f}",
         )
         return table

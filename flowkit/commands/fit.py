@@ -6,8 +6,13 @@ from typing import Any
 
 from rich.table import Table
 
-from flowkit.commands.shared import check_out, console, fit_shown, inspect_table
-from flowkit.errors import ArgumentError, DataError
+from flowkit.commands.shared import (
+    check_enough,
+    check_fit,
+    console,
+    fit_shown,
+    inspect_table,
+)
 from flowkit.metrics import mean, mean_difference
 from flowkit.report.reference_models import baselines
 from flowkit.schema import Encoded
@@ -35,16 +40,10 @@ def fit(
     device: str = "cpu",
 ) -> None:
     """Fit a table, and print the scores of held-out rows."""
-    if out.suffix != ".safetensors":
-        raise ArgumentError("out", "a name ending in .safetensors", out.name)
-    check_out(out, force)
-    if not 0 <= holdout < 1:
-        raise ArgumentError("holdout", "a share of at least 0 and below 1", holdout)
+    check_fit(out, force, holdout)
     inspected = inspect_table(path, columns, reading, schema_file, weights_column)
     table, schema, weights, settings = inspected
-    if table.num_rows < _FEWEST_ROWS:
-        expected = f"at least {_FEWEST_ROWS} rows to fit a density to"
-        raise DataError("table", expected, f"{table.num_rows} in {path}")
+    check_enough(path, table, _FEWEST_ROWS)
     encoded = schema.encode(table)
     kept, held_out = split_rows(table.num_rows, holdout, seed)
     train, test = take(table, kept), take(table, held_out)

@@ -37,6 +37,22 @@ class TableWithSchema(NamedTuple):
     settings: dict[str, Any]
 
 
+def check_fit(out: Path, force: bool, holdout: float) -> None:
+    """Raise before any work if a model could not be written, or rows not be held out."""
+    if out.suffix != ".safetensors":
+        raise ArgumentError("out", "a name ending in .safetensors", out.name)
+    check_out(out, force)
+    if not 0 <= holdout < 1:
+        raise ArgumentError("holdout", "a share of at least 0 and below 1", holdout)
+
+
+def check_enough(path: Path, table: pa.Table, fewest: int) -> None:
+    """Raise if a table has too few rows to fit a density to."""
+    if table.num_rows < fewest:
+        expected = f"at least {fewest} rows to fit a density to"
+        raise DataError("table", expected, f"{table.num_rows} in {path}")
+
+
 def inspect_table(
     path: Path,
     columns: Mapping[str, str],

@@ -1,27 +1,25 @@
 """FlowDensity: the density of a table, as a scikit-learn estimator."""
 
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
-from sklearn.base import BaseEstimator, DensityMixin
-from sklearn.utils import check_random_state
+from sklearn.base import DensityMixin
 from sklearn.utils.validation import check_is_fitted
 
 from flowkit._checks import check_choice, check_count
 from flowkit._device import device_named
-from flowkit.errors import ModelFileError
 from flowkit.schema import Encoded, Schema
 from flowkit.tabular import model_file, validation
 from flowkit.tabular.conditioning import ConditionalDensity, MarginalDensity, explained, imputed
 from flowkit.tabular.conditioning.weights import generator_of
 from flowkit.tabular.model import TableModel
+from flowkit.tabular.saved import ModelFile, SavedEstimator
 from flowkit.tabular.settings import EFFORTS, FitSettings
 
 
-class FlowDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
+class FlowDensity(DensityMixin, SavedEstimator):  # type: ignore[misc]
     """The density of a table: an ensemble of normalizing flows and simpler densities.
 
     `FlowDensity` follows scikit-learn's conventions for densities. Tables may be NumPy arrays,
@@ -63,6 +61,15 @@ class FlowDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
         >>> density.sample(3).shape
         (3, 2)
     """
+
+    model_: TableModel
+    _model_file: ClassVar[ModelFile] = model_file
+    _saved_options: ClassVar[tuple[str, ...]] = (
+        "effort",
+        "store_rows",
+        "on_unknown",
+        "max_seconds",
+    )
 
     def __init__(
         self,
@@ -116,7 +123,7 @@ class FlowDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
         del y
         check_choice("effort", self.effort, EFFORTS)
         check_choice("on_unknown", self.on_unknown, ("score", "raise"))
-        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        seed = validation.seed_of(self.random_state)
         X, library = validation.opened(X)
         X = validation.checked(self, X, reset=True)
         weights = validation.checked_weights(sample_weight, X)
@@ -355,34 +362,6 @@ class FlowDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
         check_is_fitted(self)
         return self.model_.latent(validation.checked(self, X, reset=False))
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Save to one ``.safetensors`` file, written whole or not at all.
-
-        Raises:
-            ModelFileError: the file cannot be written.
-        """
-        check_is_fitted(self)
-        model_file.write(path, self.model_, self._options())
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> "FlowDensity":
-        """Load a model that `save` has written. No code in the file is executed or imported.
-
-        Raises:
-            ModelFileError: the file is missing, of another kind or version, truncated or altered.
-        """
-        model, options = model_file.read(path)
-        try:
-            names, columns = options.pop("feature_names_in_"), options.pop("n_features_in_")
-            density = cls(**options)
-        except (KeyError, TypeError, ValueError) as error:
-            raise ModelFileError(path, f"describes no estimator: {error}") from error
-        density.model_ = model
-        density.n_features_in_ = columns
-        if names is not None:
-            density.feature_names_in_ = np.asarray(names, dtype=object)
-        return density
-
     @property
     def schema_(self) -> Schema:
         """The kind of each column."""
@@ -403,49 +382,8 @@ class FlowDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
         """Held-out scores of each flow in training, in nats of its standardised columns."""
         return self.model_.curves
 
-    @property
-    def run_(self) -> dict[str, Any]:
-        """The record of the fit."""
-        return self.model_.run
-
-    def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "model_")
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = True
-        tags.input_tags.string = True
-        tags.input_tags.categorical = True
-        return tags
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Return the options, and the fitted part as the bytes of a model file."""
-        state = dict(self.__dict__)
-        if "model_" in state:
-            state["model_"] = model_file.to_bytes(self.model_, self._options())
-        return state
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        if "model_" in state:
-            self.model_ = model_file.of_bytes(state["model_"])
-
     def _model(self) -> TableModel:
         """Return the fitted model, computing on the device of the estimator."""
         check_is_fitted(self)
         self.model_.compute_on(device_named(self.device))
         return self.model_
-
-    def _options(self) -> dict[str, Any]:
-        """Return the part of a model file that is the estimator itself."""
-        state, names = self.random_state, getattr(self, "feature_names_in_", None)
-        return {
-            "effort": self.effort,
-            "store_rows": self.store_rows,
-            "on_unknown": self.on_unknown,
-            "max_seconds": self.max_seconds,
-            # A generator has advanced since the fit; `run_` has the seed.
-            "random_state": int(state) if isinstance(state, int | np.integer) else None,
-            "n_features_in_": self.n_features_in_,
-            "feature_names_in_": None if names is None else [str(name) for name in names],
-        }

@@ -1,10 +1,8 @@
 """Model of a table: a schema, a discrete block, and continuous columns given the block."""
 
-import platform
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
@@ -12,7 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-import flowkit
 from flowkit.errors import ArgumentError
 from flowkit.schema import Encoded, Schema
 from flowkit.schema.frames import length, rows
@@ -118,17 +115,8 @@ class TableModel:
         model.run = {
             "rows": length(table),
             "columns": len(schema.names),
-            "effort": settings.effort,
-            "seed": settings.seed,
             "store_rows": settings.store_rows,
-            "max_seconds": settings.max_seconds,
-            "ended_early": settings.stopped(),
-            "seconds": round(time.perf_counter() - start, 3),
-            "date": datetime.now(UTC).isoformat(timespec="seconds"),
-            "flowkit": flowkit.__version__,
-            "torch": torch.__version__,
-            "numpy": np.__version__,
-            "python": platform.python_version(),
+            **settings.record(start),
             "threads": torch.get_num_threads(),
         }
         return model

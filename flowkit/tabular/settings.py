@@ -1,7 +1,17 @@
 """Settings of one fit of a table: made once, and handed down whole."""
 
+import platform
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import torch
+
+import flowkit
+from flowkit.training import State
 
 Progress = Callable[[str, int, int, str], object]
 Stop = Callable[[], bool]
@@ -35,6 +45,34 @@ class FitSettings:
         """Report progress, where a progress function was passed."""
         if self.progress is not None:
             self.progress(stage, done, total, message)
+
+    def record(self, start: float) -> dict[str, Any]:
+        """Return how, when and by which versions a fit was made, for people to read.
+
+        Args:
+            start: of the fit, by `time.perf_counter`.
+        """
+        return {
+            "effort": self.effort,
+            "seed": self.seed,
+            "max_seconds": self.max_seconds,
+            "ended_early": self.stopped(),
+            "seconds": round(time.perf_counter() - start, 3),
+            "date": datetime.now(UTC).isoformat(timespec="seconds"),
+            "flowkit": flowkit.__version__,
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+            "python": platform.python_version(),
+        }
+
+    def callbacks(self) -> tuple[Callable[[State], None], ...]:
+        """Return the callbacks of a training run, which end it when the fit is to end early."""
+
+        def callback(state: State) -> None:
+            if self.stopped():
+                state.stop()
+
+        return () if self.stop is None else (callback,)
 
     def stopped(self) -> bool:
         """Return whether the fit is to end early."""

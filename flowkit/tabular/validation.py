@@ -4,11 +4,17 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator
+from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_feature_names, _check_n_features, validate_data
 
 from flowkit.errors import ArgumentError, ShapeError
 from flowkit.schema.array_tables import Arrays
 from flowkit.schema.frames import length, names, opened_or_none
+
+
+def seed_of(random_state: int | np.random.RandomState | None) -> int:
+    """Return a seed drawn from scikit-learn's ``random_state``; without one, another each time."""
+    return int(check_random_state(random_state).randint(2**31 - 1))
 
 
 def opened(X: Any) -> tuple[Any, str]:

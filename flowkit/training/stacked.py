@@ -1,6 +1,7 @@
 """Fit of one batched network whose models have rows of their own, such as those of their folds."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +13,11 @@ from flowkit.training.loop import Loop
 from flowkit.training.options import Options
 from flowkit.training.rows import Batch, Order, TrainingRows
 from flowkit.training.runtime import Runtime
+from flowkit.training.schedule import Schedule
 from flowkit.training.step import objectives_of
+
+# Least number of steps in which the learning rate falls.
+_LEAST_STEPS = 60
 
 
 def fit_stacked(
@@ -65,6 +70,55 @@ def fit_stacked(
         runtime=runtime,
         checkpoint=None,
     ).run()
+
+
+def fit_until_learnt(
+    model: nn.Module,
+    rows: Sequence[Batch],
+    validation: Sequence[Batch],
+    options: Options,
+    *,
+    seeds: Sequence[int],
+    decay: float,
+) -> list[tuple[History, History]]:
+    """Fit stacked models at a constant learning rate, which then falls to zero.
+
+    The rate is constant until no model's validation loss falls any more, or a share of
+    ``options.steps`` is taken. Then it falls to zero, in steps that are a share of those taken so
+    far. So models that have learnt soon cost few steps, and no schedule has to know when.
+
+    Args:
+        model: as of `fit_stacked`; so are ``rows``, ``validation`` and ``seeds``.
+        rows: the rows of each model to train on.
+        validation: the rows that each model is validated on.
+        options: steps and seconds of both phases together; the patience of the first one, of which
+            the second has twice as much. The schedule is set here.
+        seeds: the seed of the order of the rows of each model.
+        decay: share of the steps in which the rate falls.
+
+    Returns:
+        For each model the histories of both phases.
+
+    Reference: Hägele, Bakouch, Kosson, Ben Allal, von Werra and Jaggi, *Scaling laws and
+    compute-optimal training beyond fixed training durations*, 2024, section 3.
+    """
+    steps, limit, patience = options.steps or 1, options.max_seconds, options.patience or 1
+
+    def phase(steps: int, share: float, patience: int, schedule: str | Schedule) -> list[History]:
+        own = replace(
+            options,
+            steps=steps,
+            max_seconds=None if limit is None else share * limit,
+            patience=patience,
+            schedule=schedule,
+        )
+        return fit_stacked(model, rows, validation, own, seeds=seeds)
+
+    first = phase(max(round((1 - decay) * steps), 1), 1 - decay, patience, "constant")
+    longest = max(history.best_step for history in first)
+    last = max(round(decay / (1 - decay) * longest), _LEAST_STEPS)
+    second = phase(last, decay, 2 * patience, lambda done: 1 - done)
+    return list(zip(first, second, strict=True))
 
 
 def _joined(parts: Sequence[Batch], runtime: Runtime) -> tuple[MemberRows, Tensor]:

@@ -25,7 +25,7 @@ from flowkit.tabular.continuous.rows import Rows
 from flowkit.tabular.continuous.training import _noise_factor
 from flowkit.tabular.settings import FitSettings
 from flowkit.tabular.stacking import stack
-from flowkit.training import Batch, History
+from flowkit.training import Batch, History, stacked
 
 RNG = np.random.default_rng(0)
 CLUSTERS = np.concatenate([RNG.normal(-2, 0.5, (300, 2)), RNG.normal(2, 1.0, (300, 2))])
@@ -344,7 +344,7 @@ def test_training_noise_is_of_that_shape_and_size(monkeypatch):
         seen.append(model.noise[0])
         return [History({}, [], 0, "steps")]
 
-    monkeypatch.setattr(training, "fit_stacked", end_at_once)
+    monkeypatch.setattr(stacked, "fit_stacked", end_at_once)
     y = np.random.default_rng(3).normal(size=(200, 2)) @ np.array([[1, 0.9], [0, 0.1]])
     member = FlowMember(2, [0, 1], (8,), 2, 0, False, [False, False], residual=True)
     held_out = np.arange(200) < 20

@@ -1,25 +1,19 @@
 """ConditionalFlowDensity: the density of targets given features, as a scikit-learn regressor."""
 
-import os
-import platform
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
-import torch
-from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.base import RegressorMixin
 from sklearn.metrics import r2_score
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-import flowkit
 from flowkit._checks import check_choice, check_count
 from flowkit._device import device_named
-from flowkit.errors import ArgumentError, ModelFileError
+from flowkit.errors import ArgumentError
 from flowkit.schema import Encoded, Schema
 from flowkit.schema.frames import length, names, opened
 from flowkit.tabular import validation
@@ -27,6 +21,7 @@ from flowkit.tabular.conditional import model_file, tables
 from flowkit.tabular.conditional.model import ConditionalModel
 from flowkit.tabular.conditional.regression import FEWEST_ROWS
 from flowkit.tabular.conditional.target import NumericTarget
+from flowkit.tabular.saved import ModelFile, SavedEstimator
 from flowkit.tabular.settings import EFFORTS, FitSettings
 
 # Draws that means of the second target and later ones are taken of.
@@ -35,7 +30,7 @@ _ROWS_AT_ONCE = 1_000
 _AVERAGES = ("mean", "median", "mode")
 
 
-class ConditionalFlowDensity(RegressorMixin, BaseEstimator):  # type: ignore[misc]
+class ConditionalFlowDensity(RegressorMixin, SavedEstimator):  # type: ignore[misc]
     """The density of one or several targets given features.
 
     The conditional is a mixture of normals over a residual network, gradient-boosted and extremely
@@ -84,6 +79,10 @@ class ConditionalFlowDensity(RegressorMixin, BaseEstimator):  # type: ignore[mis
         >>> model.predict_quantiles(x[:3], (0.05, 0.5, 0.95)).shape
         (3, 3)
     """
+
+    model_: ConditionalModel
+    _model_file: ClassVar[ModelFile] = model_file
+    _saved_options: ClassVar[tuple[str, ...]] = ("effort", "on_unknown", "max_seconds")
 
     def __init__(
         self,
@@ -134,9 +133,9 @@ class ConditionalFlowDensity(RegressorMixin, BaseEstimator):  # type: ignore[mis
         start = time.perf_counter()
         check_choice("effort", self.effort, EFFORTS)
         check_choice("on_unknown", self.on_unknown, ("score", "raise"))
-        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        seed = validation.seed_of(self.random_state)
         device = device_named(self.device)
-        features, targets = self._opened(X, y)
+        features, targets, library = self._opened(X, y)
         overrides = dict(self.schema or {})
         known = {*names(features), *names(targets)}
         for name in overrides:
@@ -150,10 +149,10 @@ class ConditionalFlowDensity(RegressorMixin, BaseEstimator):  # type: ignore[mis
         )
         x_schema = tables.without(whole, of_targets) if in_one else whole
         if in_one:
-            y_schema = replace(tables.only(whole, of_targets), library=self._library)
+            y_schema = replace(tables.only(whole, of_targets), library=library)
         else:
             own = {k: v for k, v in overrides.items() if k in names(targets)}
-            y_schema = replace(Schema.infer(targets, own), library=self._library)
+            y_schema = replace(Schema.infer(targets, own), library=library)
         tables.check_informative(y_schema)
         weights = validation.checked_weights(sample_weight, features)
         x = x_schema.encode(features)
@@ -175,16 +174,7 @@ class ConditionalFlowDensity(RegressorMixin, BaseEstimator):  # type: ignore[mis
             "rows": length(features),
             "features": len(x_schema.names),
             "targets": list(y_schema.names),
-            "effort": self.effort,
-            "seed": seed,
-            "max_seconds": self.max_seconds,
-            "ended_early": settings.stopped(),
-            "seconds": round(time.perf_counter() - start, 3),
-            "date": datetime.now(UTC).isoformat(timespec="seconds"),
-            "flowkit": flowkit.__version__,
-            "torch": torch.__version__,
-            "numpy": np.__version__,
-            "python": platform.python_version(),
+            **settings.record(start),
             **(run_note or {}),
         }
         return self
@@ -217,9 +207,9 @@ class ConditionalFlowDensity(RegressorMixin, BaseEstimator):  # type: ignore[mis
         check_is_fitted(self)
         check_count("n_samples", n_samples)
         x = self._features(X)
-        seed = int(check_random_state(random_state).randint(2**31 - 1))
         repeated = x.take(np.repeat(np.arange(len(x.codes)), n_samples))
-        codes, values = self.model_.sample(repeated, np.random.default_rng(seed))
+        rng = np.random.default_rng(validation.seed_of(random_state))
+        codes, values = self.model_.sample(repeated, rng)
         drawn = self.targets_.decode(codes, values)
         if len(self.targets_.names) > 1:
             return drawn
@@ -378,36 +368,6 @@ class ConditionalFlowDensity(RegressorMixin, BaseEstimator):  # type: ignore[mis
             return float(np.average(np.cos(turns), weights=sample_weight))
         return float(r2_score(truth, predicted, sample_weight=sample_weight))
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Save to one ``.safetensors`` file, written whole or not at all.
-
-        Raises:
-            ModelFileError: the file cannot be written.
-        """
-        check_is_fitted(self)
-        model_file.write(path, self.model_, self._options())
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> "ConditionalFlowDensity":
-        """Load a model that `save` has written. No code in the file is executed or imported.
-
-        Raises:
-            ModelFileError: the file is missing, of another kind or version, truncated or altered.
-        """
-        model, options = model_file.read(path)
-        try:
-            columns, fitted_names = options.pop("n_features_in_"), options.pop("feature_names_in_")
-            single, library = options.pop("single"), options.pop("library")
-            estimator = cls(**options)
-        except (KeyError, TypeError, ValueError) as error:
-            raise ModelFileError(path, f"describes no estimator: {error}") from error
-        estimator.model_ = model
-        estimator.n_features_in_ = columns
-        estimator._single, estimator._library = bool(single), str(library)
-        if fitted_names is not None:
-            estimator.feature_names_in_ = np.asarray(fitted_names, dtype=object)
-        return estimator
-
     @property
     def features_(self) -> Schema:
         """The kind of each feature."""
@@ -427,80 +387,46 @@ class ConditionalFlowDensity(RegressorMixin, BaseEstimator):  # type: ignore[mis
     def members_(self) -> list[dict[str, Any]]:
         """Target, kind, weight and held-out score of each kind of member."""
         return [
-            {"target": factor.column.name, "kind": kind, "weight": weight, "held_out": score}
+            {"target": factor.part.column.name, "kind": kind, "weight": weight, "held_out": score}
             for factor in self.model_.factors
             for kind, weight, score in factor.members()
         ]
 
-    @property
-    def run_(self) -> dict[str, Any]:
-        """The record of the fit."""
-        return self.model_.run
-
-    def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "model_")
-
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = True
-        tags.input_tags.string = True
-        tags.input_tags.categorical = True
         tags.target_tags.required = self.target is None
         tags.target_tags.multi_output = True
         return tags
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Return the options, and the fitted part as the bytes of a model file."""
-        state = dict(self.__dict__)
-        if "model_" in state:
-            state["model_"] = model_file.to_bytes(self.model_, self._options())
-        return state
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        if "model_" in state:
-            self.model_ = model_file.of_bytes(state["model_"])
-
     def _options(self) -> dict[str, Any]:
-        """Return the part of a model file that is the estimator itself."""
-        state, fitted_names = self.random_state, getattr(self, "feature_names_in_", None)
         target = self.target if isinstance(self.target, str | None) else list(self.target)
-        return {
-            "target": target,
-            "effort": self.effort,
-            "on_unknown": self.on_unknown,
-            "max_seconds": self.max_seconds,
-            "random_state": int(state) if isinstance(state, int | np.integer) else None,
-            "n_features_in_": self.n_features_in_,
-            "feature_names_in_": None if fitted_names is None else [str(n) for n in fitted_names],
-            "single": self._single,
-            "library": self._library,
-        }
+        return {**super()._options(), "target": target}
 
-    def _opened(self, X: Any, y: Any) -> tuple[Any, Any]:
-        """Return tables of features and targets, the same one if the targets are in it."""
+    def _opened(self, X: Any, y: Any) -> tuple[Any, Any, str]:
+        """Return tables of features and targets, and the library of the targets.
+
+        The two tables are the same one if the targets are in it.
+        """
         chosen = tables.target_names(self.target)
         if not chosen:
             features = tables.checked_features(self, X, reset=True)
-            targets, self._single = tables.target_table(y, self, length(features))
-            self._library = "numpy" if self._single else opened(y)[1]
-            named_targets = not self._single or getattr(y, "name", None) is not None
+            targets, is_array = tables.target_table(y, self, length(features))
             both = set(names(features)) & set(names(targets))
-            if both and named_targets and hasattr(self, "feature_names_in_"):
+            has_names = not is_array or getattr(y, "name", None) is not None
+            if both and has_names and hasattr(self, "feature_names_in_"):
                 raise ArgumentError(
                     "y", f"the target {min(both)!r} is also a feature; leave it out of X"
                 )
-            return features, targets
+            return features, targets, "numpy" if is_array else opened(y)[1]
         if y is not None:
             raise ArgumentError("y", "y was passed, and target=... names a column of X; pass one")
-        table, self._library = opened(X)
+        table, library = opened(X)
         named = tables.named(table)
         tables.check_targets(named, chosen)
         rest = [name for name in names(named) if name not in chosen]
-        self._single = len(chosen) == 1
         self.n_features_in_ = len(rest)
         self.feature_names_in_ = np.asarray(rest, dtype=object)
-        return named, named
+        return named, named, library
 
     def _features(self, X: Any) -> Encoded:
         """Return encoded features."""

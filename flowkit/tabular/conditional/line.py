@@ -90,6 +90,13 @@ class Line:
         values = line if self.column.kind == "integer" else from_line(self.column, line)
         return values.reshape(t.shape)
 
+    def whole(self, x: np.ndarray) -> np.ndarray:
+        """Return values as values of the target: integers are rounded, and within their ends."""
+        if self.column.kind != "integer":
+            return x
+        whole: np.ndarray = np.clip(rounded(x, self.step or 1.0), *self.ends)
+        return whole
+
     def cells(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the bounds in t of the cells that values lie in, ``(n,)`` each."""
         assert self.step is not None  # noqa: S101  for the type checker

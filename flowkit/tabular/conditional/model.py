@@ -8,20 +8,60 @@ import numpy as np
 import torch
 
 from flowkit.errors import DataError
-from flowkit.schema import Column, Encoded, Schema
+from flowkit.schema import Column, Discrete, Encoded, Schema
 from flowkit.schema.codec import from_line, from_numbers, to_line
 from flowkit.tabular.conditional.classification import ConditionalClasses
 from flowkit.tabular.conditional.features import FeatureMap, Inputs, inputs_of
 from flowkit.tabular.conditional.line import Line
 from flowkit.tabular.conditional.members import background
+from flowkit.tabular.conditional.normal_mixture import drawn_columns
 from flowkit.tabular.conditional.regression import ConditionalMixture, Features, Fitting
 from flowkit.tabular.conditional.target import NumericTarget
 from flowkit.tabular.continuous.preprocessing import Marginals
 from flowkit.tabular.settings import FitSettings
 
-# Folds of the rows: each member is fitted once without each.
+# Draws that fall into the cell of a point mass are drawn again, at most so many times.
 _MOST_REDRAWS = 50
+# Folds of the rows: each member is fitted once without each.
 _FOLDS, _FEWER_FOLDS, _MANY_ROWS = 5, 3, 20_000
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part of the targets: a code or a value.
+
+    Args:
+        column: the target's column.
+        code: index among the discrete targets, or None.
+        value: index among the continuous targets, or None.
+    """
+
+    column: Column
+    code: int | None
+    value: int | None
+
+    def present(self, y: Encoded, targets: Schema) -> np.ndarray:
+        """Return the rows that have this part, ``(n,)``."""
+        if self.value is not None:
+            present: np.ndarray = targets.values_present(y.codes)[:, self.value]
+            return present
+        there: np.ndarray = self.discrete(targets).present(y.codes)
+        return there
+
+    def discrete(self, targets: Schema) -> Discrete:
+        """Return the discrete target of a code."""
+        assert self.code is not None  # noqa: S101  for the type checker
+        return targets.discrete[self.code]
+
+    def is_number(self, targets: Schema) -> bool:
+        """Whether the part is a number: a value, or an integer."""
+        return self.code is None or self.discrete(targets).kind == "integer"
+
+    def numbers(self, y: Encoded, rows: np.ndarray) -> np.ndarray:
+        """Return the numbers of some rows in the target's own units."""
+        if self.value is None:
+            return y.codes[rows, self.code].astype(np.float64)
+        return from_line(self.column, y.values[rows, self.value])
 
 
 @dataclass(frozen=True)
@@ -29,18 +69,14 @@ class Factor:
     """One factor of the density of the targets.
 
     Args:
-        column: the target's column.
-        code: index among the discrete targets, or None.
-        value: index among the continuous targets, or None.
+        part: the part of the targets that it is the density of.
         features: makes features of the inputs.
         line: the target's line, for numbers.
         mixture: its conditional.
         classes: conditional probabilities, for categories and flags.
     """
 
-    column: Column
-    code: int | None
-    value: int | None
+    part: Part
     features: FeatureMap
     line: Line | None = None
     mixture: ConditionalMixture | None = None
@@ -60,9 +96,9 @@ class Factor:
         """Return the factor for a model file."""
         parts = ("line", "mixture", "classes")
         return {
-            "column": self.column.name,
-            "code": self.code,
-            "value": self.value,
+            "column": self.part.column.name,
+            "code": self.part.code,
+            "value": self.part.value,
             "features": self.features.state(),
             **{p: None if getattr(self, p) is None else getattr(self, p).state() for p in parts},
         }
@@ -72,9 +108,7 @@ class Factor:
         """Make a factor from what `state` returned."""
         line, mixture, classes = state["line"], state["mixture"], state["classes"]
         return cls(
-            column,
-            state["code"],
-            state["value"],
+            Part(column, state["code"], state["value"]),
             FeatureMap.of_state(state["features"]),
             None if line is None else Line.of_state(column, line),
             None if mixture is None else ConditionalMixture.of_state(mixture),
@@ -119,10 +153,8 @@ class ConditionalModel:
             raise DataError("features", "at least one column with values that repeat", "none")
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
-            for column, code, value in _parts(targets):
-                factor = _fitted(
-                    column, code, value, inputs, y, targets, weights, fold_of_row, settings
-                )
+            for part in _parts(targets):
+                factor = _fitted(part, inputs, y, targets, weights, fold_of_row, settings)
                 factors.append(factor)
                 inputs = inputs.beside(_as_inputs(factor, y, targets))
         return cls(features, targets, factors, {})
@@ -132,7 +164,7 @@ class ConditionalModel:
         inputs = inputs_of(self.features, x)
         total = np.asarray(y.log_unseen.sum(1))
         for factor in self.factors:
-            present = _present(factor, y, self.targets)
+            present = factor.part.present(y, self.targets)
             if present.any():
                 features = factor.of(inputs.take(present))
                 total[present] += _log_prob(factor, features, y, present)
@@ -149,7 +181,7 @@ class ConditionalModel:
             np.zeros((n, len(self.targets.discrete))),
         )
         for factor in self.factors:
-            present = _present(factor, y, self.targets)
+            present = factor.part.present(y, self.targets)
             if present.any():
                 _draw(factor, factor.of(inputs.take(present)), y, present, rng)
             inputs = inputs.beside(_as_inputs(factor, y, self.targets))
@@ -163,11 +195,11 @@ class ConditionalModel:
         inputs = inputs_of(self.features, x)
         flag: np.ndarray | None = None
         for factor in self.factors:
-            if factor.column.name != self.targets.modelled[0]:
+            if factor.part.column.name != self.targets.modelled[0]:
                 break
             features = factor.of(inputs)
             if factor.mixture is not None and factor.line is not None:
-                points = np.asarray(factor.column.atoms)
+                points = np.asarray(factor.part.column.atoms)
                 masses = np.zeros((len(inputs), 0))
                 if flag is not None:
                     there = flag[:, : 1 + len(points)]
@@ -181,7 +213,7 @@ class ConditionalModel:
                 Inputs(np.zeros((len(inputs), 0)), zeros, (factor.classes.size,))
             )
         assert flag is not None  # noqa: S101  for the type checker
-        column = self.factors[0].column
+        column = self.factors[0].part.column
         known = len(column.atoms) if column.at_levels else len(column.categories)
         probabilities: np.ndarray = flag[:, :known] / flag[:, :known].sum(1, keepdims=True)
         if not column.at_levels:
@@ -210,74 +242,50 @@ class ConditionalModel:
         return cls(Schema.from_dict(state["features"]), targets, factors, dict(state["run"]))
 
 
-def _parts(targets: Schema) -> list[tuple[Column, int | None, int | None]]:
-    """Return column, index of the code and index of the value of each factor, in order."""
-    parts: list[tuple[Column, int | None, int | None]] = []
+def _parts(targets: Schema) -> list[Part]:
+    """Return the part of each factor, in order."""
+    parts = []
     for column in targets.columns:
-        parts += [
-            (column, j, None) for j, d in enumerate(targets.discrete) if d.name == column.name
-        ]
-        parts += [
-            (column, None, j) for j, name in enumerate(targets.continuous) if name == column.name
-        ]
+        codes = [j for j, d in enumerate(targets.discrete) if d.name == column.name]
+        values = [j for j, name in enumerate(targets.continuous) if name == column.name]
+        parts += [Part(column, j, None) for j in codes] + [Part(column, None, j) for j in values]
     return parts
-
-
-def _is_number(targets: Schema, code: int | None) -> bool:
-    return code is None or targets.discrete[code].kind == "integer"
-
-
-def _present(factor: Factor, y: Encoded, targets: Schema) -> np.ndarray:
-    """Return the rows that a factor is for, ``(n,)``."""
-    if factor.value is not None:
-        present: np.ndarray = targets.values_present(y.codes)[:, factor.value]
-        return present
-    assert factor.code is not None  # noqa: S101  for the type checker
-    there: np.ndarray = targets.discrete[factor.code].present(y.codes)
-    return there
-
-
-def _numbers(factor: Factor, y: Encoded, rows: np.ndarray) -> np.ndarray:
-    """Return the numbers of a factor in its own units."""
-    if factor.value is None:
-        return y.codes[rows, factor.code].astype(np.float64)
-    return from_line(factor.column, y.values[rows, factor.value])
 
 
 def _as_inputs(factor: Factor, y: Encoded, targets: Schema) -> Inputs:
     """Return a factor's part of the targets, as inputs of the factors after it."""
-    n = len(y.codes)
+    n, part = len(y.codes), factor.part
     if factor.line is None:
         assert factor.classes is not None  # noqa: S101  for the type checker
-        codes = y.codes[:, factor.code, None]
+        codes = y.codes[:, part.code, None]
         return Inputs(np.zeros((n, 0)), codes, (factor.classes.size,))
-    present = _present(factor, y, targets)
+    present = part.present(y, targets)
     t = np.full(n, np.nan)
-    if factor.value is None:
-        t[present] = factor.line.t(y.codes[present, factor.code].astype(np.float64))
-    elif factor.column.kind == "circular":
-        angle = y.values[:, factor.value]
+    if part.value is None:
+        t[present] = factor.line.t(part.numbers(y, present))
+    elif part.column.kind == "circular":
+        angle = y.values[:, part.value]
         return Inputs(
             np.stack([np.cos(angle), np.sin(angle)], 1), np.zeros((n, 0), dtype=np.int64), ()
         )
     else:
-        t[present] = factor.line.t_of_line(y.values[present, factor.value])
+        t[present] = factor.line.t_of_line(y.values[present, part.value])
     return Inputs(t[:, None], np.zeros((n, 0), dtype=np.int64), ())
 
 
 def _log_prob(factor: Factor, features: Features, y: Encoded, present: np.ndarray) -> np.ndarray:
     if factor.classes is not None:
-        code = y.codes[present, factor.code]
+        code = y.codes[present, factor.part.code]
         probabilities = factor.classes(features)
         rows = np.arange(len(code))
         chosen: np.ndarray = np.log(probabilities[rows, code.clip(max=factor.classes.size)])
         return chosen
     assert factor.line is not None  # noqa: S101  for the type checker
     assert factor.mixture is not None  # noqa: S101  for the type checker
-    x = _numbers(factor, y, present)
+    x = factor.part.numbers(y, present)
     log_prob = factor.line.log_prob(factor.mixture(features), x)
-    if factor.value is not None:  # outside of hard bounds there is no density
-        outside = y.log_slopes[present, factor.value] == -np.inf
+    if factor.part.value is not None:  # outside of hard bounds there is no density
+        outside = y.log_slopes[present, factor.part.value] == -np.inf
         log_prob = np.where(outside, -np.inf, log_prob)
     return log_prob
 
@@ -286,36 +294,29 @@ def _draw(
     factor: Factor, features: Features, y: Encoded, present: np.ndarray, rng: np.random.Generator
 ) -> None:
     """Draw a factor's part of the targets, in place."""
+    part = factor.part
     if factor.classes is not None:
         probabilities = factor.classes(features)[:, : factor.classes.size]
-        total = probabilities.cumsum(1)
-        u = rng.random(len(total)) * total[:, -1]
-        code = (u[:, None] >= total).sum(1).clip(max=factor.classes.size - 1)
-        y.codes[present, factor.code] = code
+        y.codes[present, part.code] = drawn_columns(probabilities, rng)
         return
     assert factor.line is not None  # noqa: S101  for the type checker
     assert factor.mixture is not None  # noqa: S101  for the type checker
-    mixture = factor.mixture(features)
+    mixture, line = factor.mixture(features), factor.line
     t = mixture.sample(rng)
-    if factor.value is not None:
-        x = from_numbers(factor.column, factor.line.x(t)).astype(np.float64)
-        for _ in range(_MOST_REDRAWS):
-            again = np.isin(x, factor.column.atoms)  # their cells are not the mixture's
-            if not again.any():
-                break
-            t[again] = mixture.take(again).sample(rng)
-            x[again] = from_numbers(factor.column, factor.line.x(t[again]))
-        y.values[present, factor.value] = to_line(factor.column, x)[0]
+    if part.value is None:
+        y.codes[present, part.code] = line.whole(line.x(t)).astype(np.int64)
         return
-    step = factor.line.step or 1.0
-    whole = np.clip(np.round(factor.line.x(t) / step) * step, *factor.line.ends)
-    y.codes[present, factor.code] = whole.astype(np.int64)
+    x = from_numbers(part.column, line.x(t)).astype(np.float64)
+    for _ in range(_MOST_REDRAWS):
+        again = np.isin(x, part.column.atoms)  # their cells are not the mixture's
+        if not again.any():
+            break
+        x[again] = from_numbers(part.column, line.x(mixture.take(again).sample(rng)))
+    y.values[present, part.value] = to_line(part.column, x)[0]
 
 
 def _fitted(
-    column: Column,
-    code: int | None,
-    value: int | None,
+    part: Part,
     inputs: Inputs,
     y: Encoded,
     targets: Schema,
@@ -324,14 +325,10 @@ def _fitted(
     settings: FitSettings,
 ) -> Factor:
     """Return a factor, fitted to the rows that it is for."""
-    empty = FeatureMap.fit(inputs, np.zeros(len(inputs)), weights)
-    bare = Factor(column, code, value, empty)
-    present = _present(bare, y, targets)
+    present = part.present(y, targets)
     inputs, w, fold = inputs.take(present), weights[present], fold_of_row[present]
-    if not _is_number(targets, code):
-        assert code is not None  # noqa: S101  for the type checker
-        size = targets.discrete[code].size
-        codes = y.codes[present, code]
+    if not part.is_number(targets):
+        size, codes = part.discrete(targets).size, y.codes[present, part.code]
         known = codes < size
         inputs, w, fold, codes = inputs.take(known), w[known], fold[known], codes[known]
         # The state's rank by size stands for the target in mean encodings.
@@ -339,11 +336,11 @@ def _fitted(
         features = FeatureMap.fit(inputs, numbers, w)
         x = Features(*features.trained(inputs, numbers, w, fold))
         classes = ConditionalClasses.fit(codes, size, x, w, fold, settings)
-        return Factor(column, code, value, features, classes=classes)
-    numbers = _numbers(bare, y, present)
-    line = Line.fit(column, numbers, w)
+        return Factor(part, features, classes=classes)
+    numbers = part.numbers(y, present)
+    line = Line.fit(part.column, numbers, w)
     t = line.t(numbers)
     features = FeatureMap.fit(inputs, t, w)
     x = Features(*features.trained(inputs, t, w, fold))
     mixture = Fitting(line, numbers, x, w, fold, settings).run()
-    return Factor(column, code, value, features, line=line, mixture=mixture)
+    return Factor(part, features, line=line, mixture=mixture)

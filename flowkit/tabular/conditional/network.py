@@ -3,7 +3,6 @@
 import math
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,9 +12,9 @@ from torch.nn import functional
 
 from flowkit.tabular.conditional.normal_mixture import NormalMixture
 from flowkit.tabular.settings import FitSettings
-from flowkit.training import Batch, State, Step
+from flowkit.training import Batch, Step
 from flowkit.training.options import Options
-from flowkit.training.stacked import fit_stacked
+from flowkit.training.stacked import fit_until_learnt
 from flowkit.transforms.mixture_density import mixture_log_density
 
 _HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
@@ -222,7 +221,8 @@ def train(
 ) -> MixtureNetworks:
     """Train one network for each fold, all at once; each keeps its best averaged weights.
 
-    The learning rate is constant until no held-out score rises any more, and then falls to zero.
+    The learning rate is constant while held-out scores rise, and then falls: see
+    `flowkit.training.stacked.fit_until_learnt`.
 
     Args:
         features: of every row ``(n, c)``, as each network sees them.
@@ -240,45 +240,23 @@ def train(
     rows = min(len(batch.x) for batch in batches)
     networks = MixtureNetworks(len(parts), features[0].shape[1], seed=seed)
     trainer = _Trainer(networks)
-    limit = settings.max_seconds
     options = Options(
-        steps=max(round((1 - _DECAY) * steps), 1),
+        steps=steps,
         batch_size=min(256, max(32, rows // 8)),
         device=settings.device,
         learning_rate=_LEARNING_RATE,
-        schedule="constant",
         average=0.99,
         validate_every=max(steps // 40, 20),
         patience=4,
-        max_seconds=None if limit is None else (1 - _DECAY) * limit,
-        callbacks=(_Stops(settings),) if settings.stop is not None else (),
+        max_seconds=settings.max_seconds,
+        callbacks=settings.callbacks(),
         progress=lambda step, most, loss: settings.report(
             name, 0, 1, f"step {step} of at most {most}, loss {loss:.3f}"
         ),
     )
     seeds = [seed + e for e in range(len(parts))]
-    first = fit_stacked(trainer, batches, validation, options, seeds=seeds)
-    longest = max(history.best_step for history in first)
-    decay = replace(
-        options,
-        steps=max(round(_DECAY / (1 - _DECAY) * longest), 60),
-        schedule=lambda done: 1 - done,
-        patience=8,
-        max_seconds=None if limit is None else _DECAY * limit,
-    )
-    fit_stacked(trainer, batches, validation, decay, seeds=seeds)
+    fit_until_learnt(trainer, batches, validation, options, seeds=seeds, decay=_DECAY)
     return networks.cpu().eval()
-
-
-class _Stops:
-    """A callback that ends training when the fit is to stop."""
-
-    def __init__(self, settings: FitSettings) -> None:
-        self.settings = settings
-
-    def __call__(self, state: State) -> None:
-        if self.settings.stopped():
-            state.stop()
 
 
 def _batch(

@@ -144,9 +144,7 @@ class NormalMixture:
 
     def sample(self, rng: np.random.Generator) -> np.ndarray:
         """Draw one value for each row, ``(n,)``."""
-        total = self.weights.cumsum(1)
-        u = rng.random(len(self)) * total[:, -1]
-        chosen = (u[:, None] >= total).sum(1).clip(max=total.shape[1] - 1)
+        chosen = drawn_columns(self.weights, rng)
         rows = np.arange(len(self))
         noise = rng.standard_normal(len(self))
         drawn: np.ndarray = self.means[rows, chosen] + self.scales[rows, chosen] * noise
@@ -161,6 +159,14 @@ class NormalMixture:
         means = [self.means + turn * period for turn in turns]
         weights, scales = (np.tile(a, (1, len(turns))) for a in (self.weights, self.scales))
         return NormalMixture(weights, np.concatenate(means, 1), scales)
+
+
+def drawn_columns(weights: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return a column drawn by its weight for each row of weights ``(n, K)``, ``(n,)``."""
+    total = weights.cumsum(1)
+    u = rng.random(len(weights)) * total[:, -1]
+    drawn: np.ndarray = (u[:, None] >= total).sum(1).clip(max=weights.shape[1] - 1)
+    return drawn
 
 
 def pooled(mixtures: Sequence[NormalMixture], shares: Sequence[float]) -> NormalMixture:

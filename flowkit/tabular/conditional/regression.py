@@ -45,9 +45,9 @@ class Features:
 class ConditionalMixture:
     """The stacked members: features in, one mixture of normals of t for each row out.
 
-    Args:
-        shares: weight of each kind of member; kinds of no weight are not stored.
-        background: always there.
+    Attributes:
+        shares: weight of each kind of member, that of the background too; others than it are only
+            there if they have weight.
         linear: members of each fold, or none.
         forests: likewise.
         boosted: one, with the locations of all folds.
@@ -216,22 +216,22 @@ class Fitting:
         steps = _STEPS[settings.effort]
         folds = self.folds
 
-        def trees() -> None:
-            self._forests()
-            self._boosted()
+        def trees() -> list[np.ndarray]:
+            means = self._forests()
+            return [*self._boosted(), means]
 
-        def plain() -> None:
+        def plain() -> list[np.ndarray]:
             x = self.features.networks
             model.plain = self._network([x] * len(folds), steps, 0, "network")
-            mixtures = model.plain.mixtures([x[out] for out in folds])
-            self._score("network", mixtures)
+            self._score("network", model.plain.mixtures([x[out] for out in folds]))
+            return []
 
         # The informed network has the features too: a fast fit does with it.
-        side_by_side([trees] if settings.effort == "fast" else [plain, trees])
-        rows = np.column_stack([self.features.networks, *self._predictions])
+        tasks = [trees] if settings.effort == "fast" else [plain, trees]
+        predictions = side_by_side(tasks)[-1]
+        rows = np.column_stack([self.features.networks, *predictions])
         model.informed = self._network([rows] * len(folds), steps, 1000, "informed network")
-        mixtures = model.informed.mixtures([rows[out] for out in folds])
-        self._score("informed network", mixtures)
+        self._score("informed network", model.informed.mixtures([rows[out] for out in folds]))
 
     def _network(
         self, features: Sequence[np.ndarray], steps: int, seed: int, name: str
@@ -248,7 +248,8 @@ class Fitting:
             name=name,
         )
 
-    def _forests(self) -> None:
+    def _forests(self) -> np.ndarray:
+        """Fit the forests; return their means of the rows that each holds out, ``(n,)``."""
         x, forests = self.features.trees, []
         for e, out in enumerate(self.folds):
             self.settings.report("forest", e, len(self.folds), "extremely randomised trees")
@@ -262,12 +263,14 @@ class Fitting:
             forests.append(forest)
         mixtures = [f.mixture(x[out]) for f, out in zip(forests, self.folds, strict=True)]
         self._score("forest", mixtures)
-        self._forest_means = np.empty(len(self.x))
-        for mixture, out in zip(mixtures, self.folds, strict=True):
-            self._forest_means[out] = mixture.mean()
         self.model.forests = forests
+        means = np.empty(len(self.x))
+        for mixture, out in zip(mixtures, self.folds, strict=True):
+            means[out] = mixture.mean()
+        return means
 
-    def _boosted(self) -> None:
+    def _boosted(self) -> list[np.ndarray]:
+        """Fit boosting; return location and log-scale of the held-out rows, ``(n,)`` each."""
         x, t, w, n = self.features.trees, self.t, self.weights, len(self.t)
         location = np.empty(n)
         trees, baseline = [], []
@@ -297,13 +300,13 @@ class Fitting:
             mixtures.append(around(location[out], scale[out], shape))
         self._score("boosted", mixtures)
         whole = fitted(np.ones(n, dtype=bool))
-        self._predictions = [location, np.log(scale), self._forest_means]
         self.model.boosted = BoostedMember(
             trees,
             Trees.of_boosting(whole)[0],
             np.array([np.mean(baseline), float(whole._baseline_prediction.ravel()[0])]),
             residual_mixture(residuals / scale, w),
         )
+        return [location, np.log(scale)]
 
     def _weighted(self) -> ConditionalMixture:
         """Weight the kinds by their held-out scores, and drop those that add nothing."""

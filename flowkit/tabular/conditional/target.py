@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from flowkit.schema.steps import rounded
 from flowkit.tabular.conditional.line import Line
 from flowkit.tabular.conditional.normal_mixture import NormalMixture
 
@@ -120,7 +119,7 @@ class NumericTarget:
         """Return the value of largest density, or the point mass of most probability, ``(n,)``."""
         levels = np.linspace(0.005, 0.995, 199)
         t = self.mixture.quantile(np.broadcast_to(levels, (len(self), len(levels))))
-        x = self._whole(self.line.x(t))
+        x = self.line.whole(self.line.x(t))
         density = np.stack([self.line.log_prob(self.mixture, column) for column in x.T], 1)
         rows = np.arange(len(self))
         best = density.argmax(1)
@@ -141,15 +140,8 @@ class NumericTarget:
         """
         if not len(self.points):
             x = self.line.x(self.mixture.quantile(q))
-            return self._whole(x)
+            return self.line.whole(x)
         return self._searched(q)
-
-    def _whole(self, x: np.ndarray) -> np.ndarray:
-        """Return values of the line as values of the target: integers are rounded."""
-        if self.line.column.kind != "integer":
-            return x
-        whole: np.ndarray = np.clip(rounded(x, self.line.step or 1.0), *self.line.ends)
-        return whole
 
     def _searched(self, q: np.ndarray) -> np.ndarray:
         """Return quantiles by bisection of the distribution function."""
@@ -162,7 +154,7 @@ class NumericTarget:
             middle = 0.5 * (low + high)
             enough = self.cdf(middle) >= q
             low, high = np.where(enough, low, middle), np.where(enough, middle, high)
-        result = self._whole(high)
+        result = self.line.whole(high)
         for point in self.points:
             lower, upper = self.jump(np.full(len(self), point))
             at_point = (q > lower[:, None]) & (q <= upper[:, None])

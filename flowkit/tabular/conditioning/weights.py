@@ -2,7 +2,8 @@
 
 import numpy as np
 import torch
-from sklearn.utils import check_random_state
+
+from flowkit.tabular.validation import seed_of
 
 
 def log_sums(log_weight: np.ndarray, row: np.ndarray, n: int) -> np.ndarray:
@@ -72,5 +73,4 @@ def effective(log_weight: np.ndarray, row: np.ndarray, n: int) -> tuple[np.ndarr
 
 def generator_of(random_state: int | np.random.RandomState | None) -> torch.Generator:
     """Return a generator of a seed; by default of another one each time."""
-    seed = int(check_random_state(random_state).randint(2**31 - 1))
-    return torch.Generator().manual_seed(seed)
+    return torch.Generator().manual_seed(seed_of(random_state))

@@ -1,7 +1,6 @@
 """Training of the flows of a table: all members of one architecture at once."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -10,10 +9,10 @@ from torch import Tensor, nn
 from flowkit.tabular.continuous.members import FlowBasedMember, StackedMembers
 from flowkit.tabular.continuous.plan import Plan
 from flowkit.tabular.continuous.rows import Rows
-from flowkit.tabular.settings import FitSettings, Stop
-from flowkit.training import Batch, State, Step
+from flowkit.tabular.settings import FitSettings
+from flowkit.training import Batch, Step
 from flowkit.training.options import Options
-from flowkit.training.stacked import fit_stacked
+from flowkit.training.stacked import fit_until_learnt
 
 # Beyond this loss, in nats, a row has no gradient.
 _WORST = 200.0
@@ -86,9 +85,8 @@ def train(
 ) -> list[list[float]]:
     """Train members of one architecture at once; each keeps its best averaged weights.
 
-    The learning rate is constant until no member's held-out score rises any more, or ``plan.steps``
-    are nearly taken. Then it falls to zero, in steps that are a share of those taken so far. So a
-    table that has been learnt soon costs few steps, and no schedule has to know when.
+    The learning rate is constant while held-out scores rise, and then falls: see
+    `flowkit.training.stacked.fit_until_learnt`.
 
     Args:
         members: flows of untrained weights.
@@ -101,9 +99,6 @@ def train(
 
     Returns:
         For each member the held-out mean log-density at each validation, in nats.
-
-    Reference: Hägele, Bakouch, Kosson, Ben Allal, von Werra and Jaggi, *Scaling laws and
-    compute-optimal training beyond fixed training durations*, 2024, section 3.
     """
     holes = any(bool(np.isnan(part.values).any()) for part in rows)
     batches, validation, factors = [], [], []
@@ -118,35 +113,22 @@ def train(
     stacked = StackedMembers(members)
     trainer = _Trainer(stacked, torch.stack(factors), holes)
     options = Options(
-        steps=max(round((1 - _DECAY) * plan.steps), 1),
+        steps=plan.steps,
         batch_size=plan.batch_size,
         device=settings.device,
         learning_rate=_LEARNING_RATE,
-        schedule="constant",
         average=0.99 if plan.steps < 1000 else 0.995,
         validate_every=max(plan.steps // 30, 20),
         patience=3,
-        max_seconds=None if max_seconds is None else (1 - _DECAY) * max_seconds,
-        callbacks=() if settings.stop is None else (_stops(settings.stop),),
+        max_seconds=max_seconds,
+        callbacks=settings.callbacks(),
         progress=lambda step, steps, loss: settings.report(
             members[0].kind, 0, 1, f"step {step} of at most {steps}, loss {loss:.3f}"
         ),
     )
-    first = fit_stacked(trainer, batches, validation, options, seeds=seeds)
-    longest = max(history.best_step for history in first)
-    decay = replace(
-        options,
-        steps=max(round(_DECAY / (1 - _DECAY) * longest), 60),
-        schedule=lambda done: 1 - done,
-        patience=6,
-        max_seconds=None if max_seconds is None else _DECAY * max_seconds,
-    )
-    second = fit_stacked(trainer, batches, validation, decay, seeds=seeds)
+    phases = fit_until_learnt(trainer, batches, validation, options, seeds=seeds, decay=_DECAY)
     stacked.cpu().unstack()
-    return [
-        [-loss for history in both for _, loss in history.validation]
-        for both in zip(first, second, strict=True)
-    ]
+    return [[-loss for history in both for _, loss in history.validation] for both in phases]
 
 
 def _batch(rows: Rows, chosen: np.ndarray, holes: bool) -> Batch:
@@ -157,16 +139,6 @@ def _batch(rows: Rows, chosen: np.ndarray, holes: bool) -> Batch:
         None if rows.context is None else torch.from_numpy(rows.context[chosen]).float(),
         torch.from_numpy(rows.weights[chosen]).float(),
     )
-
-
-def _stops(stop: Stop) -> Callable[[State], None]:
-    """Return a callback that ends the training when ``stop()`` is true."""
-
-    def callback(state: State) -> None:
-        if stop():
-            state.stop()
-
-    return callback
 
 
 def _noise_factor(y: np.ndarray, circular: list[bool]) -> Tensor:
