@@ -13,7 +13,6 @@ from regression.ensemble import ensemble
 from regression.kernel import kernel
 from regression.posterior import posterior
 from regression.predictive import Prediction, Predictive
-from regression.scores import crps
 
 OURS = "flowkit"
 
@@ -24,15 +23,12 @@ class Target(Predictive):
     def __init__(self, model: Any, x: np.ndarray) -> None:
         self.model, self.x = model, x
         self.target = model._one(x)  # the same numbers as of `cdf`, for many points of each row
-        self.whole = self.target.line.column.kind == "integer"
 
     def log_prob(self, y: np.ndarray) -> np.ndarray:
         result: np.ndarray = self.model.score_samples(self.x, y)
         return result
 
     def cdf(self, points: np.ndarray) -> np.ndarray:
-        if self.whole:  # it is constant between two of them
-            points = np.floor(points / self.target.line.step) * self.target.line.step
         result: np.ndarray = self.target.cdf(points)
         return result
 
@@ -41,12 +37,8 @@ class Target(Predictive):
         return result
 
     def crps(self, y: np.ndarray) -> np.ndarray:
-        if not self.whole:
-            return super().crps(y)
-        ends = self.quantiles(np.array([1e-5, 1 - 1e-5]))
-        line = np.arange(ends.min(), ends.max() + 1, self.target.line.step)
-        points = np.tile(line, (len(y), 1))
-        return crps(points, self.cdf(points[:, :-1]), y)
+        # Of integers the sum over all of them; otherwise as of every other method.
+        return self.target.crps(y) if self.target.is_whole else super().crps(y)
 
     def log_mass(self, y: np.ndarray, width: float) -> np.ndarray:
         result: np.ndarray = self.model.log_mass(self.x, y, width=width)
