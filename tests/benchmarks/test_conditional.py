@@ -86,6 +86,20 @@ def test_scores_of_a_normal_are_the_closed_forms():
     assert found["width"] == pytest.approx(2 * stats.norm.ppf(0.95))
 
 
+@pytest.mark.parametrize("step", [2.0, 0.5, 1e-3])
+def test_coverage_of_the_right_distribution_is_the_level_on_any_grid(step):
+    centres = np.random.default_rng(0).normal(size=20_000)
+    right = normal(centres, np.ones(20_000))
+    y = np.random.default_rng(1).normal(centres)
+    y = np.round(y / step) * step
+    found = scores(right, y, step)
+    assert found["coverage"] == pytest.approx(0.9, abs=0.005)
+    if step == 2.0:  # whole values are not
+        assert abs(found["inclusion"] - 0.9) > 0.01
+    narrow = scores(normal(centres, np.full(20_000, 0.5)), y, step)
+    assert narrow["coverage"] < 0.8
+
+
 def test_a_cell_has_no_more_than_the_density_of_its_width():
     spike = normal([0.0], [1e-6])
     found = scores(spike, np.zeros(1), 0.5)

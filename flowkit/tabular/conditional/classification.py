@@ -8,6 +8,7 @@ from scipy.special import softmax
 from sklearn.ensemble import ExtraTreesClassifier, HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 
+from flowkit._threads import one_thread
 from flowkit.tabular.conditional.regression import FEWEST_ROWS, Features
 from flowkit.tabular.conditional.trees import Trees
 from flowkit.tabular.settings import FitSettings
@@ -118,7 +119,9 @@ class BoostedClasses:
             l2_regularization=1.0,
             early_stopping=False,
             random_state=seed,
-        ).fit(x.trees, code, weights)
+        )
+        with one_thread():
+            model.fit(x.trees, code, weights)
         return cls(
             Trees.of_boosting(model),
             model.classes_.astype(np.int64),

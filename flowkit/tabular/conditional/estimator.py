@@ -27,6 +27,7 @@ from flowkit.tabular.settings import EFFORTS, FitSettings
 # Draws that means of the second target and later ones are taken of.
 _DRAWS = 200
 _ROWS_AT_ONCE = 1_000
+_DRAWS_AT_ONCE = 20_000
 _AVERAGES = ("mean", "median", "mode")
 
 
@@ -207,9 +208,15 @@ class ConditionalFlowDensity(RegressorMixin, SavedEstimator):  # type: ignore[mi
         check_is_fitted(self)
         check_count("n_samples", n_samples)
         x = self._features(X)
-        repeated = x.take(np.repeat(np.arange(len(x.codes)), n_samples))
         rng = np.random.default_rng(validation.seed_of(random_state))
-        codes, values = self.model_.sample(repeated, rng)
+        # In blocks of few draws, so that memory does not grow with them.
+        rows, draws = len(x.codes), min(n_samples, _DRAWS_AT_ONCE)
+        size = max(_DRAWS_AT_ONCE // draws, 1)
+        parts = [
+            self._drawn(x.take(np.arange(start, min(start + size, rows))), n_samples, rng)
+            for start in range(0, max(rows, 1), size)
+        ]
+        codes, values = (np.concatenate([part[i] for part in parts]) for i in (0, 1))
         drawn = self.targets_.decode(codes, values)
         if len(self.targets_.names) > 1:
             return drawn
@@ -456,6 +463,15 @@ class ConditionalFlowDensity(RegressorMixin, SavedEstimator):  # type: ignore[mi
             expected = "one (fit a model for each target, or use sample)"
             raise ArgumentError("target", expected, f"{len(self.targets_.names)} targets")
 
+    def _drawn(
+        self, x: Encoded, draws: int, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return codes and values of draws for rows of features, a row's draws together."""
+        counts = [min(_DRAWS_AT_ONCE, draws - start) for start in range(0, draws, _DRAWS_AT_ONCE)]
+        parts = [self.model_.sample(x, rng, count) for count in counts]
+        # More than one part is of one row.
+        return np.concatenate([c for c, _ in parts]), np.concatenate([v for _, v in parts])
+
     def _one(self, X: Any) -> NumericTarget:
         """Return the distributions of the one target, which has an order."""
         check_is_fitted(self)
@@ -482,7 +498,7 @@ class ConditionalFlowDensity(RegressorMixin, SavedEstimator):  # type: ignore[mi
         rng, parts = np.random.default_rng(0), []
         for start in range(0, len(x.codes), _ROWS_AT_ONCE):
             rows = np.arange(start, min(start + _ROWS_AT_ONCE, len(x.codes)))
-            codes, values = self.model_.sample(x.take(np.repeat(rows, _DRAWS)), rng)
+            codes, values = self.model_.sample(x.take(rows), rng, _DRAWS)
             drawn = tables.columns_of_numbers(self.targets_, codes, values)
             parts.append(np.nanmean(drawn.reshape(len(rows), _DRAWS, -1), axis=1))
         means = np.concatenate([np.zeros((0, len(self.targets_.names))), *parts])

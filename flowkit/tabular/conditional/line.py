@@ -1,7 +1,8 @@
 """Line of a numeric target: its values as standardised numbers, and the cells of its grid."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -26,17 +27,22 @@ class Line:
     constant over the cell. A cell at a bound takes all mass beyond the bound. Targets without a
     grid have a density at each value.
 
+    Beyond the values of the fit the map is a straight line, but for a side with a bound. So a
+    density that has a mean in t has one in the target's own units, however curved the map is.
+
     Args:
         column: the target.
         marginal: the map from the whole line, or an angle after ``cut``, to t.
         cut: the angle that is the end of the line, for circular targets.
         below: probability of all integers below a soft bound, and of those off the step.
+        tails: values in own units, below and above which the map is straight; infinite if never.
     """
 
     column: Column
     marginal: Marginals
     cut: float = 0.0
     below: float = 0.0
+    tails: tuple[float, float] = (-np.inf, np.inf)
 
     @classmethod
     def fit(cls, column: Column, x: np.ndarray, weights: np.ndarray) -> "Line":
@@ -50,7 +56,12 @@ class Line:
             line[:, None], weights, np.array([False]), curved=column.kind != "circular", grids=False
         )
         below = _ROWS_BELOW / (weights.sum() + 1) if column.kind == "integer" else 0.0
-        return cls(column, marginal, cut, below)
+        curved = cls(column, marginal, cut, below)
+        if column.kind == "circular":
+            return curved
+        low, high = curved._bounds
+        tails = (-np.inf if low is not None else x.min(), np.inf if high is not None else x.max())
+        return replace(curved, tails=(float(tails[0]), float(tails[1])))
 
     @property
     def step(self) -> float | None:
@@ -69,25 +80,24 @@ class Line:
 
     def t(self, x: np.ndarray) -> np.ndarray:
         """Return the number t of values, ``(n,)``; infinite at and beyond bounds."""
-        return self._standardised(self._on_line(x)[0])
-
-    def t_of_line(self, line: np.ndarray) -> np.ndarray:
-        """Return the number t of values that are on the whole line already, or angles."""
-        if self.column.kind == "circular":
-            line = np.remainder(line - self.cut, 2 * np.pi)
-        return self._standardised(line)
-
-    def on_line(self, t: np.ndarray) -> np.ndarray:
-        """Return numbers t ``(n,)`` on the whole line, or as angles within ± π."""
-        line: np.ndarray = self.marginal.restore(torch.tensor(t[:, None])).numpy()[:, 0]
-        if self.column.kind == "circular":
-            line = np.remainder(line + self.cut + np.pi, 2 * np.pi) - np.pi
-        return line
+        t = self._standardised(self._on_line(np.clip(x, *self.tails))[0])
+        for side, end, _, slope in self._straight:
+            past = side * x > side * end
+            t[past] += slope * (x[past] - end)
+        return t
 
     def x(self, t: np.ndarray) -> np.ndarray:
         """Return the values of numbers t, any shape, in the target's own units."""
-        line = self.on_line(t.reshape(-1))
+        flat, inside = t.reshape(-1), t.reshape(-1)
+        for side, _, at, _ in self._straight:
+            inside = side * np.minimum(side * inside, side * at)
+        line: np.ndarray = self.marginal.restore(torch.tensor(inside[:, None])).numpy()[:, 0]
+        if self.column.kind == "circular":
+            line = np.remainder(line + self.cut + np.pi, 2 * np.pi) - np.pi
         values = line if self.column.kind == "integer" else from_line(self.column, line)
+        for side, end, at, slope in self._straight:
+            past = side * flat > side * at
+            values[past] = end + (flat[past] - at) / slope
         return values.reshape(t.shape)
 
     def whole(self, x: np.ndarray) -> np.ndarray:
@@ -184,7 +194,7 @@ class Line:
     def state(self) -> dict[str, Any]:
         """Return the line for a model file, the column aside."""
         tensors = {name: tensor.numpy() for name, tensor in self.marginal.state_dict().items()}
-        return {"cut": self.cut, "below": self.below, "marginal": tensors}
+        return {"cut": self.cut, "below": self.below, "tails": self.tails, "marginal": tensors}
 
     @classmethod
     def of_state(cls, column: Column, state: Mapping[str, Any]) -> "Line":
@@ -192,7 +202,9 @@ class Line:
         marginal = Marginals(1)
         tensors = {name: torch.from_numpy(a) for name, a in state["marginal"].items()}
         marginal.load_state_dict(tensors)
-        return cls(column, marginal, float(state["cut"]), float(state["below"]))
+        low, high = state.get("tails", (-np.inf, np.inf))  # files of before have none
+        cut, below = float(state["cut"]), float(state["below"])
+        return cls(column, marginal, cut, below, (float(low), float(high)))
 
     def _on_line(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return values on the whole line, or as angles after the cut, and log-slopes."""
@@ -211,10 +223,20 @@ class Line:
 
     def _log_slope(self, x: np.ndarray) -> np.ndarray:
         """Return the logarithm of ``|dt / dx|``, ``(n,)``."""
-        line, log_slope = self._on_line(x)
+        line, log_slope = self._on_line(np.clip(x, *self.tails))
         own: np.ndarray = self.marginal.map(torch.tensor(line[:, None]))[1].numpy()[:, 0]
         total: np.ndarray = log_slope + own
         return total
+
+    @cached_property
+    def _straight(self) -> list[tuple[int, float, float, float]]:
+        """The finite tails: side -1 or 1, value, t there, and the slope ``dt / dx``."""
+        ends = np.array(self.tails)
+        with np.errstate(all="ignore"):
+            t = self._standardised(self._on_line(ends)[0])
+            slopes = np.exp(self._log_slope(ends))
+        every = zip((-1, 1), self.tails, t, slopes, strict=True)
+        return [tail for tail in every if np.isfinite(tail[1])]
 
     def edge(self, x: np.ndarray) -> np.ndarray:
         """Return t at edges of cells; those at or beyond a bound are infinite."""

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from sklearn.ensemble import ExtraTreesRegressor, HistGradientBoostingRegressor
 
-from flowkit.tabular.conditional.normal_mixture import NormalMixture
+from flowkit.tabular.conditional.normal_mixture import NormalMixture, narrowing
 from flowkit.tabular.conditional.trees import Trees
 
 # Scales of the background, in standard deviations of the target, and its shares.
@@ -143,19 +143,32 @@ class BoostedMember:
 
     def location_and_scale(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return location and scale of each row, ``(n,)`` each."""
-        sums = [trees.sums(features) for trees in self.location]
-        location = np.mean(sums, axis=0) + self.baselines[0]
-        return location, self.scale_of(features, location)
+        location = self._locations(features).mean(0)
+        return location, self._scale_of(features, location)
 
-    def scale_of(self, features: np.ndarray, location: np.ndarray) -> np.ndarray:
+    def _locations(self, features: np.ndarray) -> np.ndarray:
+        """Return the location by the trees of each fold, ``(E, n)``."""
+        sums = np.stack([trees.sums(features) for trees in self.location])
+        locations: np.ndarray = sums + self.baselines[0]
+        return locations
+
+    def _scale_of(self, features: np.ndarray, location: np.ndarray) -> np.ndarray:
         """Return the scale at a location, ``(n,)``."""
         raw = self.scale.sums(np.column_stack([features, location])) + self.baselines[1]
         scale: np.ndarray = np.exp(0.5 * raw)
         return scale
 
     def mixture(self, features: np.ndarray) -> NormalMixture:
-        """Return the residuals' mixture around the location, in units of the scale."""
-        return around(*self.location_and_scale(features), self.residuals)
+        """Return the residuals' mixture around the location, in units of the scale.
+
+        The scale is that of the residuals of one fold's trees. Those of their mean are smaller, by
+        the variance between them.
+        """
+        locations = self._locations(features)
+        location = locations.mean(0)
+        mixture = around(location, self._scale_of(features, location), self.residuals)
+        between = locations.var(0)
+        return mixture.spread(narrowing(mixture.variance(), mixture.variance() - between))
 
     def state(self) -> dict[str, Any]:
         """Return trees and residuals, for a model file."""

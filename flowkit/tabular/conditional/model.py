@@ -171,9 +171,17 @@ class ConditionalModel:
             inputs = inputs.beside(_as_inputs(factor, y, self.targets))
         return total
 
-    def sample(self, x: Encoded, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """Draw one row of targets for each row of features: codes and values."""
-        n, inputs = len(x.codes), inputs_of(self.features, x)
+    def sample(
+        self, x: Encoded, rng: np.random.Generator, draws: int = 1
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Draw rows of targets for each row of features: codes and values.
+
+        The draws of a row come one after the other. The first factor is evaluated once for all
+        draws of a row, the others for each draw.
+        """
+        inputs = inputs_of(self.features, x)
+        rows = np.repeat(np.arange(len(inputs)), draws)
+        n = len(rows)
         y = Encoded(
             np.zeros((n, len(self.targets.discrete)), dtype=np.int64),
             np.full((n, len(self.targets.continuous)), np.nan),
@@ -183,8 +191,10 @@ class ConditionalModel:
         for factor in self.factors:
             present = factor.part.present(y, self.targets)
             if present.any():
-                _draw(factor, factor.of(inputs.take(present)), y, present, rng)
-            inputs = inputs.beside(_as_inputs(factor, y, self.targets))
+                own, which = np.unique(rows[present], return_inverse=True)
+                _draw(factor, factor.of(inputs.take(own)), which, y, present, rng)
+            inputs = inputs.take(rows).beside(_as_inputs(factor, y, self.targets))
+            rows = np.arange(n)
         return y.codes, y.values
 
     def first(self, x: Encoded) -> NumericTarget | np.ndarray:
@@ -261,15 +271,12 @@ def _as_inputs(factor: Factor, y: Encoded, targets: Schema) -> Inputs:
         return Inputs(np.zeros((n, 0)), codes, (factor.classes.size,))
     present = part.present(y, targets)
     t = np.full(n, np.nan)
-    if part.value is None:
-        t[present] = factor.line.t(part.numbers(y, present))
-    elif part.column.kind == "circular":
+    if part.value is not None and part.column.kind == "circular":
         angle = y.values[:, part.value]
         return Inputs(
             np.stack([np.cos(angle), np.sin(angle)], 1), np.zeros((n, 0), dtype=np.int64), ()
         )
-    else:
-        t[present] = factor.line.t_of_line(y.values[present, part.value])
+    t[present] = factor.line.t(part.numbers(y, present))
     return Inputs(t[:, None], np.zeros((n, 0), dtype=np.int64), ())
 
 
@@ -291,17 +298,31 @@ def _log_prob(factor: Factor, features: Features, y: Encoded, present: np.ndarra
 
 
 def _draw(
-    factor: Factor, features: Features, y: Encoded, present: np.ndarray, rng: np.random.Generator
+    factor: Factor,
+    features: Features,
+    which: np.ndarray,
+    y: Encoded,
+    present: np.ndarray,
+    rng: np.random.Generator,
 ) -> None:
-    """Draw a factor's part of the targets, in place."""
+    """Draw a factor's part of the targets that are present, in place.
+
+    Args:
+        factor: the factor.
+        features: of some rows.
+        which: index of the features of each present target.
+        y: the targets.
+        present: which of them have this part.
+        rng: of the draws.
+    """
     part = factor.part
     if factor.classes is not None:
         probabilities = factor.classes(features)[:, : factor.classes.size]
-        y.codes[present, part.code] = drawn_columns(probabilities, rng)
+        y.codes[present, part.code] = drawn_columns(probabilities[which], rng)
         return
     assert factor.line is not None  # noqa: S101  for the type checker
     assert factor.mixture is not None  # noqa: S101  for the type checker
-    mixture, line = factor.mixture(features), factor.line
+    mixture, line = factor.mixture(features).take(which), factor.line
     t = mixture.sample(rng)
     if part.value is None:
         y.codes[present, part.code] = line.whole(line.x(t)).astype(np.int64)

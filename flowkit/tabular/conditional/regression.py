@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.optimize import minimize_scalar
 
-from flowkit._threads import side_by_side
+from flowkit._threads import one_thread, side_by_side
 from flowkit.tabular.conditional import network
 from flowkit.tabular.conditional.line import Line
 from flowkit.tabular.conditional.members import (
@@ -20,7 +21,12 @@ from flowkit.tabular.conditional.members import (
     scale_boosting,
 )
 from flowkit.tabular.conditional.network import MixtureNetworks
-from flowkit.tabular.conditional.normal_mixture import NormalMixture, pooled
+from flowkit.tabular.conditional.normal_mixture import (
+    NormalMixture,
+    averaged,
+    concatenated,
+    pooled,
+)
 from flowkit.tabular.conditional.trees import Trees
 from flowkit.tabular.settings import FitSettings
 from flowkit.tabular.stacking import selected_weights
@@ -30,6 +36,10 @@ FEWEST_ROWS = 60
 # Least share of the background: unseen targets have a positive density everywhere.
 _LEAST_BACKGROUND = 1e-4
 _FEW_ROWS_BACKGROUND = 0.01
+_ANYWHERE = (-np.inf, np.inf)
+# Factors of the scales of a stack, and the number of rows that one is chosen by.
+_SPREADS = (0.6, 1.5)
+_ROWS_OF_SPREAD = 10_000
 # Narrower cells are points to networks: their density is constant there.
 _FINEST_CELL = 1e-5
 
@@ -54,9 +64,19 @@ class ConditionalMixture:
         plain: networks of the features alone, or None.
         informed: networks of the features and the trees' predictions, or None.
         held_out: mean held-out log-density of each kind, in nats of t.
+        spread: factor of the scales of all components but the background's.
+
+    Args:
+        span: least and largest target of the fit. No component but the background's is far beyond.
+
+    The stack of kinds is a *spread-adjusted* linear pool: the scales of all components are times
+    one factor, as a pool of calibrated densities is too wide.
+
+    Reference: Gneiting and Ranjan, *Combining predictive distributions*, 2013, section 3.2.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, span: tuple[float, float]) -> None:
+        self.span, self.spread = span, 1.0
         self.shares: dict[str, float] = {"background": 1.0}
         self.linear: list[LinearMember] = []
         self.forests: list[ForestMember] = []
@@ -67,27 +87,27 @@ class ConditionalMixture:
 
     def __call__(self, features: Features) -> NormalMixture:
         """Return the mixture of each row."""
-        parts: list[tuple[float, NormalMixture]] = []
-        shares = self.shares
+        shares, x = self.shares, features.networks
+        parts = {"background": background(len(x))}
 
         def add(kind: str, mixtures: Sequence[NormalMixture]) -> None:
-            parts.extend((shares[kind] / len(mixtures), mixture) for mixture in mixtures)
+            average = averaged([m.within(*self.span) for m in mixtures])
+            parts[kind] = average.spread(self.spread)
 
-        add("background", [background(len(features.trees))])
         if "linear" in shares:
-            add("linear", [m.mixture(features.networks) for m in self.linear])
+            add("linear", [m.mixture(x) for m in self.linear])
         forests = [m.mixture(features.trees) for m in self.forests]
         if "forest" in shares:
             add("forest", forests)
         if "boosted" in shares and self.boosted is not None:
             add("boosted", [self.boosted.mixture(features.trees)])
         if "network" in shares and self.plain is not None:
-            x = features.networks
             add("network", self.plain.mixtures([x] * self.plain.members))
         if "informed network" in shares and self.informed is not None and self.boosted is not None:
-            x = informed(features, self.boosted.location_and_scale(features.trees), forests)
-            add("informed network", self.informed.mixtures([x] * self.informed.members))
-        return pooled([m for _, m in parts], [s for s, _ in parts])
+            mean = np.mean([m.mean() for m in forests], axis=0)
+            rows = informed(x, *self.boosted.location_and_scale(features.trees), mean)
+            add("informed network", self.informed.mixtures([rows] * self.informed.members))
+        return pooled(list(parts.values()), [shares[kind] for kind in parts])
 
     def drop_unused(self) -> None:
         """Drop the members that no kind of positive weight needs."""
@@ -106,6 +126,8 @@ class ConditionalMixture:
     def state(self) -> dict[str, Any]:
         """Return the members, for a model file."""
         return {
+            "span": self.span,
+            "spread": self.spread,
             "shares": self.shares,
             "held_out": self.held_out,
             "linear": [m.state() for m in self.linear],
@@ -118,7 +140,9 @@ class ConditionalMixture:
     @classmethod
     def of_state(cls, state: Mapping[str, Any]) -> "ConditionalMixture":
         """Make a mixture from what `state` returned."""
-        self = cls()
+        low, high = state.get("span", _ANYWHERE)  # files of before have neither
+        self = cls((float(low), float(high)))
+        self.spread = float(state.get("spread", 1.0))
         self.shares, self.held_out = dict(state["shares"]), dict(state["held_out"])
         self.linear = [LinearMember.of_state(m) for m in state["linear"]]
         self.forests = [ForestMember.of_state(m) for m in state["forests"]]
@@ -132,16 +156,10 @@ class ConditionalMixture:
 
 
 def informed(
-    features: Features,
-    location_and_scale: tuple[np.ndarray, np.ndarray],
-    forests: Sequence[NormalMixture],
+    features: np.ndarray, location: np.ndarray, scale: np.ndarray, mean: np.ndarray
 ) -> np.ndarray:
-    """Return network features, followed by what the trees predict."""
-    location, scale = location_and_scale
-    own = [location, np.log(scale)]
-    if forests:
-        own.append(np.mean([m.mean() for m in forests], axis=0))
-    return np.column_stack([features.networks, *own])
+    """Return network features, followed by what boosting and the forest predict."""
+    return np.column_stack([features, location, np.log(scale), mean])
 
 
 class Fitting:
@@ -169,6 +187,8 @@ class Fitting:
         self.weights, self.settings = weights, settings
         self.folds = [fold_of_row == fold for fold in np.unique(fold_of_row)]
         self.t = line.t(x)
+        seen = self.t[np.isfinite(self.t)]
+        span = (float(seen.min()), float(seen.max())) if len(seen) else (-1.0, 1.0)
         self.targets = self.t[:, None]
         if line.step is not None:
             cells = np.stack(line.cells(x), 1)
@@ -177,13 +197,16 @@ class Fitting:
             fine = (cells[:, 1] - cells[:, 0]).min() < _FINEST_CELL
             self.targets = self.t[:, None] if fine else cells
         self.scores: dict[str, np.ndarray] = {}
-        self.model = ConditionalMixture()
+        self.samples: dict[str, NormalMixture] = {}
+        rng = np.random.default_rng(settings.seed)
+        self.sampled = np.sort(rng.permutation(len(x))[:_ROWS_OF_SPREAD])
+        self.model = ConditionalMixture(span)
 
     def run(self) -> ConditionalMixture:
         """Fit all members, and weight them."""
         if self.weights.sum() < FEWEST_ROWS:
             return self._of_few_rows()
-        self._score("background", [background(int(out.sum())) for out in self.folds])
+        self.scores["background"] = self.line.log_prob(background(len(self.x)), self.x)
         self._linear()
         self._trees_and_networks()
         return self._weighted()
@@ -197,10 +220,13 @@ class Fitting:
 
     def _score(self, kind: str, mixtures: Sequence[NormalMixture]) -> None:
         """Record the log-densities of the held-out rows under a mixture of each fold."""
-        scores = np.empty(len(self.x))
+        scores, samples = np.empty(len(self.x)), []
         for mixture, out in zip(mixtures, self.folds, strict=True):
-            scores[out] = self.line.log_prob(mixture, self.x[out])
+            near = mixture.within(*self.model.span)
+            scores[out] = self.line.log_prob(near, self.x[out])
+            samples.append(near.take(np.isin(np.flatnonzero(out), self.sampled)))
         self.scores[kind] = scores
+        self.samples[kind] = concatenated(samples)
 
     def _linear(self) -> None:
         fits = [
@@ -218,7 +244,8 @@ class Fitting:
 
         def trees() -> list[np.ndarray]:
             means = self._forests()
-            return [*self._boosted(), means]
+            with one_thread():
+                return [*self._boosted(), means]
 
         def plain() -> list[np.ndarray]:
             x = self.features.networks
@@ -229,7 +256,7 @@ class Fitting:
         # The informed network has the features too: a fast fit does with it.
         tasks = [trees] if settings.effort == "fast" else [plain, trees]
         predictions = side_by_side(tasks)[-1]
-        rows = np.column_stack([self.features.networks, *predictions])
+        rows = informed(self.features.networks, *predictions)
         model.informed = self._network([rows] * len(folds), steps, 1000, "informed network")
         self._score("informed network", model.informed.mixtures([rows[out] for out in folds]))
 
@@ -270,7 +297,7 @@ class Fitting:
         return means
 
     def _boosted(self) -> list[np.ndarray]:
-        """Fit boosting; return location and log-scale of the held-out rows, ``(n,)`` each."""
+        """Fit boosting; return location and scale of the held-out rows, ``(n,)`` each."""
         x, t, w, n = self.features.trees, self.t, self.weights, len(self.t)
         location = np.empty(n)
         trees, baseline = [], []
@@ -306,7 +333,7 @@ class Fitting:
             np.array([np.mean(baseline), float(whole._baseline_prediction.ravel()[0])]),
             residual_mixture(residuals / scale, w),
         )
-        return [location, np.log(scale)]
+        return [location, scale]
 
     def _weighted(self) -> ConditionalMixture:
         """Weight the kinds by their held-out scores, and drop those that add nothing."""
@@ -322,7 +349,28 @@ class Fitting:
         }
         model.shares = {k: float(s) for k, s in zip(kinds, share, strict=True) if s > 0}
         model.drop_unused()
+        model.spread = self._spread()
         return model
+
+    def _spread(self) -> float:
+        """Return the factor of all scales that a sample of the held-out rows is likeliest under."""
+        shares, samples = self.model.shares, self.samples
+        # The samples are in the order of the folds.
+        rows = np.concatenate(
+            [np.flatnonzero(out)[np.isin(np.flatnonzero(out), self.sampled)] for out in self.folds]
+        )
+        kinds = [kind for kind in shares if kind in samples]
+        background = np.log(shares["background"]) + self.scores["background"][rows]
+        if not kinds or not self.weights[rows].sum():
+            return 1.0
+
+        def loss(factor: float) -> float:
+            stack = pooled([samples[k].spread(factor) for k in kinds], [shares[k] for k in kinds])
+            scores = np.logaddexp(background, self.line.log_prob(stack, self.x[rows]))
+            return -float(np.average(scores, weights=self.weights[rows]))
+
+        found = minimize_scalar(loss, bounds=_SPREADS, method="bounded", options={"xatol": 0.01})
+        return float(found.x)
 
 
 _STEPS: Mapping[str, int] = {"fast": 400, "default": 1_500, "best": 3_000}

@@ -118,6 +118,19 @@ def test_draws_follow_the_density(price):
     assert (np.abs(estimate.mean(1) - entropy) < 5 * error + 1e-3).all()
 
 
+@pytest.mark.parametrize("kind", ["positive", "real"])
+def test_predictions_of_a_skewed_target_are_the_means_of_draws(kind):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(200, 1))
+    y = np.exp(x[:, 0] + 1.5 * rng.normal(size=200)) * (1.0 if kind == "positive" else -1.0)
+    model = ConditionalFlowDensity(effort="fast", random_state=0).fit(x, y)
+    draws = model.sample(x, 1_000, random_state=0)
+    # Over all rows, as a row's own draws seldom meet its far components.
+    error = np.sqrt(draws.var(1).sum() / draws.shape[1])
+    assert abs(model.predict(x).sum() - draws.mean(1).sum()) < 4 * error
+    assert np.abs(model.predict(x)).max() < np.abs(y).max()
+
+
 def test_quantiles_distribution_function_and_interval_agree(price):
     frame = houses(30, seed=6)
     q = price.predict_quantiles(frame, (0.05, 0.5, 0.95))

@@ -186,3 +186,35 @@ def test_the_mean_direction_of_an_angle():
     drawn = np.deg2rad(line.x(repeated(200_000).sample(np.random.default_rng(4))))
     whole = 0.2 * np.exp(0.5j * np.pi) + 0.8 * np.exp(1j * drawn).mean()
     assert target.mean()[0] == pytest.approx(np.rad2deg(np.angle(whole)) % 360, abs=0.3)
+
+
+@pytest.mark.parametrize("kind", ["real", "skewed", "positive"])
+def test_map_is_straight_beyond_the_values_of_the_fit(kind):
+    column, x, (low, _) = COLUMNS[kind]
+    line = Line.fit(column, x, np.ones(len(x)))
+    width = np.ptp(x)
+    beyond = x.max() + width * np.array([0.0, 1e-6, 1.0, 2.0, 1e3])
+    if low == -np.inf:
+        beyond = np.concatenate([x.min() - width * np.array([1e3, 2.0, 1.0, 1e-6, 0.0]), beyond])
+    t = line.t(beyond)
+    assert np.allclose(line.x(t), beyond, rtol=1e-9)
+    slopes = np.exp(line._log_slope(beyond))
+    each = np.diff(t[-4:]) / np.diff(beyond[-4:])
+    assert np.allclose(each, slopes[-1], rtol=1e-6)
+    if low == -np.inf:
+        assert np.allclose(np.diff(t[:4]) / np.diff(beyond[:4]), slopes[0], rtol=1e-6)
+    else:  # towards a bound t has no end
+        assert np.ptp(line.t(np.array([1e-300, 1e-30]))) > 1
+
+
+@pytest.mark.parametrize("kind", ["skewed", "positive"])
+def test_mean_is_that_of_draws_whatever_the_tails(kind):
+    column, x, _ = COLUMNS[kind]
+    line = Line.fit(column, x, np.ones(len(x)))
+    n = 400_000
+    tails = NormalMixture(np.array([[0.9, 0.1]]), np.array([[0.2, 0.0]]), np.array([[0.5, 30.0]]))
+    none = np.zeros((1, 0))
+    mean = NumericTarget(line, tails, np.zeros(0), none).mean()[0]
+    many = NormalMixture(*(np.repeat(a, n, 0) for a in vars(tails).values()))
+    drawn = line.x(many.sample(RNG))
+    assert abs(mean - drawn.mean()) < 4 * drawn.std() / np.sqrt(n)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from flowkit.tabular.conditional.normal_mixture import NormalMixture, pooled
+from flowkit.tabular.conditional.normal_mixture import NormalMixture, averaged, pooled
 
 RNG = np.random.default_rng(0)
 
@@ -61,3 +61,48 @@ def test_pooled_density_is_the_weighted_sum():
     both = pooled([one, other], [0.25, 0.75])
     expected = 0.25 * np.exp(one.log_prob(t)) + 0.75 * np.exp(other.log_prob(t))
     assert np.allclose(np.exp(both.log_prob(t)), expected, rtol=1e-12)
+
+
+def test_average_of_models_narrows_components_where_the_models_differ():
+    models = [mixture(400) for _ in range(5)]
+    average, plain = averaged(models), pooled(models, [0.2] * 5)
+    within = np.mean([m.variance() for m in models], axis=0)
+    between = np.var([m.mean() for m in models], axis=0)
+    kept = np.maximum((within - between) / (within + between), 0.25)
+    assert (kept > 0.25).any()
+    assert (kept == 0.25).any()
+    assert np.allclose(average.means, plain.means)
+    assert np.allclose(average.scales**2, kept[:, None] * plain.scales**2)
+
+
+def test_average_of_calibrated_models_is_nearly_calibrated():
+    n, noise, error = 100_000, 1.0, 0.6
+    y = RNG.normal(0, noise, n)
+    scale = np.full((n, 1), np.hypot(noise, error))
+    models = [NormalMixture(np.ones((n, 1)), RNG.normal(0, error, (n, 1)), scale) for _ in range(5)]
+
+    def coverage(mixtures):
+        below = mixtures.cdf(y)
+        return np.mean((below > 0.05) & (below < 0.95))
+
+    assert coverage(pooled(models, [0.2] * 5)) > 0.955
+    # Components keep their places, so a part of the excess stays.
+    assert 0.90 < coverage(averaged(models)) < 0.935
+
+
+def test_average_of_one_model_is_that_model():
+    m, t = mixture(), RNG.normal(size=5)
+    assert np.allclose(averaged([m]).log_prob(t), m.log_prob(t), rtol=0, atol=1e-14)
+
+
+def test_variance_is_that_of_draws():
+    m = mixture(1)
+    drawn = NormalMixture(*(np.repeat(a, 200_000, 0) for a in vars(m).values())).sample(RNG)
+    assert m.variance()[0] == pytest.approx(drawn.var(), rel=0.02)
+
+
+def test_components_far_beyond_an_interval_are_drawn_in():
+    m = NormalMixture(np.ones((1, 3)) / 3, np.array([[-1e3, 0.5, 1e3]]), np.array([[1e3, 0.1, 1]]))
+    near = m.within(-2.0, 2.0)
+    assert near.means.tolist() == [[-6.0, 0.5, 6.0]]
+    assert near.scales.tolist() == [[4.0, 0.1, 1.0]]
