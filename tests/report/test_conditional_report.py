@@ -172,14 +172,24 @@ def test_reasons_of_single_rows():
     y[:3] = 4.5, -30, 4.01
     pit = np.array([0.99, 0.0, 0.98, *np.full(17, 0.5)])
     rows = NumericRows(y, pit, y, quantiles, y, False)
-    assert _of_number(rows, 0, -9.0)[1] == "above the 95 % interval, by little"
-    assert _of_number(rows, 1, -9.0)[1] == "below the 95 % interval, by 3.2 times its width"
+    assert _of_number(rows, 0, -9.0, rows.width(0.95))[1] == "above the 95 % interval, by little"
     assert (
-        _of_number(rows, 3, -9.0)[1] == "inside the 95 % interval, which is among the widest tenth"
+        _of_number(rows, 1, -9.0, rows.width(0.95))[1]
+        == "below the 95 % interval, by 3.2 times its width"
     )
-    assert _of_number(rows, 4, -9.0)[1] == "inside the 95 % interval, at a value of low density"
-    assert _of_number(rows, 4, -np.inf)[1] == "beyond a bound, where the density is 0"
-    assert _of_number(rows, 4, 0.0)[0] == "0 (-4 to 4)"
+    assert (
+        _of_number(rows, 3, -9.0, rows.width(0.95))[1]
+        == "inside the 95 % interval, which is among the widest tenth"
+    )
+    assert (
+        _of_number(rows, 4, -9.0, rows.width(0.95))[1]
+        == "inside the 95 % interval, at a value of low density"
+    )
+    assert (
+        _of_number(rows, 4, -np.inf, rows.width(0.95))[1]
+        == "beyond a bound, where the density is 0"
+    )
+    assert _of_number(rows, 4, 0.0, rows.width(0.95))[0] == "0 (-4 to 4)"
     p = np.array([[0.9, 0.1], [0.6, 0.4], [0.7, 0.3]])
     categories = CategoricalRows(("yes", "no"), np.array([1, 0, 2]), p)
     assert _of_category(categories, 0) == (
@@ -309,12 +319,15 @@ def test_targets_of_every_kind(kind):
         table["price"] = np.where(rng.random(90) < 0.2, np.nan, np.where(x < 20, 0.0, x))
     model = ConditionalFlowDensity(target="price", effort="fast", schema=schema, random_state=0)
     model.fit(table[:55])
-    report = make_conditional_report(model, table[55:], table[:55])
+    numbers = np.arange(55, 90)
+    report = make_conditional_report(model, table[55:], table[:55], numbers=numbers)
     d, page = report.document, report.to_html()
     there = table[55:].dropna(subset="price")
     assert d["rows"]["held_out"] == len(there)
     assert d["likelihood"]["flowkit"]["mean"] == pytest.approx(model.score_samples(there).mean())
-    assert all(0 <= e["row"] < 35 for e in d["worst"])
+    for e in d["worst"][:3]:
+        row = table.iloc[[e["row"]]]
+        assert e["log_density"] == pytest.approx(model.score_samples(row)[0])
     if kind == "angle":
         assert d["mean_cosine"] == pytest.approx(model.score(there))
         assert not {"pit", "crps"} & set(d)
@@ -337,11 +350,16 @@ def test_targets_of_every_kind(kind):
 
 def test_many_rows_are_evaluated_in_part(found, monkeypatch):
     monkeypatch.setattr("flowkit.report.conditional.rows.MOST_ROWS", 50)
+    monkeypatch.setattr("flowkit.report.conditional.rows.MOST_PREDICTED", 40)
     monkeypatch.setattr("flowkit.report.conditional.rows._AT_ONCE", 30)
     model, _, held_out = found
     d = make_conditional_report(model, held_out).document
     assert d["rows"]["held_out"] == 50
-    assert d["notes"] == ["50 of 150 held-out rows, drawn at random, are evaluated."]
+    assert d["notes"] == [
+        "50 of 150 held-out rows, drawn at random, are evaluated.",
+        "Intervals, CRPS and calibration are those of 40 rows, drawn at random.",
+    ]
+    assert sum(g["rows"] for g in d["features"][0]["groups"]) <= 40
     scores = model.score_samples(held_out)
     for entry in d["worst"]:
         assert entry["log_density"] == pytest.approx(scores[entry["row"]])

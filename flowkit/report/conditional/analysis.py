@@ -10,7 +10,7 @@ from flowkit.report.analysis import curve_entry, mean_entry, strict
 from flowkit.report.conditional.categorical import CategoricalRows, codes_of
 from flowkit.report.conditional.features import by_feature
 from flowkit.report.conditional.numeric import BAND, NumericRows, target_numbers
-from flowkit.report.conditional.rows import chosen_rows, in_parts, target_of
+from flowkit.report.conditional.rows import chosen_rows, in_parts, some_rows, target_of
 from flowkit.report.conditional.worst_rows import worst_rows
 from flowkit.schema.frames import length
 from flowkit.tabular.conditional import ConditionalFlowDensity
@@ -67,14 +67,15 @@ def analyse_conditional(
         "likelihood": likelihood,
     }
     rows: NumericRows | CategoricalRows | None = None
-    pit = None
+    pit, evaluated = None, held_out
     if column.kind == "categorical":
         rows = CategoricalRows.of(model, held_out)
         document |= rows.document(log_density, codes_of(model, reference))
     elif column.kind == "circular":
         document["mean_cosine"] = model.score(held_out)
     else:
-        rows = NumericRows.of(model, held_out, seed)
+        evaluated = some_rows(held_out, seed, all_notes)
+        rows = NumericRows.of(model, evaluated, seed)
         pit = uniformity(rows.pit, None, level=BAND, seed=seed)
         document |= rows.document(target_numbers(model, reference)) | {"pit": curve_entry(pit)}
         if column.is_continuous and column.step is not None:
@@ -82,7 +83,7 @@ def analyse_conditional(
             cells = in_parts(lambda t: model.log_mass(t, width=step), held_out)
             likelihood["per_cell"] = {"step": step} | mean_entry(mean(cells))
     document |= {
-        "features": [] if rows is None else by_feature(model.features_, held_out, rows),
+        "features": [] if rows is None else by_feature(model.features_, evaluated, rows),
         "worst": worst_rows(model, held_out, log_density, row_numbers, rows),
         "members": model.members_,
         "schema": {"columns": [c.to_dict() for c in (*model.features_.columns, column)]},

@@ -9,6 +9,7 @@ from scipy import stats
 from flowkit.metrics import mean, mean_difference
 from flowkit.report.analysis import mean_entry
 from flowkit.report.conditional.rows import in_parts
+from flowkit.schema.frames import length
 from flowkit.schema.ticks import DAY
 from flowkit.tabular.conditional import ConditionalFlowDensity
 from flowkit.tabular.conditional.tables import numbers
@@ -16,7 +17,8 @@ from flowkit.tabular.conditional.tables import numbers
 LEVELS = (0.5, 0.8, 0.9, 0.95)
 QUANTILES = (0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.975)
 BAND = 0.95
-_DRAWS = 20
+# Draws of all rows together, and of a row.
+_DRAWS, _MOST_DRAWS = 4_000, 20
 _PERCENT = np.arange(1, 100) / 100
 
 
@@ -29,7 +31,7 @@ class NumericRows:
         pit: probability integral transforms, ``(n,)``.
         crps: continuous ranked probability scores, ``(n,)``.
         quantiles: predictive quantiles of the probabilities `QUANTILES`, ``(n, 9)``.
-        draws: draws of the target, 20 for each row, those that are missing left out.
+        draws: draws of the target, as many of each row, those that are missing left out.
         dates: whether the target is a date.
     """
 
@@ -45,10 +47,11 @@ class NumericRows:
         """Evaluate the rows of a table, all of which have a target."""
         column = model.targets_.columns[0]
         unit = DAY if column.kind == "datetime" else 1.0
+        draws = min(-(-_DRAWS // length(table)), _MOST_DRAWS)
         # A generator, so that each part of the rows gets numbers of its own.
         rng = np.random.RandomState(seed)
         drawn = _numbers(
-            in_parts(lambda t: model.sample(t, _DRAWS, random_state=rng).ravel(), table)
+            in_parts(lambda t: model.sample(t, draws, random_state=rng).ravel(), table)
         )
         return cls(
             target_numbers(model, table),

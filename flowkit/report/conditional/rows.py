@@ -7,11 +7,13 @@ import numpy as np
 
 from flowkit.errors import ArgumentError, DataError
 from flowkit.schema import Column
-from flowkit.schema.frames import length, names, plain, read, take
+from flowkit.schema.frames import length, names, read, take
 from flowkit.tabular.conditional import ConditionalFlowDensity
+from flowkit.tabular.conditional.tables import named
 
-# Maximum number of rows that are evaluated; a note states that others are left out.
-MOST_ROWS = 10_000
+# Maximum number of rows that are scored, and of those with distributions, which take longer;
+# notes state that others are left out.
+MOST_ROWS, MOST_PREDICTED = 20_000, 2_000
 _AT_ONCE = 1_000
 
 
@@ -40,7 +42,7 @@ def chosen_rows(
     Raises:
         DataError: there is no target, or fewer than two rows have one.
     """
-    table = plain(table)
+    table = named(table)
     if column.name not in names(table):
         raise DataError(f"column {column.name!r}", "the target in the table", "none")
     n = length(table)
@@ -53,6 +55,18 @@ def chosen_rows(
         notes.append(f"{MOST_ROWS:,} of {len(rows):,} {kind} rows, drawn at random, are evaluated.")
         rows = np.sort(np.random.default_rng(seed).choice(rows, MOST_ROWS, replace=False))
     return take(table, rows), rows
+
+
+def some_rows(table: Any, seed: int, notes: list[str]) -> Any:
+    """Return at most `MOST_PREDICTED` rows of a table; add a note."""
+    n = length(table)
+    if n <= MOST_PREDICTED:
+        return table
+    notes.append(
+        f"Intervals, CRPS and calibration are those of {MOST_PREDICTED:,} rows, drawn at random."
+    )
+    chosen = np.random.default_rng(seed).choice(n, MOST_PREDICTED, replace=False)
+    return take(table, np.sort(chosen))
 
 
 def in_parts(function: Callable[[Any], np.ndarray], table: Any) -> np.ndarray:

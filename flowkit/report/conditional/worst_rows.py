@@ -8,7 +8,7 @@ from flowkit.report.analysis import cell_text
 from flowkit.report.conditional.categorical import CategoricalRows
 from flowkit.report.conditional.numeric import NumericRows
 from flowkit.schema import Schema
-from flowkit.schema.frames import read
+from flowkit.schema.frames import read, take
 from flowkit.tabular.conditional import ConditionalFlowDensity
 
 _WORST = 20
@@ -30,24 +30,31 @@ def worst_rows(
         table: the rows.
         log_density: of the rows, ``(n,)``.
         numbers: numbers of the rows in the whole table, ``(n,)``.
-        rows: the evaluated rows; None for angles.
+        rows: evaluated rows, to compare widths with; None for angles.
     """
     name = model.targets_.names[0]
+    least = np.argsort(log_density, kind="stable")[:_WORST]
+    table, log_density, numbers = take(table, least), log_density[least], numbers[least]
     unseen = _unseen(model.features_, table)
+    own: NumericRows | CategoricalRows | None = None
+    if isinstance(rows, NumericRows):
+        own = NumericRows.of(model, table, 0)
+    elif isinstance(rows, CategoricalRows):
+        own = CategoricalRows.of(model, table)
     entries = []
-    for i in np.argsort(log_density, kind="stable")[:_WORST]:
+    for i in range(len(least)):
         predicted, reason = "", "its density is low"
-        if isinstance(rows, NumericRows):
-            predicted, reason = _of_number(rows, int(i), log_density[i])
-        elif isinstance(rows, CategoricalRows):
-            predicted, reason = _of_category(rows, int(i))
+        if isinstance(own, NumericRows) and isinstance(rows, NumericRows):
+            predicted, reason = _of_number(own, i, log_density[i], rows.width(0.95))
+        elif isinstance(own, CategoricalRows):
+            predicted, reason = _of_category(own, i)
         if unseen[i]:
             reason += f"; the fit has not seen its {' and '.join(unseen[i])}"
         entries.append(
             {
                 "row": int(numbers[i]),
                 "log_density": float(log_density[i]),
-                "value": cell_text(table, name, int(i)),
+                "value": cell_text(table, name, i),
                 "predicted": predicted,
                 "reason": reason,
             }
@@ -55,7 +62,9 @@ def worst_rows(
     return entries
 
 
-def _of_number(rows: NumericRows, i: int, log_density: float) -> tuple[str, str]:
+def _of_number(
+    rows: NumericRows, i: int, log_density: float, widths: np.ndarray
+) -> tuple[str, str]:
     """Return what was predicted for a row, and why its density is low."""
     low, high = (end[i] for end in rows.ends(0.95))
     median, width, pit = rows.at(0.5)[i], high - low, rows.pit[i]
@@ -68,7 +77,6 @@ def _of_number(rows: NumericRows, i: int, log_density: float) -> tuple[str, str]
         times = beyond / width if width > 0 else np.inf
         size = f"by {times:.1f} times its width" if times >= 0.1 else "by little"
         return predicted, f"{side} the 95 % interval, {size}"
-    widths = rows.width(0.95)
     if (widths < width).mean() >= _WIDE:
         return predicted, "inside the 95 % interval, which is among the widest tenth"
     return predicted, "inside the 95 % interval, at a value of low density"
