@@ -205,6 +205,10 @@ def test_categories_have_log_loss_and_reliability(classes):
     d, held_out = report.document, houses(150, 1)
     assert d["log_loss"]["mean"] == pytest.approx(-model.score_samples(held_out).mean())
     assert d["share_right"]["mean"] == pytest.approx(model.score(held_out))
+    trained = houses(55, 0)["region"].value_counts()
+    shares = (trained + 0.25) / (trained.sum() + 1)  # and a quarter of a row for an unseen one
+    without = -np.log(shares[held_out["region"]]).mean()
+    assert d["log_loss"]["without_features"]["mean"] == pytest.approx(without)
     p, truth = model.probabilities(held_out), held_out["region"].to_numpy()
     for k, name in enumerate(model.targets_.columns[0].categories):
         assert d["categories"][name]["probability"] == pytest.approx(p[:, k].mean())
