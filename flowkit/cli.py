@@ -343,8 +343,9 @@ def report(
 ) -> None:
     """Evaluate a model on TABLE and write an HTML report.
 
-    If TABLE is the one the model was fitted to, scores and calibration are those of the held-out
-    rows. The list of unlikely rows covers all rows.
+    If TABLE is the one the model was fitted to, scores and calibration are those
+    of the held-out rows. The list of unlikely rows covers all rows, but that of
+    a model of `fit --target` the held-out ones.
     """
     with _exit_codes():
         from flowkit.commands.report import report as run

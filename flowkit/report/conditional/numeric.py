@@ -65,7 +65,8 @@ class NumericRows:
     def shown(self, value: float) -> str:
         """Return a value of the target for people."""
         if self.dates:
-            return str(np.datetime64(round(value * DAY), "s")).replace("T", " ")
+            text = str(np.datetime64(round(value * DAY), "s"))
+            return text.replace("T", " ").removesuffix(" 00:00:00")
         return f"{value:.5g}"
 
     def at(self, q: float) -> np.ndarray:

@@ -245,7 +245,7 @@ def _worst(d: dict[str, Any]) -> str:
         [
             f"{e['row']:,}",
             short(e["value"]),
-            short(e["predicted"]),
+            e["predicted"],
             number_text(e["log_density"], "-inf"),
             e["reason"],
         ]
