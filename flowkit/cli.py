@@ -256,15 +256,78 @@ def sample(
     model: Model,
     out: Annotated[Path, typer.Option(help="Path of the new rows.")],
     rows: Annotated[int, typer.Option("--rows", "-n", min=1, help="Number of rows.")] = 1000,
+    given: Annotated[
+        list[str] | None,
+        typer.Option(help="COLUMN=VALUE: condition on a column, see below; may be repeated."),
+    ] = None,
     seed: Seed = 0,
     device: Device = "cpu",
     force: Force = False,
 ) -> None:
-    """Draw new rows."""
+    """Draw new rows, with --given those of the other columns given conditions on some.
+
+    Numbers and times: a value (age=61), a range with its ends (age=30..60,
+    age=60.., age=..30) or a set (rooms=2,3). Times are written as 2024-01-31,
+    2024-01-31T18:00 and 8:30.
+
+    Texts: a value (region=north) or a set (region=north,east). Dots are part of
+    a text. In a set, a text with a comma or a quote stands in double quotes, as
+    in CSV. A single text needs none.
+
+    An empty value (income=) is a missing one. `flowkit inspect` prints the kind
+    of each column.
+    """
     with _exit_codes():
         from flowkit.commands import use
 
-        use.sample(model, rows, out, seed=seed, device=device, force=force)
+        use.sample(model, rows, out, given=given or (), seed=seed, device=device, force=force)
+
+
+@app.command()
+@reads_a_table
+def impute(
+    model: Model,
+    table: TableFile,
+    out: Annotated[Path, typer.Option(help="Path of the table without missing cells.")],
+    mean: Annotated[
+        bool,
+        typer.Option("--mean", help="Fill in means, and commonest categories, in place of draws."),
+    ] = False,
+    draws: Annotated[
+        int,
+        typer.Option(
+            "--draws",
+            "-n",
+            min=1,
+            help="Number of draws of each cell. Several are written one table after the other, "
+            "with the number of the draw in an additional last column, draw.",
+        ),
+    ] = 1,
+    seed: Seed = 0,
+    device: Device = "cpu",
+    force: Force = False,
+    *,
+    reading: dict[str, Any],
+) -> None:
+    """Fill the missing cells of TABLE, given the other cells of their row.
+
+    All other cells stay as they are. Identifiers, and columns that the model
+    does not have, are not filled.
+    """
+    with _exit_codes():
+        from flowkit.commands.impute import impute as run
+
+        run(
+            model,
+            table,
+            out,
+            mean=mean,
+            draws=draws,
+            seed=seed,
+            device=device,
+            force=force,
+            reading=reading,
+        )
 
 
 @app.command()
@@ -280,8 +343,9 @@ def report(
 ) -> None:
     """Evaluate a model on TABLE and write an HTML report.
 
-    If TABLE is the one the model was fitted to, scores and calibration are those of the held-out
-    rows. The list of unlikely rows covers all rows.
+    If TABLE is the one the model was fitted to, scores and calibration are those
+    of the held-out rows. The list of unlikely rows covers all rows, but that of
+    a model of `fit --target` the held-out ones.
     """
     with _exit_codes():
         from flowkit.commands.report import report as run

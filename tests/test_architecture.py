@@ -39,6 +39,7 @@ LAZY = {
     # The command line must print its help without torch.
     ("flowkit.cli", "flowkit.commands.conditional"),
     ("flowkit.cli", "flowkit.commands.fit"),
+    ("flowkit.cli", "flowkit.commands.impute"),
     ("flowkit.cli", "flowkit.commands.report"),
     ("flowkit.cli", "flowkit.commands.schema"),
     ("flowkit.cli", "flowkit.commands.use"),

@@ -21,7 +21,7 @@ from flowkit.commands.use import notes_on, open_like_fitted
 from flowkit.metrics import mean
 from flowkit.schema import Schema
 from flowkit.schema.arrow_tables import take
-from flowkit.schema.holdout import split_rows
+from flowkit.schema.holdout import describe_split, split_rows
 from flowkit.tables import TableWriter
 from flowkit.tabular.conditional import ConditionalFlowDensity
 
@@ -72,6 +72,9 @@ def fit_target(
             stop=interrupted.is_set,
             run_note={"reading": settings} if settings else {},
         )
+    # Described by the schema of the model, by which `flowkit report` reads the table again.
+    whole = whole_schema(model)
+    model.run_["split"] = describe_split(whole.encode(table), holdout, options["random_state"])
     model.save(out)
     if test.num_rows:
         console.print(_scores(model, test))
@@ -101,6 +104,12 @@ def _scores(model: ConditionalFlowDensity, test: pa.Table) -> Table:
     return table
 
 
+def whole_schema(model: ConditionalFlowDensity) -> Schema:
+    """Return the schema of features and targets in one table."""
+    features = model.features_
+    return Schema((*features.columns, *model.targets_.columns), features.library)
+
+
 def predict(
     model_path: Path,
     path: Path,
@@ -116,9 +125,7 @@ def predict(
     """
     check_out(out, force)
     model = ConditionalFlowDensity.load(model_path)
-    features, targets = model.features_, model.targets_
-    whole = Schema((*features.columns, *targets.columns), "pyarrow")
-    rows = 0
+    whole, rows = whole_schema(model), 0
     with open_like_fitted(path, whole, model.run_, reading) as file, TableWriter(out) as writer:
         print_notes(notes_on(file, whole))
         for batch in file.batches():

@@ -1,7 +1,7 @@
 """The commands that use a fitted model: ``flowkit score``, ``sample`` and ``inspect``."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,9 @@ import pyarrow as pa
 from rich.console import Console
 from rich.table import Table
 
+from flowkit.commands.conditions import constant, read_conditions
 from flowkit.commands.shared import check_out, console, explicit, print_notes
+from flowkit.errors import ArgumentError
 from flowkit.schema import Encoded, Schema
 from flowkit.schema.array_tables import Arrays
 from flowkit.schema.arrow_columns import type_of
@@ -70,15 +72,53 @@ def _unseen(encoded: Encoded, schema: Schema) -> Iterator[tuple[str, int]]:
 
 
 def sample(
-    model: Path, rows: int, out: Path, *, seed: int, force: bool, device: str = "cpu"
+    model: Path,
+    rows: int,
+    out: Path,
+    *,
+    given: Sequence[str] = (),
+    seed: int,
+    force: bool,
+    device: str = "cpu",
 ) -> None:
-    """Write new rows."""
+    """Write new rows, given conditions if there are any."""
     check_out(out, force)
     density = FlowDensity.load(model).set_params(device=device)
+    schema = density.schema_
+    if given:
+        batches = _given(density, read_conditions(given, schema), rows, seed)
+    else:
+        drawn = density.sample_batches(rows, random_state=seed)
+        batches = (of_frame(_named(chunk, schema.names)) for chunk in drawn)
     with TableWriter(out) as writer:
-        for chunk in density.sample_batches(rows, random_state=seed):
-            writer.write(of_frame(_named(chunk, density.schema_)))
+        for batch in batches:
+            writer.write(batch)
     console.print(f"{out}: {rows:,} rows")
+
+
+def _given(
+    density: FlowDensity, conditions: Mapping[str, Any], rows: int, seed: int
+) -> Iterator[pa.Table]:
+    """Return new rows given conditions, with the columns in the order of the table."""
+    schema = density.schema_
+    try:
+        conditional = density.given(conditions)
+    except ArgumentError as error:
+        if error.argument != "conditions":
+            raise
+        raise ArgumentError("given", error.expected) from error
+    error_bar = f" ± {conditional.standard_error:.3f}" if conditional.standard_error else ""
+    console.print(f"- log-density of the conditions: {conditional.log_evidence:.3f}{error_bar}")
+    columns = {column.name: column for column in schema.columns}
+    for chunk in conditional.sample_batches(rows, random_state=seed):
+        drawn = of_frame(_named(chunk, conditional.columns))
+        every = {
+            name: drawn[name]
+            if name in conditional.columns
+            else constant(columns[name], conditions[name], drawn.num_rows, schema.library)
+            for name in schema.names
+        }
+        yield pa.table(every)
 
 
 def inspect(model: Path, *, as_json: bool) -> None:
@@ -138,8 +178,8 @@ def _kind(arrow: pa.DataType) -> str | None:
     return "date" if pa.types.is_temporal(arrow) else None
 
 
-def _named(chunk: Any, schema: Schema) -> Any:
-    """Return a table with the names of the schema, which an array does not have."""
+def _named(chunk: Any, names: Sequence[str]) -> Any:
+    """Return a table with names for its columns, which an array does not have."""
     if not isinstance(chunk, np.ndarray):
         return chunk
-    return Arrays(dict(zip(schema.names, chunk.T, strict=True)), {})
+    return Arrays(dict(zip(names, chunk.T, strict=True)), {})

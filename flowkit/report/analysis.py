@@ -115,9 +115,9 @@ def analyse(
         "notes": all_notes,
         "likelihood": _likelihood(density, new, old, seed),
         "calibration": {
-            "columns": {name: _curve(curve) for name, curve in columns.items()},
+            "columns": {name: curve_entry(curve) for name, curve in columns.items()},
             "outside_by_chance": _outside_by_chance(new, old, list(columns), band, seed),
-            "regions": _curve(regions) | {"coverage": _coverage(place)},
+            "regions": curve_entry(regions) | {"coverage": _coverage(place)},
         },
         "two_sample": _classify(points, new.encoded, samples.encoded, seed),
         "memorisation": None
@@ -156,9 +156,9 @@ def strict(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def cell_text(rows: Rows, name: str, i: int) -> str:
-    """Return a value of the table as text."""
-    value = cell(rows.table, name, i)
+def cell_text(table: Any, name: str, i: int) -> str:
+    """Return a value of a table as text."""
+    value = cell(table, name, i)
     if value is None:
         return "missing"
     return f"{value:.6g}" if isinstance(value, float | np.floating) else str(value)
@@ -214,21 +214,25 @@ def _likelihood(
     density: FlowDensity, new: Rows, old: Rows | None, seed: int
 ) -> dict[str, dict[str, Any]]:
     ours = new.log_density
-    means: dict[str, dict[str, Any]] = {"flowkit": _mean(mean(ours))}
+    means: dict[str, dict[str, Any]] = {"flowkit": mean_entry(mean(ours))}
     if old is None:
         return means
-    means["flowkit"]["training_rows"] = _mean(mean(old.log_density))
+    means["flowkit"]["training_rows"] = mean_entry(mean(old.log_density))
     for name, score in baselines(density.schema_, old.encoded, seed).items():
         theirs = score(new.encoded)
-        means[name] = _mean(mean(theirs)) | {"flowkit_above": _mean(mean_difference(ours, theirs))}
+        means[name] = mean_entry(mean(theirs)) | {
+            "flowkit_above": mean_entry(mean_difference(ours, theirs))
+        }
     return means
 
 
-def _mean(value: Mean) -> dict[str, Any]:
+def mean_entry(value: Mean) -> dict[str, Any]:
+    """Return a mean for the document."""
     return {"mean": value.value, "standard_error": value.standard_error}
 
 
-def _curve(curve: Uniformity) -> dict[str, Any]:
+def curve_entry(curve: Uniformity) -> dict[str, Any]:
+    """Return a distribution of ranks for the document."""
     return {
         "within": curve.within,
         "p_value": curve.p_value,
@@ -342,8 +346,8 @@ def _unlikely(
                     "percentile": float(density.percentile(rows.log_density[row])),
                     "fitted_to": fitted_to,
                     "column": name,
-                    "value": cell_text(rows, name, int(row)),
-                    "likelier_value": cell_text(samples, name, int(best[i, c])),
+                    "value": cell_text(rows.table, name, int(row)),
+                    "likelier_value": cell_text(samples.table, name, int(best[i, c])),
                     "gain": float(gains[i, c]),
                     "gains": dict(zip(density.schema_.modelled, gains[i], strict=True)),
                 }

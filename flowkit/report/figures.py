@@ -12,12 +12,17 @@ from flowkit.report.analysis import Analysis
 # Maximum number of columns, and of pairs of columns per criterion, with a figure.
 MOST_COLUMNS = 40
 _PAIRS = 6
-_DATA, _SAMPLES = "#1f6feb", "#f0883e"
+DATA, SAMPLES = "#1f6feb", "#f0883e"
 _POINTS = 1_500
 _CATEGORIES = 12
 
 
-def _figure(width: float, height: float, rows: int = 1) -> tuple[Any, Any]:
+def new_figure(width: float, height: float, rows: int = 1) -> tuple[Any, Any]:
+    """Return a figure of a size in inches, and its axes.
+
+    Raises:
+        ArgumentError: matplotlib is not installed.
+    """
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
@@ -28,7 +33,8 @@ def _figure(width: float, height: float, rows: int = 1) -> tuple[Any, Any]:
     return figure, figure.subplots(rows)
 
 
-def _png(figure: Any) -> bytes:
+def to_png(figure: Any) -> bytes:
+    """Return a figure as the bytes of a PNG file."""
     stream = io.BytesIO()
     figure.savefig(stream, format="png", dpi=110)
     return stream.getvalue()
@@ -36,7 +42,7 @@ def _png(figure: Any) -> bytes:
 
 def column(analysis: Analysis, name: str) -> bytes:
     """Draw one column: data and samples above, ranks of data among samples below."""
-    figure, (top, bottom) = _figure(3.6, 3.6, 2)
+    figure, (top, bottom) = new_figure(3.6, 3.6, 2)
     data, samples = analysis.held_out.column(name), analysis.samples.column(name)
     kind = _kind(analysis, name)
     if kind == "categorical":
@@ -46,23 +52,23 @@ def column(analysis: Analysis, name: str) -> bytes:
     top.set_title(name, fontsize=9)
     top.set_yticks([])
     top.tick_params(labelsize=7)
-    _difference(bottom, analysis.columns[name])
-    return _png(figure)
+    draw_difference(bottom, analysis.columns[name])
+    return to_png(figure)
 
 
 def regions(analysis: Analysis) -> bytes:
     """Draw the ranks of the log-densities of rows among those of samples."""
-    figure, axes = _figure(4.4, 2.8)
-    _difference(axes, analysis.regions)
+    figure, axes = new_figure(4.4, 2.8)
+    draw_difference(axes, analysis.regions)
     axes.set_xlabel("rank of log-density among samples (0: least likely)", fontsize=8)
-    return _png(figure)
+    return to_png(figure)
 
 
 def pair(analysis: Analysis, first: str, second: str) -> bytes:
     """Draw a scatter plot of two columns: data and as many samples."""
-    figure, axes = _figure(3.4, 3.0)
+    figure, axes = new_figure(3.4, 3.0)
     points = min(_POINTS, len(analysis.held_out.number))
-    for rows, colour in ((analysis.held_out, _DATA), (analysis.samples, _SAMPLES)):
+    for rows, colour in ((analysis.held_out, DATA), (analysis.samples, SAMPLES)):
         x, y = (_numbers(rows.column(name), _kind(analysis, name)) for name in (first, second))
         axes.plot(x[:points], y[:points], ".", markersize=2.5, color=colour, alpha=0.5)
     for name, axis, scale, limits in (
@@ -80,15 +86,15 @@ def pair(analysis: Analysis, first: str, second: str) -> bytes:
     axes.set_xlabel(first, fontsize=8)
     axes.set_ylabel(second, fontsize=8)
     axes.tick_params(labelsize=7)
-    return _png(figure)
+    return to_png(figure)
 
 
 def distances(analysis: Analysis) -> bytes:
     """Draw the distribution of distances to the closest training row."""
-    figure, axes = _figure(4.4, 2.8)
+    figure, axes = new_figure(4.4, 2.8)
     for values, colour, label in (
-        (analysis.distances.held_out, _DATA, "held-out rows"),
-        (analysis.distances.samples, _SAMPLES, "samples"),
+        (analysis.distances.held_out, DATA, "held-out rows"),
+        (analysis.distances.samples, SAMPLES, "samples"),
     ):
         shares = (np.arange(len(values)) + 1) / len(values)
         axes.plot(np.sort(values), shares, color=colour, label=label)
@@ -96,12 +102,12 @@ def distances(analysis: Analysis) -> bytes:
     axes.set_ylabel("share of rows", fontsize=8)
     axes.tick_params(labelsize=7)
     axes.legend(fontsize=7, frameon=False)
-    return _png(figure)
+    return to_png(figure)
 
 
 def curves(scores: list[list[float]]) -> bytes:
     """Draw the validation scores of the flows during training."""
-    figure, axes = _figure(4.4, 2.8)
+    figure, axes = new_figure(4.4, 2.8)
     for curve in scores:
         axes.plot(np.arange(1, len(curve) + 1), curve, linewidth=1)
     # The first scores are far below the rest, and do not determine the range of the axis.
@@ -113,7 +119,7 @@ def curves(scores: list[list[float]]) -> bytes:
     axes.set_xlabel("validation (at equal intervals of steps)", fontsize=8)
     axes.set_ylabel("nats, standardised columns", fontsize=8)
     axes.tick_params(labelsize=7)
-    return _png(figure)
+    return to_png(figure)
 
 
 def columns_to_draw(analysis: Analysis) -> list[str]:
@@ -137,7 +143,8 @@ def pairs_to_draw(analysis: Analysis) -> list[tuple[str, str]]:
     return [(names[i[p]], names[j[p]]) for p in both]
 
 
-def _difference(axes: Any, ranks: Uniformity) -> None:
+def draw_difference(axes: Any, ranks: Uniformity) -> None:
+    """Draw the distribution of ranks minus the uniform one, with its band."""
     at = np.concatenate([[0.0], ranks.at, [1.0]])
     lower, difference, upper = (
         np.concatenate([[0.0], part, [0.0]])
@@ -145,7 +152,7 @@ def _difference(axes: Any, ranks: Uniformity) -> None:
     )
     axes.fill_between(at, lower, upper, color="0.88", linewidth=0)
     axes.axhline(0, color="0.6", linewidth=0.8)
-    axes.plot(at, difference, color=_DATA if ranks.within else "#cf222e", linewidth=1.4)
+    axes.plot(at, difference, color=DATA if ranks.within else "#cf222e", linewidth=1.4)
     axes.set_xlim(0, 1)
     axes.set_ylabel("distribution of ranks\nminus uniform", fontsize=7)
     axes.tick_params(labelsize=7)
@@ -195,7 +202,7 @@ def _histogram(axes: Any, data: Any, samples: Any, kind: str) -> None:
         edges = np.linspace(low, high, 41)
     if kind == "datetime":
         _dates(axes.xaxis)
-    for values, colour, fill in ((ours, _DATA, True), (theirs, _SAMPLES, False)):
+    for values, colour, fill in ((ours, DATA, True), (theirs, SAMPLES, False)):
         present = values[~np.isnan(values)]
         weights = np.full(len(present), 1 / max(len(values), 1))
         axes.hist(
@@ -211,7 +218,7 @@ def _histogram(axes: Any, data: Any, samples: Any, kind: str) -> None:
 def _bars(axes: Any, data: Any, samples: Any) -> None:
     names, counts = np.unique(data[0][~data[1]].astype(str), return_counts=True)
     frequent = names[np.argsort(-counts, kind="stable")[:_CATEGORIES]]
-    for k, ((values, missing), colour) in enumerate(((data, _DATA), (samples, _SAMPLES))):
+    for k, ((values, missing), colour) in enumerate(((data, DATA), (samples, SAMPLES))):
         text = np.where(missing, "", values.astype(str))
         shares = [float((text == name).mean()) for name in frequent]
         axes.bar(np.arange(len(frequent)) + 0.4 * k - 0.2, shares, 0.4, color=colour, alpha=0.7)

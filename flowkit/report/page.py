@@ -1,38 +1,21 @@
 """HTML page of a report: one self-contained file, without scripts."""
 
-import base64
 from html import escape
 from typing import Any
 
 from flowkit.report import figures
 from flowkit.report.analysis import Analysis
+from flowkit.report.markup import (
+    document,
+    fact,
+    mean_text,
+    number_text,
+    picture,
+    run_card,
+    short,
+    table,
+)
 from flowkit.tabular.continuous.density import by_name
-
-_STYLE = """
-:root { color-scheme: light; }
-* { box-sizing: border-box; }
-body { margin: 0 auto; max-width: 1080px; padding: 1rem; color: #1f2328; background: #fff;
-  font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
-h1 { font-size: 1.6rem; margin: .5rem 0; overflow-wrap: anywhere; }
-h2 { font-size: 1.2rem; margin: 2.2rem 0 .4rem; border-bottom: 1px solid #d0d7de; }
-p { margin: .4rem 0 .8rem; max-width: 46rem; }
-.wide { overflow-x: auto; }
-table { border-collapse: collapse; font-size: .9rem; }
-th, td { padding: .3rem .7rem; text-align: right; border-bottom: 1px solid #eaeef2;
-  white-space: nowrap; }
-th:first-child, td:first-child { text-align: left; }
-.cards { display: grid; gap: .8rem; grid-template-columns: repeat(auto-fill, minmax(260px, 1fr)); }
-img { max-width: 100%; height: auto; display: block; }
-figure { margin: 0; }
-figcaption { font-size: .8rem; color: #59636e; }
-.note { background: #fff8c5; border: 1px solid #d4a72c; border-radius: 6px; padding: .5rem .8rem; }
-.facts { list-style: none; padding: 0; }
-.facts li { margin: .3rem 0; }
-.good::before { content: "\\2713  "; color: #1a7f37; }
-.bad::before { content: "\\2717  "; color: #cf222e; }
-.key-data { color: #1f6feb; font-weight: 600; }
-.key-samples { color: #bc4c00; font-weight: 600; }
-"""
 
 
 def page(analysis: Analysis, title: str) -> str:
@@ -49,12 +32,7 @@ def page(analysis: Analysis, title: str) -> str:
         _training(analysis.document),
         _run_card(analysis.document),
     ]
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
-        f"<h1>{escape(title)}</h1>\n" + "\n".join(parts) + "\n</body>\n</html>\n"
-    )
+    return document(title, parts)
 
 
 def _summary(analysis: Analysis) -> str:
@@ -65,7 +43,7 @@ def _summary(analysis: Analysis) -> str:
     outside = [name for name, curve in curves.items() if not curve["within"]]
     by_chance = d["calibration"]["outside_by_chance"]
     facts = [
-        _fact(
+        fact(
             len(outside) <= by_chance,
             f"{len(curves) - len(outside)} of {len(curves)} columns have ranks within their 95 % "
             f"band. For a correct model, at most {by_chance} are outside with probability 95 %."
@@ -73,7 +51,7 @@ def _summary(analysis: Analysis) -> str:
             "See the figures of these columns below. If a hard bound or rounding is not modelled, "
             "set the kind of the column with --column. Otherwise fit with --effort best.",
         ),
-        _fact(
+        fact(
             d["calibration"]["regions"]["within"],
             _density_of_rows(d["calibration"]["regions"]),
             "Compare the log-density of a new row with those of held-out rows, not of samples. "
@@ -84,7 +62,7 @@ def _summary(analysis: Analysis) -> str:
     test = d["two_sample"]
     if test:
         facts.append(
-            _fact(
+            fact(
                 test["auc"] <= test["null"][1],
                 f"A classifier separates samples from held-out rows with an AUC of "
                 f"{test['auc']:.3f} (by chance {test['null'][0]:.3f} to {test['null'][1]:.3f}).",
@@ -96,7 +74,7 @@ def _summary(analysis: Analysis) -> str:
     if distances:
         low, high = distances["null"]
         facts.append(
-            _fact(
+            fact(
                 distances["closer"] <= high,
                 "A sample is closer to the training rows than a held-out row with probability "
                 f"{distances['closer']:.3f} (by chance {low:.3f} to {high:.3f}).",
@@ -124,16 +102,11 @@ def _density_of_rows(regions: dict[str, Any]) -> str:
     )
 
 
-def _fact(good: bool, text: str, remedy: str) -> str:
-    more = "" if good else f"<br><small>What to do: {escape(remedy)}</small>"
-    return f'<li class="{"good" if good else "bad"}">{escape(text)}{more}</li>'
-
-
 def _likelihood(d: dict[str, Any]) -> str:
     rows = []
     for name, entry in d["likelihood"].items():
         above = entry.get("flowkit_above")
-        rows.append([name, _mean(entry), _mean(above) if above else ""])
+        rows.append([name, mean_text(entry), mean_text(above) if above else ""])
     text = (
         "<h2>Log-likelihood</h2><p>Mean log-density of held-out rows, ± standard error, in nats: "
         "natural logarithms, in the units of the columns. Compare densities of the same columns "
@@ -145,10 +118,10 @@ def _likelihood(d: dict[str, Any]) -> str:
         if None not in gap:
             side = "above" if gap[0] > gap[1] else "below"
             text += (
-                f"<p>On training rows, the mean of flowkit is {_mean(trained)}, "
+                f"<p>On training rows, the mean of flowkit is {mean_text(trained)}, "
                 f"{abs(gap[0] - gap[1]):.3f} nats {side} that on held-out rows.</p>"
             )
-    return text + _table(["density", "nats per row", "flowkit above"], rows)
+    return text + table(["density", "nats per row", "flowkit above"], rows)
 
 
 def _unlikely(d: dict[str, Any]) -> str:
@@ -156,10 +129,10 @@ def _unlikely(d: dict[str, Any]) -> str:
         [
             f"{e['row']:,}" + (" (training)" if e["fitted_to"] else ""),
             e["column"],
-            _short(e["value"]),
-            _short(e["likelier_value"]),
-            _number(e["gain"], "inf"),
-            _number(e["log_density"], "-inf"),
+            short(e["value"]),
+            short(e["likelier_value"]),
+            number_text(e["gain"], "inf"),
+            number_text(e["log_density"], "-inf"),
             f"{e['percentile']:.1f}",
         ]
         for e in d["unlikely"]
@@ -171,7 +144,7 @@ def _unlikely(d: dict[str, Any]) -> str:
         "the column whose change alone would increase the log-density most, with the alternative "
         "value and the gain. Percentiles are among training rows. Point masses and missing values "
         "have probabilities, other values have densities; both are ranked in one list.</p>"
-    ) + _table(head, rows)
+    ) + table(head, rows)
 
 
 def _calibration(analysis: Analysis) -> str:
@@ -186,8 +159,8 @@ def _calibration(analysis: Analysis) -> str:
         "minus the uniform distribution. The grey band is simultaneous at level 95 %. On the "
         "left, a curve below 0 means too few rows in the tails, and above 0 too many.</p>"
         '<div class="cards"><div>'
-        + _table(["mass", "share of rows", "standard error"], rows)
-        + f"</div>{_picture(figures.regions(analysis), 'ranks of log-density')}</div>"
+        + table(["mass", "share of rows", "standard error"], rows)
+        + f"</div>{picture(figures.regions(analysis), 'ranks of log-density')}</div>"
     )
 
 
@@ -197,7 +170,7 @@ def _columns(analysis: Analysis) -> str:
     for name in names:
         curve = analysis.columns[name]
         caption = f"p = {curve.p_value:.3f}" + ("" if curve.within else ", outside the band")
-        cards.append(_picture(figures.column(analysis, name), f"column {name}", caption))
+        cards.append(picture(figures.column(analysis, name), f"column {name}", caption))
     left_out = len(analysis.columns) - len(names)
     more = f" {left_out} columns with larger p-values are omitted." if left_out else ""
     return (
@@ -219,8 +192,8 @@ def _pairs(analysis: Analysis) -> str:
         i, j = (correlations["columns"].index(name) for name in (first, second))
         data, samples = (correlations[part][i][j] for part in ("held_out", "samples"))
         caption = f"rank correlation: rows {data:+.2f}, samples {samples:+.2f}"
-        picture = figures.pair(analysis, first, second)
-        cards.append(_picture(picture, f"{first} against {second}", caption))
+        png = figures.pair(analysis, first, second)
+        cards.append(picture(png, f"{first} against {second}", caption))
     return (
         "<h2>Pairs of columns</h2><p>The pairs with the strongest rank correlation, and with the "
         'largest difference between <span class="key-data">held-out rows</span> and '
@@ -239,7 +212,7 @@ def _two_sample(d: dict[str, Any]) -> str:
         f"training, the other for the AUC: {test['auc']:.3f}. For equal distributions, the AUC is "
         f"between {test['null'][0]:.3f} and {test['null'][1]:.3f} with probability 95 %. "
         "Permutation importance of columns:</p>"
-    ) + _table(["column", "fall of AUC"], rows)
+    ) + table(["column", "fall of AUC"], rows)
 
 
 def _memorisation(analysis: Analysis) -> str:
@@ -256,7 +229,7 @@ def _memorisation(analysis: Analysis) -> str:
         f"{distances['copies']} are exact copies of a training row; of as many held-out rows, "
         f"{distances['held_out_copies']}. A sample is closer than a held-out row with probability "
         f"{distances['closer']:.3f} (by chance {low:.3f} to {high:.3f}).</p>"
-    ) + _picture(figures.distances(analysis), "distances to the closest training row")
+    ) + picture(figures.distances(analysis), "distances to the closest training row")
 
 
 def _training(d: dict[str, Any]) -> str:
@@ -265,62 +238,17 @@ def _training(d: dict[str, Any]) -> str:
     return (
         "<h2>Training</h2><p>Mean log-density of each flow on its validation fold. These scores "
         "determine early stopping and the best weights.</p>"
-    ) + _picture(figures.curves(d["training_curves"]), "validation scores during training")
+    ) + picture(figures.curves(d["training_curves"]), "validation scores during training")
 
 
 def _run_card(d: dict[str, Any]) -> str:
     members = [
-        [m["name"], m["kind"], f"{m['weight']:.4f}", _number(m["held_out"], "")]
+        [m["name"], m["kind"], f"{m['weight']:.4f}", number_text(m["held_out"], "")]
         for m in by_name(d["members"])
-    ]
-    run = [[key, str(value)] for key, value in d["run"].items()]
-    schema = [
-        [
-            c["name"],
-            c["kind"],
-            ", ".join(f"{k} {_short(v)}" for k, v in c.items() if k not in _KEYS),
-        ]
-        for c in d["schema"]["columns"]
     ]
     return (
         "<h2>Model</h2><p>The density is a weighted mean of the densities of members. Weights are "
         "fitted to held-out scores of the continuous columns alone.</p>"
-        + _table(["member", "kind", "weight", "held-out nats"], members)
-        + "<h2>Run card</h2>"
-        + _table(["", ""], run)
-        + "<h2>Schema</h2>"
-        + _table(["column", "kind", "options"], schema)
+        + table(["member", "kind", "weight", "held-out nats"], members)
+        + run_card(d["run"], d["schema"]["columns"])
     )
-
-
-_KEYS = ("name", "kind", "dtype")  # of a column of the schema, not options
-
-
-def _short(value: Any) -> str:
-    text = str(value)
-    return text if len(text) <= 40 else text[:37] + "..."
-
-
-def _mean(entry: dict[str, Any]) -> str:
-    if entry["mean"] is None:
-        return "-inf"
-    return f"{entry['mean']:+.3f} ± {_number(entry['standard_error'], 'unknown')}"
-
-
-def _number(value: float | None, otherwise: str) -> str:
-    return otherwise if value is None else f"{value:.3f}"
-
-
-def _table(head: list[str], rows: list[list[str]]) -> str:
-    def line(cells: list[str], tag: str) -> str:
-        return "<tr>" + "".join(f"<{tag}>{escape(c)}</{tag}>" for c in cells) + "</tr>"
-
-    top = line(head, "th") if any(head) else ""
-    body = "".join(line(cells, "td") for cells in rows)
-    return f'<div class="wide"><table>{top}{body}</table></div>'
-
-
-def _picture(png: bytes, alt: str, caption: str = "") -> str:
-    data = base64.b64encode(png).decode()
-    below = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
-    return f'<figure><img alt="{escape(alt)}" src="data:image/png;base64,{data}">{below}</figure>'

@@ -15,12 +15,13 @@ _NATIVE_ERRORS = (pa.ArrowException, TypeError, ValueError, NotImplementedError,
 
 def take(table: pa.Table, chosen: np.ndarray) -> pa.Table:
     """Return rows by their indices, of columns too that Arrow itself cannot pick rows of."""
-    columns = [_take(column, pa.array(chosen, pa.int64())) for column in table.columns]
+    columns = [take_column(column, chosen) for column in table.columns]
     return pa.Table.from_arrays(columns, schema=table.schema)
 
 
-def _take(column: pa.ChunkedArray, chosen: pa.Array) -> pa.ChunkedArray | pa.Array:
-    kind = column.type
+def take_column(column: pa.ChunkedArray, rows: np.ndarray) -> pa.ChunkedArray | pa.Array:
+    """Return rows of a column by their indices, whatever its type."""
+    kind, chosen = column.type, pa.array(rows, pa.int64())
     if isinstance(kind, pa.RunEndEncodedType):
         taken = pc.run_end_decode(column).take(chosen)
         return pc.run_end_encode(taken, run_end_type=kind.run_end_type)

@@ -155,7 +155,7 @@ def _read_times(name: str, present: list[Any], missing: np.ndarray, rows_from: i
     ticks = [(v - utc) // _MICROSECOND for v in present]
     found = {getattr(v.tzinfo, "key", None) or str(v.tzinfo) for v in present}
     zone = found.pop() if len(found) == 1 else "UTC"
-    if _zone(zone) is None:
+    if zone_named(zone) is None:
         zone = "UTC"
     return _in_microseconds(name, "time", f"object<datetime, {zone}>", ticks, missing, zone)
 
@@ -197,7 +197,7 @@ def _read_clocks(name: str, present: list[Any], missing: np.ndarray, rows_from: 
     return _in_microseconds(name, "clock", "object<time>", ticks, missing)
 
 
-def _zone(name: str) -> dt.tzinfo | None:
+def zone_named(name: str) -> dt.tzinfo | None:
     """Return a time zone by its name: "Europe/Berlin", or "UTC+02:00"; None if there is none."""
     if name in ("UTC", "utc"):
         return dt.UTC
@@ -214,7 +214,7 @@ def _datetimes(series: Series, zone: str) -> list[Any]:
     ticks = series.in_ticks("us", "time", calendar=True).tolist()
     if not zone:
         return [_EPOCH + dt.timedelta(microseconds=t) for t in ticks]
-    utc, own = _EPOCH.replace(tzinfo=dt.UTC), _zone(zone) or dt.UTC
+    utc, own = _EPOCH.replace(tzinfo=dt.UTC), zone_named(zone) or dt.UTC
     # A day from the ends: a zone must not leave the years 1 to 9999.
     first, last = -62_135_510_400_000_000, 253_402_214_400_000_000
     return [

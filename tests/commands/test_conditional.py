@@ -1,5 +1,7 @@
 """``flowkit fit --target`` and ``flowkit predict``, against the estimator; and their errors."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,6 +9,7 @@ from typer.testing import CliRunner
 
 from flowkit import ConditionalFlowDensity
 from flowkit.cli import app
+from flowkit.schema.holdout import split_rows
 
 
 def table(n=70):
@@ -116,3 +119,67 @@ def test_a_model_of_a_table_predicts_nothing(houses, tmp_path):
         )
         assert result.exit_code == 2
         assert not (tmp_path / "p.csv").exists()
+
+
+def test_report_is_of_the_rows_that_were_held_out(houses, tmp_path):
+    frame = table(60)
+    frame.to_csv(houses, index=False)
+    model, _ = fitted(houses, "price")
+    frame.to_parquet(tmp_path / "same.parquet", index=False)
+    frame[:40].to_csv(tmp_path / "other.csv", index=False)
+    documents = {}
+    for path in (houses, tmp_path / "same.parquet", tmp_path / "other.csv"):
+        out = tmp_path / f"{path.stem}.html"
+        result = run("report", model, path, "--out", out)
+        assert result.exit_code == 0, result.output
+        assert out.read_text().startswith("<!DOCTYPE html>")
+        documents[path.stem] = json.loads(out.with_suffix(".json").read_text())
+    document = documents["houses"]
+    assert (document["rows"]["held_out"], document["rows"]["training"]) == (6, 54)
+    assert documents["same"] == document  # rows are known again in any kind of file
+    assert documents["other"]["rows"]["training"] is None
+    assert "not fitted to this table" in documents["other"]["notes"][0]
+    # The rows held out are those that the fit had not seen.
+    estimator = ConditionalFlowDensity.load(model)
+    kept, held_out = split_rows(60, 0.1, 0)
+    scores = estimator.score_samples(frame)
+    likelihood = document["likelihood"]["flowkit"]
+    assert likelihood["mean"] == pytest.approx(scores[held_out].mean())
+    assert likelihood["training_rows"]["mean"] == pytest.approx(scores[kept].mean())
+    assert {entry["row"] for entry in document["worst"]} == set(held_out.tolist())
+
+
+def test_report_of_a_category_of_all_rows_and_of_an_unknown_fit(houses, tmp_path):
+    model = tmp_path / "m.safetensors"
+    options = ("--target", "region", "--effort", "fast", "--holdout", 0)
+    assert run("fit", houses, *options, "--out", model).exit_code == 0
+    result = run("report", model, houses, "--out", tmp_path / "r.html")
+    assert result.exit_code == 0, result.output
+    assert "so scores and calibration are too good" in " ".join(result.output.split())
+    assert "<h2>Reliability</h2>" in (tmp_path / "r.html").read_text()
+    estimator = ConditionalFlowDensity(target="region", effort="fast", random_state=0)
+    estimator.fit(table(40)).save(model)
+    result = run("report", model, houses, "--out", tmp_path / "s.html")
+    assert result.exit_code == 0, result.output
+    assert "no record of the rows of its fit" in " ".join(result.output.split())
+    table().drop(columns="region").to_csv(tmp_path / "t.csv", index=False)
+    result = run("report", model, tmp_path / "t.csv", "--out", tmp_path / "t.html")
+    assert result.exit_code == 3
+    assert "column 'region': expected the target in the table" in " ".join(result.output.split())
+    assert not (tmp_path / "t.html").exists()
+
+
+def test_report_with_weights_and_missing_targets_knows_its_rows(houses, tmp_path):
+    frame = table()
+    frame["w"] = np.arange(70) % 3 / 2 + 0.5
+    frame.loc[[1, 50], "price"] = np.nan
+    frame.to_csv(houses, index=False)
+    model = tmp_path / "m.safetensors"
+    options = ("--target", "price", "--weights", "w", "--effort", "fast", "--holdout", 0.3)
+    assert run("fit", houses, *options, "--out", model).exit_code == 0
+    assert run("report", model, houses, "--out", tmp_path / "r.html").exit_code == 0
+    document = json.loads((tmp_path / "r.json").read_text())
+    _, held_out = split_rows(70, 0.3, 0)
+    missing = len({1, 50} & set(held_out.tolist()))
+    assert document["rows"]["held_out"] == 21 - missing
+    assert document["rows"]["training"] == 49 - (2 - missing)

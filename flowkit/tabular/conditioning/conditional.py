@@ -1,6 +1,6 @@
 """Conditional density: the other columns of a table, given some."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -93,17 +93,34 @@ class ConditionalDensity:
             random_state: seed; by default another draw each time.
         """
         check_count("n_samples", n_samples)
-        generator = generator_of(random_state)
-        codes, values = [], []
+        drawn = list(self._sampled(n_samples, generator_of(random_state)))
+        codes, values = (np.concatenate(parts) for parts in zip(*drawn, strict=True))
+        return self._rest.decode(codes, values)
+
+    def sample_batches(
+        self, n_samples: int, random_state: int | np.random.RandomState | None = None
+    ) -> Iterator[Any]:
+        """Draw the rows of `sample` as tables of at most 16,384 rows, one after the other.
+
+        Memory does not grow with ``n_samples``.
+        """
+        check_count("n_samples", n_samples)
+        rows = 0
+        for codes, values in self._sampled(n_samples, generator_of(random_state)):
+            yield self._rest.decode(codes, values, rows_from=rows)
+            rows += len(codes)
+
+    def _sampled(
+        self, n_samples: int, generator: torch.Generator
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Return codes and values of draws, in parts that fit into memory."""
         for start in range(0, n_samples, _AT_ONCE):
             k = min(_AT_ONCE, n_samples - start)
             drawn = self._draws(k if self.is_exact else _PER_SAMPLE * k, generator)
             weight = drawn.log_weight[0]
             at = chosen(weight, np.zeros(len(weight), dtype=np.int64), 1, k, generator)
             at = at[torch.randperm(k, generator=generator).numpy()]
-            codes.append(drawn.codes[0, at])
-            values.append(drawn.values[0, at])
-        return self._rest.decode(np.concatenate(codes), np.concatenate(values))
+            yield drawn.codes[0, at], drawn.values[0, at]
 
     def quantiles(self, q: float | Sequence[float]) -> dict[str, np.ndarray]:
         """Return quantiles of each column of numbers or times that is left, by name.

@@ -47,9 +47,12 @@ class SomeColumns:
         codes[:, self.codes], values[:, self.values] = encoded.codes, encoded.values
         return Encoded(codes, values, encoded.log_jacobian)
 
-    def decode(self, codes: np.ndarray, values: np.ndarray) -> Any:
-        """Return codes and values of the whole schema as a table of the columns."""
-        return self._own.decode(codes[:, self.codes], values[:, self.values])
+    def decode(self, codes: np.ndarray, values: np.ndarray, *, rows_from: int = 0) -> Any:
+        """Return codes and values of the whole schema as a table of the columns.
+
+        Identifiers are numbered from ``rows_from + 1`` on.
+        """
+        return self._own.decode(codes[:, self.codes], values[:, self.values], rows_from=rows_from)
 
     def evidence(self, encoded: "Encoded", states: Sequence[States]) -> Evidence:
         """Return encoded rows as evidence, with the other columns open."""
