@@ -204,7 +204,9 @@ class ConditionalModel:
                 if flag is not None:
                     there = flag[:, : 1 + len(points)]
                     masses = there[:, 1:] / there.sum(1, keepdims=True)
-                return NumericTarget(factor.line, factor.mixture(features), points, masses)
+                mixture = factor.mixture(features)
+                core = factor.mixture.without_background(mixture)
+                return NumericTarget(factor.line, mixture, points, masses, core)
             assert factor.classes is not None  # noqa: S101  for the type checker
             flag = factor.classes(features)
             # The flag is 0 for a value that is there: the case that the value's factor is for.

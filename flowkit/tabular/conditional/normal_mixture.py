@@ -124,22 +124,31 @@ class NormalMixture:
         result: np.ndarray = (self.weights * self.means).sum(1)
         return result
 
-    def expectation(self, function: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    def expectation(
+        self, function: Callable[[np.ndarray], np.ndarray], tail: float = 0.0
+    ) -> np.ndarray:
         """Return the expectation of a smooth function of values, ``(n,)``.
 
         Gauss-Hermite quadrature in each component: exact for polynomials of degree 63.
 
         Args:
             function: of an array of any shape, for each number by itself.
+            tail: values beyond the quantiles ``tail`` and ``1 - tail`` count as these.
         """
         nodes, weights = np.polynomial.hermite_e.hermegauss(_NODES)
         weights = weights / weights.sum()
         result = np.empty(len(self))
+        ends = np.array([[-np.inf, np.inf]]).repeat(len(self), 0)
+        if tail:
+            ends = self.quantile(np.array([[tail, 1 - tail]]).repeat(len(self), 0))
+        low, high = ends[:, 0, None, None], ends[:, 1, None, None]
         size = max(_BLOCK // (_NODES * self.weights.shape[1]), 1)
         for start in range(0, len(self), size):
             part = self.take(slice(start, start + size))
-            values = function(part.means[:, :, None] + part.scales[:, :, None] * nodes)
-            result[start : start + size] = np.einsum("nkj,nk,j->n", values, part.weights, weights)
+            rows = slice(start, start + size)
+            t = part.means[:, :, None] + part.scales[:, :, None] * nodes
+            values = function(np.clip(t, low[rows], high[rows]))
+            result[rows] = np.einsum("nkj,nk,j->n", values, part.weights, weights)
         return result
 
     def sample(self, rng: np.random.Generator) -> np.ndarray:

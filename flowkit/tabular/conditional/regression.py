@@ -89,6 +89,16 @@ class ConditionalMixture:
             add("informed network", self.informed.mixtures([x] * self.informed.members))
         return pooled([m for _, m in parts], [s for s, _ in parts])
 
+    def without_background(self, mixture: NormalMixture) -> NormalMixture:
+        """Return mixtures of `__call__` without the background, unless it is all there is."""
+        if len(self.shares) == 1:
+            return mixture
+        size = background(1).weights.shape[1]  # its components come first
+        weights, means, scales = (
+            part[:, size:] for part in (mixture.weights, mixture.means, mixture.scales)
+        )
+        return NormalMixture(weights / weights.sum(1, keepdims=True), means, scales)
+
     def drop_unused(self) -> None:
         """Drop the members that no kind of positive weight needs."""
         shares = self.shares
