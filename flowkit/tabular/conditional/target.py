@@ -275,29 +275,19 @@ class NumericTarget:
 
         Reference: Gneiting and Raftery, *Strictly proper scoring rules*, 2007, equation 20.
         """
-        return self.distance(y) - 0.5 * self.spread()
+        return self.without_background._each(NumericTarget._crps, y)
+
+    def _crps(self, y: np.ndarray) -> np.ndarray:
+        x, f = self._steps()
+        return _distance(y, x, f) - 0.5 * _spread(x, f)
 
     def distance(self, y: np.ndarray) -> np.ndarray:
         """Return the expected distance ``E|Y - y|`` from values ``(n,)``, ``(n,)``."""
-        return self.without_background._each(NumericTarget._distance, y)
-
-    def _distance(self, y: np.ndarray) -> np.ndarray:
-        x, f = self._steps()
-        # The part of each interval above y.
-        above = np.clip((x[:, 1:] - y[:, None]) / np.maximum(np.diff(x), 1e-300), 0, 1)
-        inside = (above * (1 - f) + (1 - above) * f) * np.diff(x)
-        beyond = np.maximum(x[:, 0] - y, 0) + np.maximum(y - x[:, -1], 0)
-        result: np.ndarray = inside.sum(1) + beyond
-        return result
+        return self.without_background._each(lambda part, y: _distance(y, *part._steps()), y)
 
     def spread(self) -> np.ndarray:
         """Return the expected distance of two independent draws, ``(n,)``."""
-        return self.without_background._each(NumericTarget._spread)
-
-    def _spread(self) -> np.ndarray:
-        x, f = self._steps()
-        result: np.ndarray = 2 * (f * (1 - f) * np.diff(x)).sum(1)
-        return result
+        return self.without_background._each(lambda part: _spread(*part._steps()))
 
     def _steps(self) -> tuple[np.ndarray, np.ndarray]:
         """Return points ``(n, g)`` and the mean distribution function between, ``(n, g - 1)``."""
@@ -347,3 +337,18 @@ class NumericTarget:
         ends = np.stack(inverse)  # (n, 2, starts)
         start = starts[(ends[:, 1] - ends[:, 0]).argmin(1)]
         return self.quantiles(np.stack([start, start + level], 1))
+
+
+def _distance(y: np.ndarray, x: np.ndarray, f: np.ndarray) -> np.ndarray:
+    """Return the mean distance from y of distributions, as `NumericTarget._steps` has them."""
+    above = np.clip((x[:, 1:] - y[:, None]) / np.maximum(np.diff(x), 1e-300), 0, 1)
+    inside = (above * (1 - f) + (1 - above) * f) * np.diff(x)
+    beyond = np.maximum(x[:, 0] - y, 0) + np.maximum(y - x[:, -1], 0)
+    result: np.ndarray = inside.sum(1) + beyond
+    return result
+
+
+def _spread(x: np.ndarray, f: np.ndarray) -> np.ndarray:
+    """Return the mean distance of two draws of such distributions."""
+    result: np.ndarray = 2 * (f * (1 - f) * np.diff(x)).sum(1)
+    return result
