@@ -1,6 +1,6 @@
 """Interoperability: flows of nflows and zuko, converted to flowkit with equal densities.
 
-Neither library is imported here.
+Neither library is imported here. `flowkit.interop.skpro` is imported by itself.
 """
 
 from flowkit.interop.nflows import from_nflows

@@ -1,6 +1,7 @@
 """Latent-variable models: variational autoencoders, belief networks, variational posteriors."""
 
 from flowkit.metrics.samples import squared_mmd
+from flowkit.vae.amortised import ConditionalPosterior, fit_conditional
 from flowkit.vae.belief import Bits, SigmoidBeliefNetwork
 from flowkit.vae.diagnostics import Diagnostics
 from flowkit.vae.draw import Draw
@@ -32,6 +33,7 @@ __all__ = [
     "MMD",
     "VAE",
     "Bits",
+    "ConditionalPosterior",
     "Diagnostics",
     "Draw",
     "Factor",
@@ -48,6 +50,7 @@ __all__ = [
     "dip",
     "dip_penalty",
     "factor",
+    "fit_conditional",
     "fit_posterior",
     "kl",
     "mmd",

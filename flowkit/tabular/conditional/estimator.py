@@ -335,6 +335,21 @@ class ConditionalFlowDensity(RegressorMixin, SavedEstimator):  # type: ignore[mi
         first, values = self._one_with_values(X, y)
         return first.log_mass(values, width)
 
+    def distribution(self, X: Any) -> NumericTarget:
+        """Return the distributions of the target given features, one for each row.
+
+        Its methods are those of this estimator, computed from the members once: ``cdf``,
+        ``quantiles``, ``mean``, ``variance``, ``crps`` and others, in the target's own units. They
+        are distributions of a target that is not missing. Dates are seconds since 1970.
+
+        Args:
+            X: the features.
+
+        Raises:
+            ArgumentError: several targets, or one without an order.
+        """
+        return self._one(X)
+
     def probabilities(self, X: Any) -> np.ndarray:
         """Return the probabilities of the categories of the target, ``(rows, categories)``.
 

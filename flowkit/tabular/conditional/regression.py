@@ -35,7 +35,7 @@ from flowkit.tabular.stacking import selected_weights
 FEWEST_ROWS = 60
 # Least share of the background: unseen targets have a positive density everywhere.
 _LEAST_BACKGROUND = 1e-4
-_FEW_ROWS_BACKGROUND = 0.01
+_FEW_ROWS_BACKGROUND = 0.001
 _ANYWHERE = (-np.inf, np.inf)
 # Factors of the scales of a stack, and the number of rows that one is chosen by.
 _SPREADS = (0.6, 1.5)

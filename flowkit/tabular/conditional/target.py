@@ -1,9 +1,12 @@
 """Conditional distribution of one target, given the features of rows."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from flowkit.schema.codec import to_line
+from flowkit.schema.steps import rounded
 from flowkit.tabular.conditional.line import Line
 from flowkit.tabular.conditional.normal_mixture import NormalMixture
 
@@ -34,11 +37,35 @@ class NumericTarget:
     def __len__(self) -> int:
         return len(self.mixture)
 
+    def take(self, rows: np.ndarray) -> "NumericTarget":
+        """Return the distributions of some rows."""
+        return replace(self, mixture=self.mixture.take(rows), masses=self.masses[rows])
+
     @property
     def rest(self) -> np.ndarray:
         """Return the probability of a value at no point mass, ``(n,)``."""
         rest: np.ndarray = 1 - self.masses.sum(1)
         return rest
+
+    def log_prob(self, y: np.ndarray) -> np.ndarray:
+        """Return the log-density of values ``(n,)``; the log-probability of integers, ``(n,)``.
+
+        Point masses are left aside, with their cells: the density integrates to `rest`.
+        """
+        step, column = self.line.step, self.line.column
+        with np.errstate(all="ignore"):
+            log_prob = self.line.log_prob(self.mixture, y) + np.log(np.maximum(self.rest, 0))
+            if self.is_whole:
+                return np.where(y == np.round(y), log_prob, -np.inf)
+            outside = to_line(column, y)[1] == -np.inf
+        if step is not None:
+            outside |= np.isin(rounded(y, step), rounded(self.points, step))
+        return np.where(outside | np.isnan(log_prob), -np.inf, log_prob)
+
+    def point_mass(self, y: np.ndarray) -> np.ndarray:
+        """Return the probability that point masses put on values ``(n,)``, ``(n,)``."""
+        mass: np.ndarray = (self.masses * (self.points == y[:, None])).sum(1)
+        return mass
 
     def cdf(self, y: np.ndarray) -> np.ndarray:
         """Return ``P(Y <= y)`` for values ``(n, m)`` in the target's own units, ``(n, m)``.
@@ -144,17 +171,20 @@ class NumericTarget:
         return self._searched(q)
 
     def _searched(self, q: np.ndarray) -> np.ndarray:
-        """Return quantiles by bisection of the distribution function."""
+        """Return quantiles by bisection of the distribution function, on the line."""
         ends = np.array([[_TAIL / 10, 1 - _TAIL / 10]]).repeat(len(self), 0)
-        span = self.line.x(self.mixture.quantile(ends))
-        low = np.minimum(span[:, :1], self.points.min(initial=np.inf)) - 1e-9
-        high = np.maximum(span[:, 1:], self.points.max(initial=-np.inf))
+        span = self.mixture.quantile(ends)
+        with np.errstate(divide="ignore"):
+            at = self.line.t(self.points)
+        at = at[np.isfinite(at)]
+        low = np.minimum(span[:, :1], at.min(initial=np.inf)) - 1e-9
+        high = np.maximum(span[:, 1:], at.max(initial=-np.inf)) + 1e-9
         low, high = (np.broadcast_to(end, q.shape).copy() for end in (low, high))
         for _ in range(60):
             middle = 0.5 * (low + high)
-            enough = self.cdf(middle) >= q
+            enough = self.cdf(self.line.x(middle)) >= q
             low, high = np.where(enough, low, middle), np.where(enough, middle, high)
-        result = self.line.whole(high)
+        result = self.line.whole(self.line.x(high))
         for point in self.points:
             lower, upper = self.jump(np.full(len(self), point))
             at_point = (q > lower[:, None]) & (q <= upper[:, None])
@@ -179,6 +209,9 @@ class NumericTarget:
 
     def mean(self) -> np.ndarray:
         """Return the mean of each row, ``(n,)``; of an angle, the mean direction."""
+        return self._each(NumericTarget._mean)
+
+    def _mean(self) -> np.ndarray:
         mean: np.ndarray
         period = self.line.column.period
         if period is not None:
@@ -194,12 +227,29 @@ class NumericTarget:
             return mean
         jumps = self._jumps()
         if jumps is not None:
-            above = 1 - self.cdf(np.broadcast_to(jumps[:-1], (len(self), len(jumps) - 1)))
-            mean = jumps[0] + (above * np.diff(jumps)).sum(1)
+            mean = jumps[:, 0] + ((1 - self.cdf(jumps[:, :-1])) * np.diff(jumps)).sum(1)
             return mean
         at_points = (self.masses * self.points).sum(1)
-        mean = at_points + self.rest * self.mixture.expectation(self.line.x)
+        mean = at_points + self.rest * self.mixture.expectation(self._values)
         return mean
+
+    def variance(self) -> np.ndarray:
+        """Return the variance of each row, ``(n,)``; not for angles."""
+        return self._each(NumericTarget._variance)
+
+    def _variance(self) -> np.ndarray:
+        mean, jumps = self._mean(), self._jumps()
+        if jumps is not None:
+            masses = np.diff(self.cdf(jumps), axis=1, prepend=0.0)
+            return np.asarray((masses * (jumps - mean[:, None]) ** 2).sum(1))
+        centre = np.median(mean)
+        second = (self.masses * (self.points - centre) ** 2).sum(1)
+        second += self.rest * self.mixture.expectation(lambda t: (self._values(t) - centre) ** 2)
+        return np.asarray(np.maximum(second - (mean - centre) ** 2, 0.0))
+
+    def _values(self, t: np.ndarray) -> np.ndarray:
+        """Return the values of numbers t, within the ends of integers; not rounded."""
+        return np.clip(self.line.x(t), *self.line.ends) if self.is_whole else self.line.x(t)
 
     def crps(self, y: np.ndarray) -> np.ndarray:
         """Return the continuous ranked probability score of values ``(n,)``, in their units.
@@ -208,33 +258,59 @@ class NumericTarget:
 
         Reference: Gneiting and Raftery, *Strictly proper scoring rules*, 2007, equation 20.
         """
+        return self._each(NumericTarget._crps, y)
+
+    def _crps(self, y: np.ndarray) -> np.ndarray:
+        x, f = self._steps()
+        return _distance(y, x, f) - 0.5 * _spread(x, f)
+
+    def distance(self, y: np.ndarray) -> np.ndarray:
+        """Return the expected distance ``E|Y - y|`` from values ``(n,)``, ``(n,)``."""
+        return self._each(lambda part, y: _distance(y, *part._steps()), y)
+
+    def spread(self) -> np.ndarray:
+        """Return the expected distance of two independent draws, ``(n,)``."""
+        return self._each(lambda part: _spread(*part._steps()))
+
+    def _steps(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return points ``(n, g)`` and the mean distribution function between, ``(n, g - 1)``."""
         jumps = self._jumps()
         if jumps is not None:
-            x = np.broadcast_to(jumps, (len(self), len(jumps)))
-            f = self.cdf(x)[:, :-1]
-        else:
-            x, f = self.grid()
-            f = 0.5 * (f[:, 1:] + f[:, :-1])
-        width = np.diff(x, axis=1)
-        # The part of each interval above y.
-        above = np.clip((x[:, 1:] - y[:, None]) / np.maximum(width, 1e-300), 0, 1)
-        inside = (above * (f - 1) ** 2 + (1 - above) * f**2) * width
-        beyond = np.maximum(x[:, 0] - y, 0) + np.maximum(y - x[:, -1], 0)
-        result: np.ndarray = inside.sum(1) + beyond
+            return jumps, self.cdf(jumps)[:, :-1]
+        x, f = self.grid()
+        return x, 0.5 * (f[:, 1:] + f[:, :-1])
+
+    def _each(self, function: Callable[..., np.ndarray], *values: np.ndarray) -> np.ndarray:
+        """Return a function of rows, ``(n,)``: integers that spread widely by themselves.
+
+        Those are treated as continuous. The result of a row does not depend on other rows.
+        """
+        wide = np.zeros(len(self), dtype=bool)
+        if self.is_whole:
+            wide = np.diff(self._ends())[:, 0] > _MOST_JUMPS * (self.line.step or 1.0)
+        if not wide.any() or wide.all():
+            return function(self, *values)
+        result = np.empty(len(self))
+        for rows in (wide, ~wide):
+            result[rows] = function(self.take(rows), *(each[rows] for each in values))
         return result
 
+    def _ends(self) -> np.ndarray:
+        """Return the quantiles beyond which there is next to no probability, ``(n, 2)``."""
+        return self.quantiles(np.broadcast_to([_TAIL / 10, 1 - _TAIL / 10], (len(self), 2)))
+
     def _jumps(self) -> np.ndarray | None:
-        """Return all values that a discrete target has, ``(m,)``; None if it has a density."""
+        """Return all values of discrete targets, ``(n, m)``; None if treated as continuous."""
         if not self.is_whole:
-            return self.points if len(self.points) and (self.rest < 1e-12).all() else None
-        step = self.line.step or 1.0
-        ends = np.broadcast_to([_TAIL / 10, 1 - _TAIL / 10], (len(self), 2))
-        values = self.quantiles(ends)
-        low, high = values[:, 0].min(), values[:, 1].max()
-        if (high - low) / step > _MOST_JUMPS:
+            if not len(self.points) or (self.rest > 1e-12).any():
+                return None
+            return np.broadcast_to(self.points, (len(self), len(self.points)))
+        step, ends = self.line.step or 1.0, self._ends()
+        number = np.diff(ends)[:, 0].max(initial=0.0) / step
+        if number > _MOST_JUMPS:
             return None
-        jumps: np.ndarray = np.arange(low - step, high + 2 * step, step)
-        return jumps
+        jumps = ends[:, :1] + step * np.arange(-1, round(number) + 2)
+        return np.asarray(np.minimum(jumps, ends[:, 1:] + step))  # of each row, no further
 
     def shortest(self, level: float) -> np.ndarray:
         """Return the shortest interval of probability ``level``, ``(n, 2)``."""
@@ -244,3 +320,18 @@ class NumericTarget:
         ends = np.stack(inverse)  # (n, 2, starts)
         start = starts[(ends[:, 1] - ends[:, 0]).argmin(1)]
         return self.quantiles(np.stack([start, start + level], 1))
+
+
+def _distance(y: np.ndarray, x: np.ndarray, f: np.ndarray) -> np.ndarray:
+    """Return the mean distance from y of distributions, as `NumericTarget._steps` has them."""
+    above = np.clip((x[:, 1:] - y[:, None]) / np.maximum(np.diff(x), 1e-300), 0, 1)
+    inside = (above * (1 - f) + (1 - above) * f) * np.diff(x)
+    beyond = np.maximum(x[:, 0] - y, 0) + np.maximum(y - x[:, -1], 0)
+    result: np.ndarray = inside.sum(1) + beyond
+    return result
+
+
+def _spread(x: np.ndarray, f: np.ndarray) -> np.ndarray:
+    """Return the mean distance of two draws of such distributions."""
+    result: np.ndarray = 2 * (f * (1 - f) * np.diff(x)).sum(1)
+    return result

@@ -347,3 +347,31 @@ def test_weights_of_small_sum_are_pointed_out():
     x, y = rng.normal(size=(70, 1)), rng.normal(size=70)
     with pytest.warns(UserWarning, match="add up to 1 rows"):
         ConditionalFlowDensity(random_state=0).fit(x, y, sample_weight=np.full(70, 1 / 70))
+
+
+def test_expectations_of_few_rows_are_those_of_the_target():
+    """However far the background reaches on a line of logarithms."""
+    rng, rows = np.random.default_rng(0), 55
+    x = rng.normal(size=(rows, 1))
+    log = 0.5 * x[:, 0] + 0.4 * rng.normal(size=rows)
+    count = rng.poisson(np.exp(1.5 + log))
+    positive = np.exp(log)
+    some_zero = np.where(rng.random(rows) < 0.3, 0.0, positive)
+    for y in (positive, some_zero, count):
+        model = ConditionalFlowDensity(random_state=0).fit(x, y)
+        of_rows = model.distribution(x)
+        assert model.predict(x).mean() == pytest.approx(y.mean(), rel=0.25)
+        assert 0 < model.crps(x, y).mean() < y.std()
+        spread = np.sqrt(np.mean(of_rows.variance() + of_rows.mean() ** 2) - y.mean() ** 2)
+        assert 0.5 < spread / y.std() < 3
+
+
+def test_quantiles_beside_a_point_mass_invert_the_distribution_function():
+    """However far the tail reaches."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(55, 1))
+    y = np.where(rng.random(55) < 0.3, 0.0, np.exp(x[:, 0] + 0.4 * rng.normal(size=55)))
+    model = ConditionalFlowDensity(random_state=0).fit(x, y)
+    q = model.predict_quantiles(x, (0.6, 0.95))
+    for column, level in zip(q.T, (0.6, 0.95), strict=True):
+        assert model.cdf(x, column) == pytest.approx(np.full(55, level), abs=1e-9)
