@@ -4,8 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-# Two workers, of one thread each (tests/conftest.py), are faster than one of two.
-PYTEST := $(BIN)/pytest -n 2
+# Two workers, of one thread each (tests/conftest.py), are faster than one of two. The threads of
+# OpenMP and BLAS of two workers would wait for each other, for longer than they compute.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
 
 .PHONY: demo test test-all coverage bench-smoke lint format clean
 
