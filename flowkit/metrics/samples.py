@@ -139,7 +139,7 @@ def precision_recall(data: Tensor, samples: Tensor, *, neighbours: int = 3) -> P
     metric for assessing generative models*, 2019, equation 1.
 
     Example:
-        >>> x = torch.randn(500, 2)
+        >>> x = torch.randn(500, 2, generator=torch.Generator().manual_seed(0))
         >>> precision_recall(x, 0.01 * x)
         PrecisionRecall(precision=1.0, recall=...)
     """
