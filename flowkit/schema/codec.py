@@ -66,6 +66,8 @@ def from_categories(column: Column, codes: np.ndarray) -> tuple[np.ndarray, np.n
 
 def integers(column: Column, series: Series, rows_from: int) -> np.ndarray:
     """Return whole numbers, 0 where they are missing."""
+    if series.missing.all():
+        return np.zeros(len(series.missing), dtype=np.int64)
     if series.family not in ("integer", "float", "boolean", "period"):
         _refuse(column, series, rows_from, "an integer")
     values = np.where(series.missing, 0, series.values)
@@ -148,6 +150,8 @@ def _place(levels: np.ndarray) -> tuple[float, float]:
 def numbers(column: Column, series: Series, rows_from: int) -> np.ndarray:
     """Return the numbers of a continuous column as float64."""
     expected = ("time",) if column.kind == "datetime" else _NUMBERS
+    if series.missing.all():  # whatever type a column without values has
+        return np.full(len(series.missing), np.nan)
     if series.family not in expected:
         _refuse(column, series, rows_from, "a time" if column.kind == "datetime" else "a number")
     return series.values.astype(np.float64)

@@ -125,6 +125,10 @@ class _Holes:
 
     def _filled(self, series: Series, column: Column, found: np.ndarray) -> Series:
         here = self.missing[series.name]
+        if here.all() and self.library == self.schema.library:
+            # A column without any value may have a type without values: it gets that of the fit.
+            series = replace(series, dtype=column.dtype, levels=column.levels, zone=column.zone)
+            return replace(series, values=found, missing=np.zeros_like(here), ticks=None)
         values = series.values
         if series.ticks is not None and column.kind == "categorical":
             values = np.array(series.labels(), dtype=object)

@@ -4,6 +4,8 @@ import time
 
 import numpy as np
 import pandas as pd
+import polars as pl
+import pyarrow as pa
 import pytest
 from scipy import stats
 from table_models import covariance_of, curved, flow, mixed_density, mixture, of_reals, student
@@ -118,3 +120,18 @@ def test_ten_thousand_rows_take_seconds():
     start = time.process_time()
     assert not density.impute(holed, random_state=0).isna().any().any()
     assert time.process_time() - start < 10
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars", "pyarrow"])
+def test_a_column_without_any_value_gets_the_type_of_the_fit(library):
+    rng = np.random.default_rng(0)
+    columns = {"a": rng.normal(size=80), "b": rng.choice(["x", "y"], 80), "c": np.arange(80) % 50}
+    table_of = {"pandas": pd.DataFrame, "polars": pl.DataFrame, "pyarrow": pa.table}[library]
+    density = FlowDensity(effort="fast", max_seconds=0.5, random_state=0).fit(table_of(columns))
+    for name in columns:
+        holes = table_of({**{n: v[:5] for n, v in columns.items()}, name: [None] * 5})
+        filled = density.impute(holes, random_state=0)
+        values = list(filled[name]) if library != "pyarrow" else filled[name].to_pylist()
+        kind = {"a": float, "b": str, "c": int}[name]
+        assert all(isinstance(value, kind | np.integer) for value in values)
+        assert np.isfinite(density.score_samples(filled)).all()
