@@ -10,7 +10,7 @@ from sklearn.linear_model import LogisticRegression
 
 from flowkit._threads import one_thread
 from flowkit.tabular.conditional.regression import FEWEST_ROWS, Features
-from flowkit.tabular.conditional.trees import Trees
+from flowkit.tabular.conditional.trees import Trees, trainable
 from flowkit.tabular.settings import FitSettings
 from flowkit.tabular.stacking import selected_weights
 
@@ -121,7 +121,7 @@ class BoostedClasses:
             random_state=seed,
         )
         with one_thread():
-            model.fit(x.trees, code, weights)
+            model.fit(trainable(x.trees), code, weights)
         return cls(
             Trees.of_boosting(model),
             model.classes_.astype(np.int64),

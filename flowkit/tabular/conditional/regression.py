@@ -27,7 +27,7 @@ from flowkit.tabular.conditional.normal_mixture import (
     concatenated,
     pooled,
 )
-from flowkit.tabular.conditional.trees import Trees
+from flowkit.tabular.conditional.trees import Trees, trainable
 from flowkit.tabular.settings import FitSettings
 from flowkit.tabular.stacking import selected_weights
 
@@ -304,7 +304,7 @@ class Fitting:
         for e, out in enumerate(self.folds):
             self.settings.report("boosting", e, len(self.folds), "gradient-boosted trees")
             model = boosting(n, self.settings.effort, seed=self.settings.seed + e).fit(
-                x[~out], t[~out], w[~out]
+                trainable(x[~out]), t[~out], w[~out]
             )
             location[out] = model.predict(x[out])
             trees += Trees.of_boosting(model)
@@ -316,7 +316,7 @@ class Fitting:
 
         def fitted(rows: np.ndarray) -> Any:
             model = scale_boosting(self.settings.seed)
-            return model.fit(with_location[rows], residuals[rows] ** 2 + least, w[rows])
+            return model.fit(trainable(with_location[rows]), residuals[rows] ** 2 + least, w[rows])
 
         mixtures = []
         for out in self.folds:

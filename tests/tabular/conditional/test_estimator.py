@@ -375,3 +375,15 @@ def test_quantiles_beside_a_point_mass_invert_the_distribution_function():
     q = model.predict_quantiles(x, (0.6, 0.95))
     for column, level in zip(q.T, (0.6, 0.95), strict=True):
         assert model.cdf(x, column) == pytest.approx(np.full(55, level), abs=1e-9)
+
+
+@pytest.mark.parametrize("target", ["number", "category"])
+def test_a_feature_that_some_folds_never_have(target):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(100, 2))
+    x[1:, 1] = np.nan  # the one number is held out in one fold
+    y = x[:, 0] + rng.normal(size=100)
+    if target == "category":
+        y = np.where(y > 0, "high", "low")
+    model = ConditionalFlowDensity(effort="fast", random_state=0).fit(x, y)
+    assert np.isfinite(model.score_samples(x, y)).all()
