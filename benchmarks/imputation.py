@@ -17,18 +17,20 @@ copula (`pip install sdv`), whose number is the mean of its draws. Data are belo
 """
 
 import argparse
-import json
 import sys
 import tempfile
 import time
 import warnings
 from collections.abc import Callable, Sequence
 from datetime import date
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
 from regression.data import QUICK, load
+from regression.scores import crps
+from single_results import measured_once, write_report
 from speed.machine import machine
 
 RESULTS = Path(__file__).parent / "results"
@@ -55,11 +57,6 @@ def holed(name: str) -> tuple[np.ndarray, np.ndarray]:
 def scores(truth: np.ndarray, numbers: np.ndarray, draws: np.ndarray) -> dict[str, float]:
     """Return the mean scores of cells ``(m,)``, of numbers for them and draws ``(d, m)``."""
     d = len(draws)
-    ordered = np.sort(draws, axis=0)
-    # Mean distance of two draws, by order statistics (Gneiting and Raftery, 2007, equation 21).
-    ranks = (2 * np.arange(1, d + 1) - d - 1)[:, None]
-    apart = 2 * (ranks * ordered).sum(0) / d**2
-    crps = np.abs(draws - truth).mean(0) - 0.5 * apart
     # Silverman's rule of thumb, no narrower than a hundredth of the column.
     width = np.maximum(0.9 * draws.std(0) * d**-0.2, 0.01)
     z = (truth - draws) / width
@@ -70,7 +67,7 @@ def scores(truth: np.ndarray, numbers: np.ndarray, draws: np.ndarray) -> dict[st
     squared = (truth - numbers) ** 2
     return {
         "rmse": float(np.sqrt(squared.mean())),
-        "crps": float(crps.mean()),
+        "crps": float(crps(np.sort(draws.T), np.arange(1, d) / d, truth).mean()),
         "log_prob": float(log_prob.mean()),
         "log_prob error": float(log_prob.std() / np.sqrt(len(truth))),
         "cells": len(truth),
@@ -199,9 +196,9 @@ def report(results: Sequence[dict]) -> str:
         "| table | rows x columns | method | RMSE | CRPS | log-density | processor s |",
         f"|{' --- |' * 7}",
     ]
-    for name in dict.fromkeys(r["table"] for r in results):
+    for name in (*TABLES, QUICK):
         group = [r for r in results if r["table"] == name]
-        for r in group:
+        for r in sorted(group, key=lambda r: list(METHODS).index(r["method"])):
             best = {key: min(g[key] for g in group) for key in ("rmse", "crps")}
             best["log_prob"] = max(g["log_prob"] for g in group)
             cells = [f"**{r[k]:.3f}**" if r[k] == best[k] else f"{r[k]:.3f}" for k in best]
@@ -223,8 +220,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     names = [QUICK] if options.quick else options.tables
     spare = Path(tempfile.mkdtemp()) if options.quick else None
     work, folder = options.work or spare or WORK, options.output or spare or RESULTS
-    for path in (work, folder):
-        path.mkdir(parents=True, exist_ok=True)
     for name in names:
         for method in options.methods:
             path = work / f"{name}-{method}.json"
@@ -233,14 +228,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             except PackageNotFoundError:
                 print(f"{method}: skipped, {METHODS[method][1]} is missing", file=sys.stderr)
                 continue
-            if not path.exists():
-                path.write_text(json.dumps(measure(name, method, options.quick)))
-                print(path.name, path.read_text()[:160], flush=True)
-    order = [f"{name}-{method}" for name in (*TABLES, QUICK) for method in METHODS]
-    found = sorted(work.glob("*-*.json"), key=lambda path: order.index(path.stem))
-    results = [json.loads(path.read_text()) for path in found]
-    (folder / "imputation.json").write_text(json.dumps(results, indent=1) + "\n")
-    (folder / "imputation.md").write_text(report(results))
+            found = measured_once(path, partial(measure, name, method, options.quick))
+            if found is not None:
+                print(f"{path.stem}: {found['log_prob']:.3f}", file=sys.stderr, flush=True)
+    write_report(work, folder / "imputation.json", report)
 
 
 if __name__ == "__main__":

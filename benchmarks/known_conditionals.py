@@ -9,17 +9,18 @@ of all files, benchmarks/results/known_conditionals.{json,md}.
 """
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Callable, Sequence
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from scipy import stats
+from single_results import measured_once, write_report
 from speed.machine import machine
 
 from flowkit import ConditionalFlowDensity
@@ -172,18 +173,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--work", type=Path, default=WORK, help="folder of single results")
     parser.add_argument("--output", type=Path, default=RESULTS, help="folder of the report")
     options = parser.parse_args(arguments)
-    options.work.mkdir(parents=True, exist_ok=True)
-    options.output.mkdir(parents=True, exist_ok=True)
     for name in options.cases:
         path = options.work / f"{name.replace(' ', '-')}-{options.rows}.json"
-        if not path.exists():
-            found = measure(name, options.rows)
-            path.write_text(json.dumps(found, indent=1) + "\n")
+        found = measured_once(path, partial(measure, name, options.rows))
+        if found is not None:
             print(f"{name}: {found['gap']:+.4f}", file=sys.stderr, flush=True)
-    results = [json.loads(path.read_text()) for path in sorted(options.work.glob("*.json"))]
-    path = options.output / "known_conditionals.json"
-    path.write_text(json.dumps(results, indent=1) + "\n")
-    path.with_suffix(".md").write_text(report(results))
+    write_report(options.work, options.output / "known_conditionals.json", report)
 
 
 if __name__ == "__main__":

@@ -13,13 +13,13 @@ thread (`OMP_NUM_THREADS=1`).
 """
 
 import argparse
-import json
 import sys
 import time
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from datetime import date
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from io import StringIO
@@ -30,6 +30,7 @@ import numpy as np
 import torch
 from recipes.inference import TASKS, Task
 from recipes.posteriors import accuracy, observed
+from single_results import measured_once, write_report
 from speed.machine import machine
 from torch import Tensor
 
@@ -159,8 +160,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--work", type=Path, default=WORK, help="folder of single results")
     parser.add_argument("--output", type=Path, default=RESULTS, help="folder of the report")
     options = parser.parse_args(arguments)
-    options.work.mkdir(parents=True, exist_ok=True)
-    options.output.mkdir(parents=True, exist_ok=True)
     for task in options.tasks:
         for method in options.methods:
             if method == "sbi NPE" and find_spec("sbi") is None:
@@ -168,15 +167,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 continue
             slug = method.replace(" ", "-").replace(",", "")
             path = options.work / f"{task}-{slug}-{options.simulations}.json"
-            if path.exists():
-                continue
-            found = measure(task, method, options.simulations, options.observations)
-            path.write_text(json.dumps(found, indent=1) + "\n")
-            print(f"{path.stem}: {np.mean(found['c2st']):.3f}", file=sys.stderr, flush=True)
-    results = [json.loads(path.read_text()) for path in sorted(options.work.glob("*.json"))]
-    path = options.output / "posterior_estimation.json"
-    path.write_text(json.dumps(results, indent=1) + "\n")
-    path.with_suffix(".md").write_text(report(results))
+            sizes = options.simulations, options.observations
+            found = measured_once(path, partial(measure, task, method, *sizes))
+            if found is not None:
+                print(f"{path.stem}: {np.mean(found['c2st']):.3f}", file=sys.stderr, flush=True)
+    write_report(options.work, options.output / "posterior_estimation.json", report)
 
 
 if __name__ == "__main__":

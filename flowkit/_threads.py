@@ -6,20 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 import torch
-from threadpoolctl import threadpool_limits
 
 from flowkit.nets.matmul import fast_matmul
 
 T = TypeVar("T")
-
-
-def one_thread() -> threadpool_limits:
-    """Return a context in which gradient boosting of scikit-learn computes on this thread alone.
-
-    With small trees on busy cores its threads wait for each other, for longer than they compute: a
-    hundred times as long where another process has the second core.
-    """
-    return threadpool_limits(1, user_api="openmp")
 
 
 def side_by_side(tasks: Sequence[Callable[[], T]], ended: threading.Event | None = None) -> list[T]:

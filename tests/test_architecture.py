@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 # `transforms`, which share a floor: conditioners are networks, and masks come from maps.
 FLOORS = [
     {"errors"},
-    {"_atomic", "_checks", "_device", "_dtypes", "_memory", "_training_mode"},
+    {"_atomic", "_boosting", "_checks", "_device", "_dtypes", "_memory", "_training_mode"},
     {"_container", "_noise"},
     {"estimators", "metrics"},
     {"nets", "transforms"},

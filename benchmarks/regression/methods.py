@@ -22,7 +22,7 @@ class Target(Predictive):
 
     def __init__(self, model: Any, x: np.ndarray) -> None:
         self.model, self.x = model, x
-        self.target = model._one(x)  # the same numbers as of `cdf`, for many points of each row
+        self.target = model.distribution(x)
 
     def log_prob(self, y: np.ndarray) -> np.ndarray:
         result: np.ndarray = self.model.score_samples(self.x, y)

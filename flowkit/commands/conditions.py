@@ -12,10 +12,10 @@ from flowkit.errors import ArgumentError
 from flowkit.schema import Column, Schema
 from flowkit.schema.array_tables import Arrays
 from flowkit.schema.arrow_tables import of_frame
+from flowkit.schema.codec import series_of
 from flowkit.schema.frames import read, table_of
 from flowkit.schema.objects import zone_named
 from flowkit.schema.precision import is_duration
-from flowkit.schema.series import Series
 from flowkit.schema.ticks import DAY
 from flowkit.tabular.conditioning.conditions import column_named
 
@@ -76,17 +76,7 @@ def constant(column: Column, value: Any, rows: int, library: str) -> pa.ChunkedA
     values: np.ndarray = np.full(rows, 0.0 if value is None else number)
     if column.kind == "categorical":
         values = np.full(rows, value, dtype=object)
-    series = Series(
-        column.name,
-        column.kind,
-        column.dtype,
-        values,
-        missing,
-        zone=column.zone,
-        levels=column.levels,
-        ordered=column.ordered,
-    )
-    built = table_of([series], library)
+    built = table_of([series_of(column, values, missing)], library)
     if isinstance(built, np.ndarray):
         built = Arrays({column.name: built[:, 0]}, {})
     table = of_frame(built)

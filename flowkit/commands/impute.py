@@ -11,7 +11,6 @@ from flowkit.commands.shared import check_out, console, print_notes
 from flowkit.commands.use import notes_on, open_like_fitted
 from flowkit.errors import ArgumentError, DataError
 from flowkit.schema import Schema
-from flowkit.schema.arrow_columns import type_of
 from flowkit.schema.arrow_tables import take_column
 from flowkit.schema.frames import read
 from flowkit.tables import Note, TableWriter
@@ -74,11 +73,15 @@ def _open(schema: Schema) -> set[str]:
 
 
 def _typed(table: pa.Table, schema: Schema) -> pa.Table:
-    """Return a table whose columns without any value have the types of the model's."""
+    """Return a table whose columns without any value have types of the kinds of the model's.
+
+    A model that was fitted to a table of Arrow gives them its own types itself.
+    """
+    if schema.library == "pyarrow":
+        return table
     for column in schema.columns:
         if column.name in table.column_names and table[column.name].null_count == len(table):
-            of_arrow = schema.library == "pyarrow"
-            kind = type_of(column.dtype) if of_arrow else _TYPES.get(column.kind, pa.float64())
+            kind = _TYPES.get(column.kind, pa.float64())
             at = table.column_names.index(column.name)
             table = table.set_column(at, column.name, pa.nulls(len(table), kind))
     return table

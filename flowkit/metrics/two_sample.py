@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from flowkit._boosting import one_thread, trainable
 from flowkit.errors import ShapeError
 
 FEWEST_ROWS = 20
@@ -52,7 +53,6 @@ def two_sample(x: np.ndarray, y: np.ndarray, *, seed: int = 0) -> TwoSample:
     """
     from sklearn.ensemble import HistGradientBoostingClassifier
     from sklearn.metrics import roc_auc_score
-    from threadpoolctl import threadpool_limits
 
     if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[1]:
         raise ShapeError("y", f"the number of columns of x, {x.shape}", y.shape)
@@ -67,15 +67,11 @@ def two_sample(x: np.ndarray, y: np.ndarray, *, seed: int = 0) -> TwoSample:
         (np.concatenate(parts), np.repeat([0, 1], [len(part) for part in parts]))
         for parts in zip(*halves, strict=True)
     )
-    # The trees need at least one number in each column.
-    empty = np.isnan(train).all(axis=0)
-    train, test = np.where(empty, 0.0, train), np.where(empty, 0.0, test)
     trees = HistGradientBoostingClassifier(
         max_iter=100, max_leaf_nodes=15, early_stopping=False, random_state=seed
     )
-    # With small trees on busy cores, threads cost more time than they save.
-    with threadpool_limits(1, user_api="openmp"):
-        trees.fit(train, labels)
+    with one_thread():
+        trees.fit(trainable(train), labels)
 
         def area(rows: np.ndarray) -> float:
             return float(roc_auc_score(truth, trees.predict_proba(rows)[:, 1]))

@@ -19,6 +19,20 @@ if TYPE_CHECKING:
 _NUMBERS = ("float", "integer", "boolean", "clock", "duration")
 
 
+def series_of(column: Column, values: np.ndarray, missing: np.ndarray) -> Series:
+    """Return a column of a table from its values, in the type that it had in the fit."""
+    return Series(  # what is built goes by the dtype, not by the family
+        column.name,
+        column.kind,
+        column.dtype,
+        values,
+        missing,
+        zone=column.zone,
+        levels=column.levels,
+        ordered=column.ordered,
+    )
+
+
 def check_finite(series: Series, rows_from: int) -> None:
     """Raise at the first value that is infinite, or too large to compute with."""
     if series.family != "float":

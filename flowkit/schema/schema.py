@@ -367,18 +367,7 @@ class Schema:
                 missing = np.zeros(len(codes), dtype=bool)
             else:
                 values_of, missing = self.decoded(column, codes, values)
-            decoded.append(  # what is built goes by the dtype, not by the family
-                Series(
-                    column.name,
-                    column.kind,
-                    column.dtype,
-                    values_of,
-                    missing,
-                    zone=column.zone,
-                    levels=column.levels,
-                    ordered=column.ordered,
-                )
-            )
+            decoded.append(codec.series_of(column, values_of, missing))
         return frames.table_of(decoded, self.library)
 
     def decoded(

@@ -38,13 +38,8 @@ def pit(rows: NumericRows, ranks: Uniformity) -> bytes:
 
 def quantiles(entries: list[dict[str, Any]]) -> bytes:
     """Draw the shares of rows below predicted quantiles against their probabilities."""
-    figure, axes = new_figure(3.6, 3.2)
-    q, share = (np.array([e[key] for e in entries]) for key in ("probability", "share_below"))
-    band = np.array([e["band"] for e in entries])
-    axes.fill_between(q, band[:, 0], band[:, 1], color=_GREY, linewidth=0)
-    axes.plot(q, share, "o-", markersize=3, color=DATA, linewidth=1.2)
-    _diagonal(axes, 0.0, 1.0, "probability of the predicted quantile", "share of rows below")
-    return to_png(figure)
+    names = "probability of the predicted quantile", "share of rows below"
+    return _shares(entries, "share_below", 0.0, names)
 
 
 def target_quantiles(entry: dict[str, Any]) -> bytes:
@@ -73,13 +68,18 @@ def predictions(rows: NumericRows, seed: int) -> bytes:
 
 def reliability(entries: list[dict[str, Any]]) -> bytes:
     """Draw the share predicted right against the probability of the predicted category."""
+    low = min(min(e["probability"], e["share"], *e["band"]) for e in entries)
+    names = "probability of the predicted category", "share predicted right"
+    return _shares(entries, "share", low, names)
+
+
+def _shares(entries: list[dict[str, Any]], key: str, low: float, names: tuple[str, str]) -> bytes:
+    """Draw shares of rows against probabilities, in their band, from ``low`` to 1."""
     figure, axes = new_figure(3.6, 3.2)
-    p, share = (np.array([e[key] for e in entries]) for key in ("probability", "share"))
-    band = np.array([e["band"] for e in entries])
+    p, share, band = (np.array([e[k] for e in entries]) for k in ("probability", key, "band"))
     axes.fill_between(p, band[:, 0], band[:, 1], color=_GREY, linewidth=0)
     axes.plot(p, share, "o-", markersize=3, color=DATA, linewidth=1.2)
-    low = float(min(p.min(), share.min(), band.min()))
-    _diagonal(axes, low, 1.0, "probability of the predicted category", "share predicted right")
+    _diagonal(axes, low, 1.0, *names)
     return to_png(figure)
 
 

@@ -8,9 +8,9 @@ from scipy.special import softmax
 from sklearn.ensemble import ExtraTreesClassifier, HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 
-from flowkit._threads import one_thread
+from flowkit._boosting import one_thread, trainable
 from flowkit.tabular.conditional.regression import FEWEST_ROWS, Features
-from flowkit.tabular.conditional.trees import Trees, trainable
+from flowkit.tabular.conditional.trees import Trees
 from flowkit.tabular.settings import FitSettings
 from flowkit.tabular.stacking import selected_weights
 

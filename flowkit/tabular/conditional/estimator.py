@@ -210,8 +210,7 @@ class ConditionalFlowDensity(RegressorMixin, SavedEstimator):  # type: ignore[mi
         x = self._features(X)
         rng = np.random.default_rng(validation.seed_of(random_state))
         # In blocks of few draws, so that memory does not grow with them.
-        rows, draws = len(x.codes), min(n_samples, _DRAWS_AT_ONCE)
-        size = max(_DRAWS_AT_ONCE // draws, 1)
+        rows, size = len(x.codes), max(_DRAWS_AT_ONCE // n_samples, 1)
         parts = [
             self._drawn(x.take(np.arange(start, min(start + size, rows))), n_samples, rng)
             for start in range(0, max(rows, 1), size)
@@ -268,7 +267,7 @@ class ConditionalFlowDensity(RegressorMixin, SavedEstimator):  # type: ignore[mi
             or not ((probabilities > 0) & (probabilities < 1)).all()
         ):
             raise ArgumentError("q", "probabilities above 0 and below 1", repr(q))
-        first = self._one(X)
+        first = self.distribution(X)
         table = np.broadcast_to(probabilities, (len(first), len(probabilities)))
         result = tables.in_units(self.targets_.columns[0], first.quantiles(table))
         return result[:, 0] if np.ndim(q) == 0 else result
@@ -287,7 +286,7 @@ class ConditionalFlowDensity(RegressorMixin, SavedEstimator):  # type: ignore[mi
             raise ArgumentError("level", "a probability above 0 and below 1", level)
         if kind == "central":
             return self.predict_quantiles(X, (0.5 - level / 2, 0.5 + level / 2))
-        first = self._one(X)
+        first = self.distribution(X)
         return tables.in_units(self.targets_.columns[0], first.shortest(level))
 
     def cdf(self, X: Any, y: Any = None) -> np.ndarray:
@@ -348,7 +347,9 @@ class ConditionalFlowDensity(RegressorMixin, SavedEstimator):  # type: ignore[mi
         Raises:
             ArgumentError: several targets, or one without an order.
         """
-        return self._one(X)
+        check_is_fitted(self)
+        self._check_one()
+        return self._ordered(self.model_.first(self._features(X)))
 
     def probabilities(self, X: Any) -> np.ndarray:
         """Return the probabilities of the categories of the target, ``(rows, categories)``.
@@ -487,12 +488,6 @@ class ConditionalFlowDensity(RegressorMixin, SavedEstimator):  # type: ignore[mi
         # More than one part is of one row.
         return np.concatenate([c for c, _ in parts]), np.concatenate([v for _, v in parts])
 
-    def _one(self, X: Any) -> NumericTarget:
-        """Return the distributions of the one target, which has an order."""
-        check_is_fitted(self)
-        self._check_one()
-        return self._ordered(self.model_.first(self._features(X)))
-
     def _ordered(self, first: NumericTarget | np.ndarray) -> NumericTarget:
         kind = self.targets_.columns[0].kind
         if isinstance(first, np.ndarray) or kind == "circular":
@@ -500,7 +495,7 @@ class ConditionalFlowDensity(RegressorMixin, SavedEstimator):  # type: ignore[mi
         return first
 
     def _one_with_values(self, X: Any, y: Any) -> tuple[NumericTarget, np.ndarray]:
-        first = self._one(X)
+        first = self.distribution(X)
         return first, tables.numbers(self.targets_, self._targets(X, y))
 
     def _means_of_several(self, x: Encoded, average: str) -> np.ndarray:

@@ -141,33 +141,23 @@ class BoostedMember:
         self.location, self.scale = location, scale
         self.baselines, self.residuals = baselines, residuals
 
-    def location_and_scale(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return location and scale of each row, ``(n,)`` each."""
-        location = self._locations(features).mean(0)
-        return location, self._scale_of(features, location)
-
-    def _locations(self, features: np.ndarray) -> np.ndarray:
-        """Return the location by the trees of each fold, ``(E, n)``."""
+    def predictions(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return location, scale, and the variance between the folds' locations, ``(n,)`` each."""
         sums = np.stack([trees.sums(features) for trees in self.location])
-        locations: np.ndarray = sums + self.baselines[0]
-        return locations
-
-    def _scale_of(self, features: np.ndarray, location: np.ndarray) -> np.ndarray:
-        """Return the scale at a location, ``(n,)``."""
+        locations = sums + self.baselines[0]
+        location = locations.mean(0)
         raw = self.scale.sums(np.column_stack([features, location])) + self.baselines[1]
-        scale: np.ndarray = np.exp(0.5 * raw)
-        return scale
+        return location, np.exp(0.5 * raw), locations.var(0)
 
-    def mixture(self, features: np.ndarray) -> NormalMixture:
+    def mixture(
+        self, location: np.ndarray, scale: np.ndarray, between: np.ndarray
+    ) -> NormalMixture:
         """Return the residuals' mixture around the location, in units of the scale.
 
         The scale is that of the residuals of one fold's trees. Those of their mean are smaller, by
         the variance between them.
         """
-        locations = self._locations(features)
-        location = locations.mean(0)
-        mixture = around(location, self._scale_of(features, location), self.residuals)
-        between = locations.var(0)
+        mixture = around(location, scale, self.residuals)
         return mixture.spread(narrowing(mixture.variance(), mixture.variance() - between))
 
     def state(self) -> dict[str, Any]:

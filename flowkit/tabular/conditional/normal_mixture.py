@@ -146,9 +146,8 @@ class NormalMixture:
         size = max(_BLOCK // (_NODES * self.weights.shape[1]), 1)
         for start in range(0, len(self), size):
             part = self.take(slice(start, start + size))
-            rows = slice(start, start + size)
-            t = part.means[:, :, None] + part.scales[:, :, None] * nodes
-            result[rows] = np.einsum("nkj,nk,j->n", function(t), part.weights, weights)
+            values = function(part.means[:, :, None] + part.scales[:, :, None] * nodes)
+            result[start : start + size] = np.einsum("nkj,nk,j->n", values, part.weights, weights)
         return result
 
     def sample(self, rng: np.random.Generator) -> np.ndarray:

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from scipy.optimize import minimize_scalar
 
-from flowkit._threads import one_thread, side_by_side
+from flowkit._boosting import one_thread, trainable
+from flowkit._threads import side_by_side
 from flowkit.tabular.conditional import network
 from flowkit.tabular.conditional.line import Line
 from flowkit.tabular.conditional.members import (
@@ -27,7 +28,7 @@ from flowkit.tabular.conditional.normal_mixture import (
     concatenated,
     pooled,
 )
-from flowkit.tabular.conditional.trees import Trees, trainable
+from flowkit.tabular.conditional.trees import Trees
 from flowkit.tabular.settings import FitSettings
 from flowkit.tabular.stacking import selected_weights
 
@@ -99,13 +100,15 @@ class ConditionalMixture:
         forests = [m.mixture(features.trees) for m in self.forests]
         if "forest" in shares:
             add("forest", forests)
-        if "boosted" in shares and self.boosted is not None:
-            add("boosted", [self.boosted.mixture(features.trees)])
+        if self.boosted is not None:
+            location, scale, between = self.boosted.predictions(features.trees)
+            if "boosted" in shares:
+                add("boosted", [self.boosted.mixture(location, scale, between)])
         if "network" in shares and self.plain is not None:
             add("network", self.plain.mixtures([x] * self.plain.members))
         if "informed network" in shares and self.informed is not None and self.boosted is not None:
             mean = np.mean([m.mean() for m in forests], axis=0)
-            rows = informed(x, *self.boosted.location_and_scale(features.trees), mean)
+            rows = informed(x, location, scale, mean)
             add("informed network", self.informed.mixtures([rows] * self.informed.members))
         return pooled(list(parts.values()), [shares[kind] for kind in parts])
 
@@ -198,8 +201,8 @@ class Fitting:
             self.targets = self.t[:, None] if fine else cells
         self.scores: dict[str, np.ndarray] = {}
         self.samples: dict[str, NormalMixture] = {}
-        rng = np.random.default_rng(settings.seed)
-        self.sampled = np.sort(rng.permutation(len(x))[:_ROWS_OF_SPREAD])
+        order = np.random.default_rng(settings.seed).permutation(len(x))
+        self.sampled = np.isin(np.arange(len(x)), order[:_ROWS_OF_SPREAD])
         self.model = ConditionalMixture(span)
 
     def run(self) -> ConditionalMixture:
@@ -224,7 +227,7 @@ class Fitting:
         for mixture, out in zip(mixtures, self.folds, strict=True):
             near = mixture.within(*self.model.span)
             scores[out] = self.line.log_prob(near, self.x[out])
-            samples.append(near.take(np.isin(np.flatnonzero(out), self.sampled)))
+            samples.append(near.take(self.sampled[out]))
         self.scores[kind] = scores
         self.samples[kind] = concatenated(samples)
 
@@ -356,9 +359,7 @@ class Fitting:
         """Return the factor of all scales that a sample of the held-out rows is likeliest under."""
         shares, samples = self.model.shares, self.samples
         # The samples are in the order of the folds.
-        rows = np.concatenate(
-            [np.flatnonzero(out)[np.isin(np.flatnonzero(out), self.sampled)] for out in self.folds]
-        )
+        rows = np.concatenate([np.flatnonzero(out & self.sampled) for out in self.folds])
         kinds = [kind for kind in shares if kind in samples]
         background = np.log(shares["background"]) + self.scores["background"][rows]
         if not kinds or not self.weights[rows].sum():

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -287,7 +288,7 @@ class NumericTarget:
         """
         wide = np.zeros(len(self), dtype=bool)
         if self.is_whole:
-            wide = np.diff(self._ends())[:, 0] > _MOST_JUMPS * (self.line.step or 1.0)
+            wide = np.diff(self._ends)[:, 0] > _MOST_JUMPS * (self.line.step or 1.0)
         if not wide.any() or wide.all():
             return function(self, *values)
         result = np.empty(len(self))
@@ -295,6 +296,7 @@ class NumericTarget:
             result[rows] = function(self.take(rows), *(each[rows] for each in values))
         return result
 
+    @cached_property
     def _ends(self) -> np.ndarray:
         """Return the quantiles beyond which there is next to no probability, ``(n, 2)``."""
         return self.quantiles(np.broadcast_to([_TAIL / 10, 1 - _TAIL / 10], (len(self), 2)))
@@ -305,7 +307,7 @@ class NumericTarget:
             if not len(self.points) or (self.rest > 1e-12).any():
                 return None
             return np.broadcast_to(self.points, (len(self), len(self.points)))
-        step, ends = self.line.step or 1.0, self._ends()
+        step, ends = self.line.step or 1.0, self._ends
         number = np.diff(ends)[:, 0].max(initial=0.0) / step
         if number > _MOST_JUMPS:
             return None

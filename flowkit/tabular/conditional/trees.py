@@ -137,15 +137,6 @@ class Trees:
         return cls(*(state[name] for name in _ARRAYS), single=bool(state["single"]))
 
 
-def trainable(x: np.ndarray) -> np.ndarray:
-    """Return features ``(n, c)`` that gradient boosting takes: columns without any number are 0.
-
-    A tree cannot split on these, so their values never matter.
-    """
-    empty = np.isnan(x).all(axis=0)
-    return np.where(empty, 0.0, x) if empty.any() else x
-
-
 def _nodes(predictor: Any) -> tuple[np.ndarray, ...]:
     """Return the arrays of one tree of gradient boosting."""
     nodes = predictor.nodes

@@ -8,6 +8,7 @@ import torch
 
 from flowkit.errors import ArgumentError
 from flowkit.schema import Column, Schema
+from flowkit.schema.codec import series_of
 from flowkit.schema.frames import length, names, opened, read, table_of
 from flowkit.schema.series import Series
 from flowkit.tabular.conditioning.conditioner import Conditioner
@@ -127,8 +128,7 @@ class _Holes:
         here = self.missing[series.name]
         if here.all() and self.library == self.schema.library:
             # A column without any value may have a type without values: it gets that of the fit.
-            series = replace(series, dtype=column.dtype, levels=column.levels, zone=column.zone)
-            return replace(series, values=found, missing=np.zeros_like(here), ticks=None)
+            return series_of(column, found, np.zeros_like(here))
         values = series.values
         if series.ticks is not None and column.kind == "categorical":
             values = np.array(series.labels(), dtype=object)

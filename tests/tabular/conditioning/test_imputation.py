@@ -135,3 +135,13 @@ def test_a_column_without_any_value_gets_the_type_of_the_fit(library):
         kind = {"a": float, "b": str, "c": int}[name]
         assert all(isinstance(value, kind | np.integer) for value in values)
         assert np.isfinite(density.score_samples(filled)).all()
+
+
+def test_a_column_without_any_value_keeps_the_order_of_its_categories():
+    rng = np.random.default_rng(0)
+    sizes = pd.CategoricalDtype(["small", "large"], ordered=True)
+    frame = pd.DataFrame({"a": rng.normal(size=80), "size": rng.choice(["small", "large"], 80)})
+    frame = frame.astype({"size": sizes})
+    density = FlowDensity(effort="fast", max_seconds=0.5, random_state=0).fit(frame)
+    filled = density.impute(frame[:5].assign(size=None), random_state=0)
+    assert filled["size"].dtype == sizes
